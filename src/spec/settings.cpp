@@ -147,9 +147,9 @@ Settings parse_settings(const std::string& text, const std::string& file) {
   YamlNode tree;
   Settings settings;
   // An empty file, or one of comments, is a valid configuration: the defaults.
-  const auto parsed = parse_yaml(text, findings);
+  auto parsed = parse_yaml(text, findings);
   if (parsed && parsed->kind != YamlNode::Kind::null) {
-    tree = *parsed;
+    tree = std::move(*parsed);
     if (tree.kind == YamlNode::Kind::mapping) {
       settings = read_settings({&tree, ""}, findings);
     } else {
@@ -165,16 +165,12 @@ Settings load_settings(const std::string& path) {
   if (!path.empty()) return parse_settings(read_file(path), path);
   const char* const from_environment = std::getenv("REGFEATD_CONFIG");
   if (from_environment != nullptr && *from_environment != '\0') {
-    try {
-      return parse_settings(read_file(from_environment), from_environment);
-    } catch (const SpecError& e) {
-      auto findings = e.findings();
-      findings.push_back("(the file is named by $REGFEATD_CONFIG)");
-      throw SpecError(std::move(findings));
-    }
+    return parse_settings(read_file(from_environment), from_environment);
   }
   std::error_code code;
-  if (std::filesystem::exists(kDefaultFile, code)) return parse_settings(read_file(kDefaultFile), kDefaultFile);
+  const auto status = std::filesystem::status(kDefaultFile, code);
+  // A file that cannot be looked at is an error of read_file, not a reason to run with the defaults.
+  if (status.type() != std::filesystem::file_type::not_found) return parse_settings(read_file(kDefaultFile), kDefaultFile);
   return {};
 }
 
