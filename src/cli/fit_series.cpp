@@ -80,7 +80,7 @@ std::string SeriesTracker::admit_order(const TableRows& rows, std::size_t row) {
   const std::optional<OrderValue> last = parts_[rows.key[row]].series->last;
   const OrderValue order = rows.order[row];
   if (!last || order > *last) return {};
-  const std::string name = quoted(layout_.header[layout_.order_column]);
+  const std::string name = in_quotes(layout_.header[layout_.order_column]);
   const std::string in_key = layout_.key_columns.empty() ? "" : " of " + key_phrase(rows, row);
   const std::string text = format_order(layout_.order_kind, order);
   if (order == *last) return where(rows, row) + "column " + name + ": " + text + " stands on two rows" + in_key;

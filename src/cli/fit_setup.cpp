@@ -25,10 +25,10 @@ std::size_t column_index(const TableLayout& layout, const std::string& name, con
   if (at == layout.header.end()) {
     std::string columns;
     for (const std::string& column : layout.header) columns += (columns.empty() ? "" : ", ") + column;
-    throw UsageError(what + ": " + layout.file + " has no column " + quoted(name) + "; it has " + columns);
+    throw UsageError(what + ": " + layout.file + " has no column " + in_quotes(name) + "; it has " + columns);
   }
   if (std::find(at + 1, layout.header.end(), name) != layout.header.end()) {
-    throw UsageError(what + ": " + layout.file + " has several columns " + quoted(name));
+    throw UsageError(what + ": " + layout.file + " has several columns " + in_quotes(name));
   }
   return static_cast<std::size_t>(at - layout.header.begin());
 }
@@ -73,7 +73,7 @@ void choose_keys(const FitOptions& options, const FeatureSet& fs, TableLayout& l
     const std::size_t column = column_index(layout, name, from_spec ? "--spec" : "--keys");
     const bool twice = std::find(layout.key_columns.begin(), layout.key_columns.end(), column) != layout.key_columns.end();
     if (twice || column == layout.order_column) {
-      throw UsageError("--keys: column " + quoted(name) + (twice ? " is listed twice" : " is the one that orders the rows"));
+      throw UsageError("--keys: column " + in_quotes(name) + (twice ? " is listed twice" : " is the one that orders the rows"));
     }
     layout.key_columns.push_back(column);
   }
@@ -115,7 +115,7 @@ fit::Plan make_plan(const FitOptions& options, const FeatureSet& fs, OrderKind o
 std::optional<OrderValue> position(const std::string& option, const std::string& text, OrderKind order) {
   if (text.empty()) return std::nullopt;
   if (const auto value = order == OrderKind::time ? parse_time(text) : parse_sequence(text)) return value;
-  throw UsageError(option + ": " + quoted(text) +
+  throw UsageError(option + ": " + in_quotes(text) +
                    (order == OrderKind::time ? " is not a time such as 2024-07-01 or 2024-07-01T12:30:00Z" : " is not an integer"));
 }
 
@@ -154,7 +154,7 @@ std::string output_header(const FitSetup& setup, const std::vector<Field>& heade
   const auto claim = [&](const std::string& name, const std::string& owner) {
     const auto [at, is_new] = owners.emplace(name, owner);
     if (!is_new) {
-      throw UsageError("two output columns would be called " + quoted(name) + ": " + at->second + " and " + owner);
+      throw UsageError("two output columns would be called " + in_quotes(name) + ": " + at->second + " and " + owner);
     }
   };
   const TableLayout& layout = setup.layout;

@@ -51,14 +51,14 @@ OrderValue RowReader::read_order(const Field& field) {
   const std::string_view text = field_value(field, scratch_);
   const bool is_time = layout_.order_kind == OrderKind::time;
   if (const auto value = is_time ? parse_time(text) : parse_sequence(text)) return *value;
-  throw BadRow{"column " + quoted(layout_.header[layout_.order_column]) + ": " + quoted(text) +
+  throw BadRow{"column " + in_quotes(layout_.header[layout_.order_column]) + ": " + in_quotes(text) +
                (is_time ? " is not a time such as 2024-07-01T12:30:00Z" : " is not an integer")};
 }
 
 double RowReader::read_value(const Field& field, std::size_t column) {
   const std::string_view text = field_value(field, scratch_);
   if (const auto value = parse_value(text)) return *value;
-  throw BadRow{"column " + quoted(layout_.header[column]) + ": " + quoted(text) + " is not a number" + layout_.value_hint};
+  throw BadRow{"column " + in_quotes(layout_.header[column]) + ": " + in_quotes(text) + " is not a number" + layout_.value_hint};
 }
 
 bool RowReader::same_key_as_last(const std::vector<Field>& fields) const noexcept {
@@ -147,13 +147,13 @@ std::string describe_key(const TableLayout& layout, const std::string& identity)
     const std::size_t colon = identity.find(':', pos);
     const std::size_t size = std::stoul(identity.substr(pos, colon - pos));
     if (!text.empty()) text += ", ";
-    text += layout.header[column] + "=" + quoted(identity.substr(colon + 1, size));
+    text += layout.header[column] + "=" + in_quotes(identity.substr(colon + 1, size));
     pos = colon + 1 + size;
   }
   return text;
 }
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   constexpr std::size_t kMaxShown = 60;
   std::size_t size = std::min(text.size(), kMaxShown);
   while (size < text.size() && size > 0 && (static_cast<unsigned char>(text[size]) & 0xC0) == 0x80) --size;  // not inside a character

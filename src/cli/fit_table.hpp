@@ -51,6 +51,6 @@ void read_rows(const CsvBlock& block, const TableLayout& layout, TableRows& rows
 [[nodiscard]] std::string describe_key(const TableLayout& layout, const std::string& identity);
 
 /// Text of the user, for messages: in double quotes, control characters replaced, cut when long.
-[[nodiscard]] std::string quoted(std::string_view text);
+[[nodiscard]] std::string in_quotes(std::string_view text);
 
 }  // namespace regfeatd::cli
