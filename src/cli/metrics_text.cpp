@@ -17,7 +17,7 @@ constexpr std::array kFamilies{Family::coefficients, Family::terms, Family::lega
 constexpr std::size_t kColumns = 5;
 using TableRow = std::array<std::string_view, kColumns>;
 using Widths = std::array<std::size_t, kColumns>;
-constexpr TableRow kTitles{"FAMILY", "METRIC", "UNIT", "FORMULA", "NULL WHERE"};
+constexpr TableRow kTitles{"FAMILY", "METRIC", "UNIT", "FORMULA", "ALSO NULL WHERE"};
 constexpr std::string_view kGap = "  ";
 
 std::vector<MetricInfo> chosen(std::optional<Family> family) {
@@ -28,9 +28,11 @@ std::vector<MetricInfo> chosen(std::optional<Family> family) {
   return metrics;
 }
 
-/// What every metric has in common is said once, below the table.
-std::string_view null_where(const MetricInfo& info) {
-  return info.null_rule == fit::NullRule::never ? "as always" : info.when_null;
+/// What goes beyond that which all metrics have in common, and which is said once, below the table.
+std::string_view also_null_where(const MetricInfo& info) {
+  constexpr std::string_view kCommon = "as always, and where ";
+  if (info.null_rule == fit::NullRule::never) return {};
+  return info.when_null.starts_with(kCommon) ? info.when_null.substr(kCommon.size()) : info.when_null;
 }
 
 /// Takes the part of `text` that fits into `width`, up to a space if there is one; what follows stays.
@@ -88,7 +90,7 @@ std::string escaped(std::string_view text) {
 }
 
 constexpr std::string_view kTableFooter = R"(
-As always: the window does not have its rows, or holds a NULL, NaN or infinity, or the result is not finite.
+Any metric is NULL where its window does not have its rows or holds a NULL, NaN or infinity, or the result is not finite.
 x counts rows from 0 to x_end = n-1; with x=time it is the time up to the newest row, where x_end = 0.
 legacy_terms windows end one row before the row they stand on, unless an offset is given.
 )";
@@ -102,8 +104,8 @@ What `regfeatd` can compute for each row, input and window. `regfeatd metrics` p
 A window of n rows ends on the row that its metrics stand on, or as many rows before it as its offset says. yhat is the
 least-squares parabola c2 x^2 + c1 x + c0 through the window's values y\_0 ... y\_{n-1}; x counts rows from 0 (x\_end = n-1), or
 time up to the newest row (x\_end = 0) where the window says `x: time`. e\_j = y\_j - yhat(x\_j), RSS = sum e\_j^2, TSS = sum (y\_j -
-mean)^2. "As always" means: the window does not have its rows, or holds a NULL, NaN or infinity. A metric whose value
-is not finite is NULL.
+mean)^2. Every metric is NULL where its window does not have its rows or holds a NULL, NaN or infinity, and where its value
+would not be finite; the last column says where else.
 )";
 
 std::string family_preface(Family family) {
@@ -126,7 +128,7 @@ std::string_view name_of(fit::NullRule rule) {
 std::string metrics_table(std::optional<Family> family, std::optional<std::size_t> width) {
   std::vector<TableRow> rows{kTitles};
   for (const MetricInfo& info : chosen(family)) {
-    rows.push_back({to_string(info.family), info.name, info.unit, info.formula, null_where(info)});
+    rows.push_back({to_string(info.family), info.name, info.unit, info.formula, also_null_where(info)});
   }
   const Widths widths = column_widths(rows, width);
   std::string text;
@@ -139,10 +141,10 @@ std::string metrics_markdown(std::optional<Family> family) {
   for (const Family f : kFamilies) {
     if (family && f != *family) continue;
     text += "\n## Family `" + std::string(to_string(f)) + "`\n\n" + family_preface(f);
-    text += "| metric | formula | unit | NULL where |\n|---|---|---|---|\n";
+    text += "| metric | formula | unit | also NULL where |\n|---|---|---|---|\n";
     for (const MetricInfo& info : chosen(f)) {
       text += "| `" + std::string(info.name) + "` | " + escaped(info.formula) + " | " + escaped(info.unit) + " | " +
-              escaped(null_where(info)) + " |\n";
+              escaped(also_null_where(info)) + " |\n";
     }
   }
   return text;
