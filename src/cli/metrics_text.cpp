@@ -90,7 +90,7 @@ std::string escaped(std::string_view text) {
 }
 
 constexpr std::string_view kTableFooter = R"(
-Any metric is NULL where its window does not have its rows or holds a NULL, NaN or infinity, or the result is not finite.
+Every metric is NULL where its window does not have its rows or holds a NULL, NaN or infinity.
 x counts rows from 0 to x_end = n-1; with x=time it is the time up to the newest row, where x_end = 0.
 legacy_terms windows end one row before the row they stand on, unless an offset is given.
 )";
