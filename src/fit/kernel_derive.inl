@@ -164,9 +164,13 @@ REGFEATD_INLINE void inference_of(const Geometry& g, const FitArrays& f, const d
   if (out[21]) fit.store(out[21] + row, V::set(g.n));
 }
 
+// The copies are the compiler's proof that no store to a column changes a constant or a pointer.
 #define REGFEATD_DERIVE(family)                                                                                        \
   template <class V>                                                                                                   \
-  void derive_##family(const Geometry& g, const FitArrays& f, const double* run, std::size_t rows, double* const* out) { \
+  void derive_##family(const Geometry& geometry, const FitArrays& arrays, const double* run, std::size_t rows,         \
+                       double* const* out) {                                                                           \
+    const Geometry g = geometry;                                                                                       \
+    const FitArrays f = arrays;                                                                                        \
     std::size_t row = 0;                                                                                               \
     for (; row + V::kLanes <= rows; row += V::kLanes) family##_of<V>(g, f, run, row, out);                             \
     for (; row < rows; ++row) family##_of<Scalar>(g, f, run, row, out);                                                \

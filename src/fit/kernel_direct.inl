@@ -117,8 +117,9 @@ REGFEATD_INLINE Group<V, R> first_pass(const PairBasis& basis, const Geometry& g
   }
   const double* near = y;
   const double* far = y + (n - 1);
+  const double *p1s = basis.p1, *p2s = basis.p2;
   for (std::size_t j = 0; j < half; ++j, ++near, --far, scratch += 2 * R * kLanes) {
-    const V p1 = V::set(basis.p1[j]), p2 = V::set(basis.p2[j]);
+    const V p1 = V::set(p1s[j]), p2 = V::set(p2s[j]);
 #pragma GCC unroll 8
     for (std::size_t r = 0; r < R; ++r) {
       const V yj = V::load(near + r * kLanes), yk = V::load(far + r * kLanes);
@@ -158,8 +159,9 @@ REGFEATD_INLINE void second_pass(const PairBasis& basis, const Geometry& g, cons
     twice2[r] = f.g2[r] + f.g2[r];
     su[r] = sb[r] = se[r] = sd[r] = last_u[r] = last_b[r] = zero;
   }
+  const double *p1s = basis.p1, *p2s = basis.p2;
   for (std::size_t j = 0; j < half; ++j, scratch += 2 * R * kLanes) {
-    const V p1 = V::set(basis.p1[j]), p2 = V::set(basis.p2[j]);
+    const V p1 = V::set(p1s[j]), p2 = V::set(p2s[j]);
 #pragma GCC unroll 8
     for (std::size_t r = 0; r < R; ++r) {
       const V eu = V::fnma(twice2[r], p2, V::load(scratch + 2 * r * kLanes) - twice0[r]);
