@@ -129,21 +129,17 @@ WHERE rate_index IS DISTINCT FROM 100 * close / :'base_close'::numeric;
 \endif
 
 -- (sum of index(t-i) - W index(t)) / index(t) is the same quotient over closes, since the index is proportional to
--- them; their sums are exact. The addition gives all closes the same number of decimals: only then can a moving sum of
--- numeric drop its oldest value, where it would otherwise begin anew at every row (and a sum of double precision always does).
+-- them. Sums of numeric are exact, so a window's sum is the difference of two running sums, which costs the same for
+-- every W; that of W rows back does not exist in the first W rows, which makes them NULL.
 INSERT INTO :"schema".:"bqx" AS t (ts_utc, w15_bqx_return, w30_bqx_return, w45_bqx_return, w60_bqx_return, w75_bqx_return)
 SELECT time AT TIME ZONE 'UTC',
-       CASE WHEN n > 15 THEN ((sum(c) OVER w15 - 15 * c) / c)::float8 END,
-       CASE WHEN n > 30 THEN ((sum(c) OVER w30 - 30 * c) / c)::float8 END,
-       CASE WHEN n > 45 THEN ((sum(c) OVER w45 - 45 * c) / c)::float8 END,
-       CASE WHEN n > 60 THEN ((sum(c) OVER w60 - 60 * c) / c)::float8 END,
-       CASE WHEN n > 75 THEN ((sum(c) OVER w75 - 75 * c) / c)::float8 END
-FROM (SELECT time, close + 0.0000000000 AS c, row_number() OVER (ORDER BY time) AS n FROM :"schema".:"m1") bar
-WINDOW w15 AS (ORDER BY time ROWS BETWEEN 15 PRECEDING AND 1 PRECEDING),
-       w30 AS (ORDER BY time ROWS BETWEEN 30 PRECEDING AND 1 PRECEDING),
-       w45 AS (ORDER BY time ROWS BETWEEN 45 PRECEDING AND 1 PRECEDING),
-       w60 AS (ORDER BY time ROWS BETWEEN 60 PRECEDING AND 1 PRECEDING),
-       w75 AS (ORDER BY time ROWS BETWEEN 75 PRECEDING AND 1 PRECEDING)
+       ((before - lag(before, 15) OVER bars - 15 * close) / close)::float8,
+       ((before - lag(before, 30) OVER bars - 30 * close) / close)::float8,
+       ((before - lag(before, 45) OVER bars - 45 * close) / close)::float8,
+       ((before - lag(before, 60) OVER bars - 60 * close) / close)::float8,
+       ((before - lag(before, 75) OVER bars - 75 * close) / close)::float8
+FROM (SELECT time, close, sum(close) OVER (ORDER BY time ROWS UNBOUNDED PRECEDING) - close AS before FROM :"schema".:"m1") bar
+WINDOW bars AS (ORDER BY time)
 ON CONFLICT (ts_utc) DO UPDATE SET w15_bqx_return = excluded.w15_bqx_return, w30_bqx_return = excluded.w30_bqx_return,
   w45_bqx_return = excluded.w45_bqx_return, w60_bqx_return = excluded.w60_bqx_return, w75_bqx_return = excluded.w75_bqx_return
 WHERE (t.w15_bqx_return, t.w30_bqx_return, t.w45_bqx_return, t.w60_bqx_return, t.w75_bqx_return)
