@@ -9,6 +9,8 @@
 SET client_min_messages = warning;
 -- A table of the user's own may have `timestamp with time zone` where ours has none: both mean UTC.
 SET timezone = 'UTC';
+-- Compiling these statements takes longer than running them.
+SET jit = off;
 
 -- Two loads of different pairs must not wait for each other longer than this takes.
 SELECT NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = :'schema') AS schema_missing \gset
@@ -128,6 +130,7 @@ UPDATE :"schema".:"m1" SET rate_index = 100 * close / :'base_close'::numeric
 WHERE rate_index IS DISTINCT FROM 100 * close / :'base_close'::numeric;
 \endif
 
+ANALYZE :"schema".:"m1";
 -- (sum of index(t-i) - W index(t)) / index(t) is the same quotient over closes, since the index is proportional to
 -- them. Sums of numeric are exact, so a window's sum is the difference of two running sums, which costs the same for
 -- every W; that of W rows back does not exist in the first W rows, which makes them NULL.
@@ -145,7 +148,6 @@ ON CONFLICT (ts_utc) DO UPDATE SET w15_bqx_return = excluded.w15_bqx_return, w30
 WHERE (t.w15_bqx_return, t.w30_bqx_return, t.w45_bqx_return, t.w60_bqx_return, t.w75_bqx_return)
   IS DISTINCT FROM (excluded.w15_bqx_return, excluded.w30_bqx_return, excluded.w45_bqx_return, excluded.w60_bqx_return, excluded.w75_bqx_return);
 
-ANALYZE :"schema".:"m1";
 ANALYZE :"schema".:"bqx";
 -- For the summary that load-bars prints.
 SELECT count(*), :'replaced', to_char(min(time), 'YYYY-MM-DD HH24:MI'), to_char(max(time), 'YYYY-MM-DD HH24:MI'),
