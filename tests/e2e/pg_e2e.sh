@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # scripts/pg: the whole life of a private cluster, as the calling user and (when root) as an unprivileged one.
 set -euo pipefail
-# shellcheck source=check.sh
+# shellcheck source-path=SCRIPTDIR source=check.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/check.sh"
 
 work=$(mktemp -d)
