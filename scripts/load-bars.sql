@@ -97,10 +97,10 @@ SELECT count(*) AS replaced FROM stage JOIN :"schema".:"m1" USING (time) \gset
 -- The base: the bar in force at the instant asked for, otherwise the pair's first bar. What is loaded now replaces
 -- what was there.
 \if :has_base
-SELECT time AS base_time, close AS base_close FROM (
+SELECT time AS base_time, close AS base_close FROM (SELECT) one LEFT JOIN (
   (SELECT time, close, 1 AS source FROM stage WHERE time <= (:'base'::timestamptz AT TIME ZONE 'UTC') ORDER BY time DESC LIMIT 1)
   UNION ALL
-  (SELECT time, close, 2 FROM :"schema".:"m1" WHERE time <= (:'base'::timestamptz AT TIME ZONE 'UTC') ORDER BY time DESC LIMIT 1)) b
+  (SELECT time, close, 2 FROM :"schema".:"m1" WHERE time <= (:'base'::timestamptz AT TIME ZONE 'UTC') ORDER BY time DESC LIMIT 1)) b ON true
 ORDER BY time DESC, source LIMIT 1 \gset
 \if :{?base_close}
 \else
