@@ -60,6 +60,8 @@ class ColumnBlock {
   [[nodiscard]] std::size_t columns() const noexcept { return columns_; }
   [[nodiscard]] std::size_t max_rows() const noexcept { return max_rows_; }
   [[nodiscard]] std::size_t stride() const noexcept { return stride_; }
+  [[nodiscard]] double* data() noexcept { return data_.get(); }
+  [[nodiscard]] const double* data() const noexcept { return data_.get(); }
   [[nodiscard]] std::span<double> column(std::size_t c) noexcept { return {data_.get() + c * stride_, max_rows_}; }
   [[nodiscard]] std::span<const double> column(std::size_t c) const noexcept { return {data_.get() + c * stride_, max_rows_}; }
 
