@@ -9,6 +9,8 @@
 SET client_min_messages = warning;
 -- A table of the user's own may have `timestamp with time zone` where ours has none: both mean UTC.
 SET timezone = 'UTC';
+-- Compiling these statements takes longer than running them.
+SET jit = off;
 
 -- Two loads of different pairs must not wait for each other longer than this takes.
 SELECT NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = :'schema') AS schema_missing \gset
@@ -95,10 +97,10 @@ SELECT count(*) AS replaced FROM stage JOIN :"schema".:"m1" USING (time) \gset
 -- The base: the bar in force at the instant asked for, otherwise the pair's first bar. What is loaded now replaces
 -- what was there.
 \if :has_base
-SELECT time AS base_time, close AS base_close FROM (
+SELECT time AS base_time, close AS base_close FROM (SELECT) one LEFT JOIN (
   (SELECT time, close, 1 AS source FROM stage WHERE time <= (:'base'::timestamptz AT TIME ZONE 'UTC') ORDER BY time DESC LIMIT 1)
   UNION ALL
-  (SELECT time, close, 2 FROM :"schema".:"m1" WHERE time <= (:'base'::timestamptz AT TIME ZONE 'UTC') ORDER BY time DESC LIMIT 1)) b
+  (SELECT time, close, 2 FROM :"schema".:"m1" WHERE time <= (:'base'::timestamptz AT TIME ZONE 'UTC') ORDER BY time DESC LIMIT 1)) b ON true
 ORDER BY time DESC, source LIMIT 1 \gset
 \if :{?base_close}
 \else
@@ -128,6 +130,7 @@ UPDATE :"schema".:"m1" SET rate_index = 100 * close / :'base_close'::numeric
 WHERE rate_index IS DISTINCT FROM 100 * close / :'base_close'::numeric;
 \endif
 
+ANALYZE :"schema".:"m1";
 -- (sum of index(t-i) - W index(t)) / index(t) is the same quotient over closes, since the index is proportional to
 -- them. Sums of numeric are exact, so a window's sum is the difference of two running sums, which costs the same for
 -- every W; that of W rows back does not exist in the first W rows, which makes them NULL.
@@ -145,7 +148,6 @@ ON CONFLICT (ts_utc) DO UPDATE SET w15_bqx_return = excluded.w15_bqx_return, w30
 WHERE (t.w15_bqx_return, t.w30_bqx_return, t.w45_bqx_return, t.w60_bqx_return, t.w75_bqx_return)
   IS DISTINCT FROM (excluded.w15_bqx_return, excluded.w30_bqx_return, excluded.w45_bqx_return, excluded.w60_bqx_return, excluded.w75_bqx_return);
 
-ANALYZE :"schema".:"m1";
 ANALYZE :"schema".:"bqx";
 -- For the summary that load-bars prints.
 SELECT count(*), :'replaced', to_char(min(time), 'YYYY-MM-DD HH24:MI'), to_char(max(time), 'YYYY-MM-DD HH24:MI'),
