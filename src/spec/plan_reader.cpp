@@ -29,12 +29,15 @@ void read_extent(const MapReader& map, OrderKind order, fit::Window& window, Fin
     return;
   }
   if (map.has("rows")) {
-    if (const auto f = map.find("min_rows")) findings.add(f->line(), at(f->path, "goes with range only; a window by rows always has all its rows"));
-    if (const auto f = map.find("rows")) window.rows = read_integer(*f, kRowBounds, findings).value_or(fit::kMinWindowRows);
+    if (const auto f = map.find("min_rows"))
+      findings.add(f->line(), at(f->path, "goes with range only; a window by rows always has all its rows"));
+    if (const auto f = map.find("rows"))
+      window.rows = read_integer(*f, kRowBounds, findings).value_or(fit::kMinWindowRows);
     return;
   }
   window.kind = fit::Window::Kind::range;
-  if (const auto f = map.find("min_rows")) window.min_rows = read_integer(*f, kRowBounds, findings).value_or(fit::kMinWindowRows);
+  if (const auto f = map.find("min_rows"))
+    window.min_rows = read_integer(*f, kRowBounds, findings).value_or(fit::kMinWindowRows);
   if (const auto f = map.find("range")) window.range = read_distance(*f, order, findings).value_or(1);
 }
 
@@ -48,7 +51,8 @@ void read_axis(const MapReader& map, OrderKind order, fit::Window& window, Findi
     }
   }
   if (const auto f = map.find("unit")) {
-    if (map.has("x") && window.x == fit::XAxis::row) findings.add(f->line(), at(f->path, "has no meaning with x: row"));
+    if (map.has("x") && window.x == fit::XAxis::row)
+      findings.add(f->line(), at(f->path, "has no meaning with x: row"));
     if (!map.has("x")) findings.add(f->line(), at(f->path, "goes with x: time only"));
     if (const auto unit = read_distance(*f, order, findings)) window.x_unit = static_cast<double>(*unit);
   }
@@ -91,14 +95,15 @@ std::vector<fit::Metric> resolve(const Field& field, Findings& findings) {
   if (lookup.metric) return {*lookup.metric};
   if (lookup.matches.empty()) {
     const std::string advice = did_you_mean(*name, all_metric_names());
-    findings.add(field.line(), at(field.path, "there is no metric or family " + quote(*name) +
-                                                  (advice.empty() ? "; `regfeatd metrics` lists them" : advice)));
+    findings.add(field.line(),
+                 at(field.path, "there is no metric or family " + quote(*name) +
+                                    (advice.empty() ? "; `regfeatd metrics` lists them" : advice)));
     return {};
   }
   std::vector<std::string> candidates;
   for (const fit::Metric m : lookup.matches) candidates.push_back(qualified(m));
-  findings.add(field.line(), at(field.path, "several families have a metric " + quote(*name) + "; say which: " +
-                                                quoted_list(candidates)));
+  findings.add(field.line(), at(field.path, "several families have a metric " + quote(*name) +
+                                                "; say which: " + quoted_list(candidates)));
   return {};
 }
 
@@ -118,7 +123,8 @@ void read_windows(const Field& field, Draft& draft, Findings& findings) {
 }
 
 void read_metrics(const Field& field, Draft& draft, Findings& findings) {
-  const std::vector<Field> items = field.node->kind == YamlNode::Kind::scalar ? std::vector{field} : read_list(field, findings);
+  const std::vector<Field> items =
+      field.node->kind == YamlNode::Kind::scalar ? std::vector{field} : read_list(field, findings);
   std::map<fit::Metric, int> lines;
   for (const Field& item : items) {
     for (const fit::Metric metric : resolve(item, findings)) {
