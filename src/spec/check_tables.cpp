@@ -141,17 +141,11 @@ class PartitionNameCheck {
     for (std::size_t t = 0; t < fs_.targets.size(); ++t) {
       if (fs_.targets[t].table.empty()) continue;
       for (const std::string& series : series_)
-        names_.emplace(expand(fs_.targets[t].table, series), "a target table");
+        names_.emplace(expand(fs_.targets[t].table, series), kTargetTable);
     }
     for (const std::size_t t : checked_) check_lengths(t);
     const bool affordable = checked_.size() * series_.size() * ranges_.size() <= kMaxComparedNames;
-    for (const std::size_t t : checked_) {
-      for (std::size_t s = 0; s < series_.size() && !reported_[t]; ++s) {
-        for (std::size_t r = 0; r < ranges_.size() && !reported_[t]; ++r) {
-          if (affordable || s == 0 || r == 0) compare(t, s, r);
-        }
-      }
-    }
+    for (const std::size_t t : checked_) compare(t, affordable);
   }
 
  private:
@@ -168,9 +162,17 @@ class PartitionNameCheck {
     }
   }
 
-  [[nodiscard]] std::string describe(std::size_t s, std::size_t r) const {
-    return "the partition from " + format_order(fs_.order, ranges_[r].lower) + " of series " +
-           quote(series_[s]);
+  /// What has a name: a partition, by series and range, or a table.
+  struct Owner {
+    std::size_t series;
+    std::size_t range;
+  };
+  static constexpr Owner kTargetTable{0, static_cast<std::size_t>(-1)};
+
+  [[nodiscard]] std::string describe(Owner owner) const {
+    if (owner.range == kTargetTable.range) return "a target table";
+    return "the partition from " + format_order(fs_.order, ranges_[owner.range].lower) + " of series " +
+           quote(series_[owner.series]);
   }
 
   /// The longest series makes the longest names.
@@ -195,14 +197,23 @@ class PartitionNameCheck {
     }
   }
 
-  void compare(std::size_t t, std::size_t s, std::size_t r) {
-    const TableName table = split_table(expand(fs_.targets[t].table, series_[s]));
-    const std::string child = PartitionNamer(fs_, fs_.targets[t]).child(table.table, series_[s], ranges_[r]);
-    const std::string name = table.schema.empty() ? child : table.schema + "." + child;
-    const auto [other, is_new] = names_.emplace(name, describe(s, r));
-    if (is_new) return;
-    report(t, quote(name) + " is the name of " + other->second + " and of " + describe(s, r) +
-                  "; the template must tell tables and partitions apart");
+  /// Notes all names of a target's partitions, or those of one series and those of one range; stops at the
+  /// first that is taken.
+  void compare(std::size_t t, bool all) {
+    const PartitionNamer namer(fs_, fs_.targets[t]);
+    for (std::size_t s = 0; s < series_.size(); ++s) {
+      const TableName table = split_table(expand(fs_.targets[t].table, series_[s]));
+      const std::string schema = table.schema.empty() ? "" : table.schema + ".";
+      const std::size_t count = all || s == 0 ? ranges_.size() : std::min<std::size_t>(ranges_.size(), 1);
+      for (std::size_t r = 0; r < count; ++r) {
+        const std::string name = schema + namer.child(table.table, series_[s], ranges_[r]);
+        const auto [other, is_new] = names_.emplace(name, Owner{s, r});
+        if (is_new) continue;
+        report(t, quote(name) + " is the name of " + describe(other->second) + " and of " + describe({s, r}) +
+                      "; the template must tell tables and partitions apart");
+        return;
+      }
+    }
   }
 
   const Draft& draft_;
@@ -212,7 +223,7 @@ class PartitionNameCheck {
   std::vector<std::string> series_;
   std::vector<bool> reported_;
   std::vector<std::size_t> checked_;
-  std::unordered_map<std::string, std::string> names_;  ///< qualified name -> what has it
+  std::unordered_map<std::string, Owner> names_;  ///< by qualified name
 };
 
 }  // namespace
