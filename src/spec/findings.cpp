@@ -78,7 +78,8 @@ std::string did_you_mean(std::string_view text, std::span<const std::string> can
   if (text.size() > 63) return {};
   const std::string* best = nullptr;
   std::size_t best_distance = std::max<std::size_t>(1, text.size() / 3) + 1;
-  for (const std::string& candidate : candidates) {
+  constexpr std::size_t kMostCandidates = 1000;  // a document may make up thousands of names, misspelt
+  for (const std::string& candidate : candidates.first(std::min(candidates.size(), kMostCandidates))) {
     if (candidate.size() > 63) continue;
     const std::size_t distance = edit_distance(text, candidate);
     if (distance < best_distance) {
