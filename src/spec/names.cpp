@@ -8,8 +8,7 @@ namespace regfeatd::spec {
 namespace {
 
 std::string expand_table(const std::string& text, const std::string& series) {
-  const std::string name =
-      NameTemplate(text, table_placeholders()).expand([&](const auto&) { return series; });
+  std::string name = NameTemplate(text, table_placeholders()).expand([&](const auto&) { return series; });
   if (const std::string fault = table_name_fault(name); !fault.empty()) {
     throw SpecError({"the table name " + quote(name) + " " + fault});
   }

@@ -45,7 +45,9 @@ void read_axis(const MapReader& map, OrderKind order, fit::Window& window, Findi
   if (const auto f = map.find("x")) {
     Words<fit::XAxis> words{{"row", fit::XAxis::row}, {"time", fit::XAxis::time}};
     if (order == OrderKind::sequence) words.emplace_back("sequence", fit::XAxis::time);
-    window.x = read_enum(*f, words, findings).value_or(fit::XAxis::row);
+    const auto axis = read_enum(*f, words, findings);
+    if (!axis) return;
+    window.x = *axis;
     if (window.x == fit::XAxis::time && order == OrderKind::time && !map.has("unit")) {
       map.report("needs unit: DURATION with x: time, what 1 on the x axis means");
     }

@@ -182,6 +182,8 @@ TEST(FeatureSet, Windows) {
             List{"f.yaml:11: windows.agg.unit: goes with x: time only"});
   EXPECT_EQ(window_findings("{ rows: 15, x: row, unit: 1d }"),
             List{"f.yaml:11: windows.agg.unit: has no meaning with x: row"});
+  EXPECT_EQ(window_findings("{ rows: 15, x: tiem, unit: 1d }"),
+            List{"f.yaml:11: windows.agg.x: must be row or time, not \"tiem\""});
   EXPECT_EQ(window_findings("{ rows: 15, x: sequence }"),
             List{"f.yaml:11: windows.agg.x: must be row or time, not \"sequence\""});
   EXPECT_EQ(findings_with({{"{ w15: 15, agg: 90 }", "{}"}}),
