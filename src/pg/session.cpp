@@ -1,6 +1,8 @@
 #include "regfeatd/pg/session.hpp"
 
 #include <libpq-fe.h>
+#include <poll.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -149,6 +151,22 @@ pg_conn* Session::raw() const noexcept { return connection_->policy.get(); }
 int Session::backend_pid() const { return PQbackendPID(raw()); }
 int Session::server_version() const { return PQserverVersion(raw()); }
 bool Session::broken() const noexcept { return raw() == nullptr || PQstatus(raw()) != CONNECTION_OK; }
+
+bool Session::wait_for_notification(std::chrono::milliseconds timeout, int wake_fd) {
+  std::array<pollfd, 2> fds{{{PQsocket(raw()), POLLIN, 0}, {wake_fd, POLLIN, 0}}};
+  (void)poll(fds.data(), fds.size(), static_cast<int>(timeout.count()));
+  if (fds[1].revents != 0) {
+    std::uint64_t ignored = 0;
+    (void)!read(wake_fd, &ignored, sizeof ignored);
+  }
+  if (PQconsumeInput(raw()) == 0) throw Fault(FaultClass::transient, "the connection was lost: " + trimmed(PQerrorMessage(raw())), "08006");
+  bool any = false;
+  while (PGnotify* n = PQnotifies(raw())) {
+    any = true;
+    PQfreemem(n);
+  }
+  return any;
+}
 
 std::string Session::describe() const {
   const auto text = [](const char* s) { return std::string(s == nullptr ? "" : s); };

@@ -266,8 +266,7 @@ void read_source(pg::Session& session, pqxx::transaction_base& tx, const spec::F
     if (new_key) {
       rows.segments.push_back({r, r, r});
     } else if (rows.order[r] <= rows.order[r - 1]) {
-      throw Fault(FaultClass::partition, fmt::format("the source has {} rows at {}{}; positions must be unique", "two or more",
-                                                     format_order(fs.order, rows.order[r]), describe_key(fs, rows, r)));
+      throw Fault(FaultClass::partition, fmt::format("the source has more than one row at {}{}; positions must be unique", format_order(fs.order, rows.order[r]), describe_key(fs, rows, r)));
     }
     Segment& segment = rows.segments.back();
     if (rows.order[r] < range.lower) segment.output = r + 1;

@@ -25,18 +25,20 @@ std::vector<std::string> input_names(const FeatureSet& fs) {
 void check_target_inputs(const Draft& draft, Findings& findings) {
   const std::vector<std::string> names = input_names(draft.fs);
   std::set<std::string> used;
+  bool all_known = draft.targets_are_whole;
   for (std::size_t t = 0; t < draft.fs.targets.size(); ++t) {
+    all_known = all_known && !draft.fs.targets[t].inputs.empty();
     for (const std::string& name : draft.fs.targets[t].inputs) {
       used.insert(name);
-      if (!draft.inputs_are_whole || std::find(names.begin(), names.end(), name) != names.end()) continue;
+      if (std::find(names.begin(), names.end(), name) != names.end()) continue;
+      all_known = false;
+      if (!draft.inputs_are_whole) continue;
       std::string advice = did_you_mean(name, names);
       if (advice.empty()) advice = "; the inputs are " + quoted_list(names);
       findings.add(draft.targets[t].inputs, at(path_of_target(t), "there is no input " + quote(name) + advice));
     }
   }
-  const bool all_known = draft.targets_are_whole && std::none_of(draft.fs.targets.begin(), draft.fs.targets.end(),
-                                                                 [](const Target& t) { return t.inputs.empty(); });
-  if (!all_known) return;
+  if (!all_known) return;  // a misspelt name would make its input look unused
   for (const Input& input : draft.fs.inputs) {
     if (used.contains(input.name)) continue;
     findings.add(input.mark.line, "inputs: no target uses " + quote(input.name) + "; name it in a target or leave it out");

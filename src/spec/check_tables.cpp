@@ -81,6 +81,9 @@ void check_target_tables(const Draft& draft, Findings& findings) {
   for (const std::string& series : all) {
     for (std::size_t t = 0; t < fs.targets.size(); ++t) {
       if (fs.targets[t].table.empty()) continue;
+      if (!fs.series_query.empty() && !uses_series(fs.targets[t].table)) {
+        report(t, "the series are not known yet, so {series} must stand in the name");
+      }
       const std::string name = expand(fs.targets[t].table, series);
       if (sources.contains(name)) report(t, quote(name) + " is a table of the source; rows would be written over what they come from");
       const auto [owner, is_new] = owners.emplace(name, std::pair{series, t});
@@ -108,6 +111,7 @@ class PartitionNameCheck {
     for (std::size_t t = 0; t < fs_.targets.size(); ++t) {
       const Target& target = fs_.targets[t];
       if (target.table.empty() || target.partition.empty() || !templates.insert(target.table).second) continue;
+      if (has_many_series(fs_) && !uses_series(target.table)) continue;  // reported with the table
       checked_.push_back(t);
       check_template(t);
     }

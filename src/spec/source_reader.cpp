@@ -31,12 +31,13 @@ void read_source_table(const Field& field, Draft& draft, Findings& findings) {
 }
 
 void read_joined_tables(const MapReader& map, Draft& draft, Findings& findings) {
+  if (const auto tables = map.find("tables")) {
+    for (const Field& table : read_list(*tables, findings)) read_source_table(table, draft, findings);
+  }
+  // Behind the tables: what they order by is the better witness when the two differ.
   if (const auto join = map.find("join")) {
     const auto kind = read_enum<OrderKind>(*join, {{"time", OrderKind::time}, {"sequence", OrderKind::sequence}}, findings);
     if (kind) draft.votes.push_back({*kind, join->line(), join->path});
-  }
-  if (const auto tables = map.find("tables")) {
-    for (const Field& table : read_list(*tables, findings)) read_source_table(table, draft, findings);
   }
   if (draft.fs.source.tables.empty()) draft.source_is_whole = false;
 }

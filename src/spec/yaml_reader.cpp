@@ -6,6 +6,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <utility>
 
 #include "regfeatd/base/quantity.hpp"
 
@@ -145,11 +146,12 @@ MapReader::MapReader(Field field, std::vector<std::string> known, Findings& find
     report_misfit(field_, "a mapping with the keys " + quoted_list(known_, known_.size()), findings);
     return;
   }
+  bool keys_were_listed = false;
   for (const YamlNode::Entry& entry : field_.node->entries) {
     if (std::find(known_.begin(), known_.end(), entry.key) != known_.end()) continue;
     std::string what = advice == nullptr ? std::string{} : advice(entry.key);
     if (what.empty()) what = did_you_mean(entry.key, known_);
-    if (what.empty()) what = "; the keys here are " + quoted_list(known_, known_.size());
+    if (what.empty() && !std::exchange(keys_were_listed, true)) what = "; the keys here are " + quoted_list(known_, known_.size());
     findings.add(entry.line, at(field_.path, "unknown key " + quote(entry.key) + what));
   }
 }

@@ -53,6 +53,9 @@ class Session {
   [[nodiscard]] int server_version() const;
   [[nodiscard]] bool broken() const noexcept;
   [[nodiscard]] std::shared_ptr<Canceller> canceller() const noexcept { return canceller_; }
+  /// Sleeps until a notification arrives, `wake_fd` becomes readable (it is then read empty) or `timeout` has passed.
+  /// true: there were notifications. Throws Fault when the connection is lost. Not inside a transaction.
+  bool wait_for_notification(std::chrono::milliseconds timeout, int wake_fd);
   /// `host:port/database as user`, for messages; no password.
   [[nodiscard]] std::string describe() const;
 

@@ -26,6 +26,7 @@ struct TupleLayout {
   OrderType order = OrderType::int8;
   std::size_t key_fields = 0;
   std::vector<FeatureType> features;
+  friend bool operator==(const TupleLayout&, const TupleLayout&) = default;
 };
 
 /// Turns column buffers into binary COPY tuples: order, key fields, features. NaN in a feature is NULL; any other
@@ -41,6 +42,8 @@ class TupleEncoder {
   [[nodiscard]] std::span<const std::byte> encode(std::span<const OrderValue> order,
                                                   std::span<const std::span<const std::byte>> keys,
                                                   std::span<const double* const> columns);
+
+  [[nodiscard]] const TupleLayout& layout() const noexcept { return layout_; }
 
   /// NULLs written so far, by feature; set back by `reset_null_counts`.
   [[nodiscard]] std::span<const std::int64_t> null_counts() const noexcept { return null_counts_; }

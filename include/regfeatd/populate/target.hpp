@@ -19,6 +19,7 @@ namespace regfeatd::populate {
 struct ResolvedTarget {
   pg::TableInfo table;
   pg::ColumnType order_type = pg::ColumnType::timestamptz;
+  std::string order_column;           ///< quoted
   std::vector<std::string> features;  ///< names of the feature columns, in the order of their computation
   pg::TupleLayout layout;
   std::string copy_columns;           ///< quoted list for COPY: order, keys, features
