@@ -89,3 +89,10 @@ conninfo_value() {
     printf "'%s'" "${value//\'/\\\'}"
   fi
 }
+
+# Configures a build tree; from scratch when it was made for another folder (a checkout that was copied or moved).
+configure() { # preset; the working directory is the checkout
+  local cache=build/$1/CMakeCache.txt fresh=() output
+  if [[ -f $cache ]] && ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$PWD" "$cache"; then fresh=(--fresh); fi
+  output=$(cmake --preset "$1" "${fresh[@]}" 2>&1) || { printf '%s\n' "$output" >&2; die "cmake failed"; }
+}
