@@ -1,6 +1,7 @@
 #include "fit_stream.hpp"
 
 #include <algorithm>
+#include <condition_variable>
 #include <deque>
 #include <exception>
 #include <memory>
@@ -11,7 +12,7 @@
 
 #include "fit_worker.hpp"
 #include "regfeatd/base/fault.hpp"
-#include "thread_annotations.hpp"
+#include "regfeatd/base/mutex.hpp"
 
 namespace regfeatd::cli {
 namespace {
