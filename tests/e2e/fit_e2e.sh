@@ -224,6 +224,7 @@ wait
 # -- memory does not grow with the input
 
 if [[ -x /usr/bin/time ]]; then
+  export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}quarantine_size_mb=1  # freed memory that AddressSanitizer holds back is not ours
   grow() { awk -v rows="$1" 'BEGIN { print "n,k,x"; for (i = 0; i < rows; ++i) printf "%d,%d,%d.%d\n", i, int(i / 5000), i % 100, i % 7 }'; }
   peak() { grow "$1" | /usr/bin/time -f %M -o peak "${@:2}" >/dev/null && cat peak; }
   for options in "--values x" "--values x --keys k"; do
