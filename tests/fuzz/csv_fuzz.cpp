@@ -99,7 +99,7 @@ std::string fit_all(std::string_view text, BlockReader::Limits limits, bool inte
   std::string result;
   BlockReader reader(source_of(text, 4096));
   try {
-    fit_stream({}, reader, layout, plan, {.interleaved = interleaved}, {.threads = 1, .limits = limits},
+    fit_stream({}, reader, layout, plan, {.interleaved = interleaved, .from = {}, .to = {}}, {.threads = 1, .limits = limits},
                [&](std::string_view lines, std::uint64_t) {
                  result += lines;
                  return true;
