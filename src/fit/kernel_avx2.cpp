@@ -49,7 +49,7 @@ struct Avx2 {
 
 namespace regfeatd::fit {
 
-constexpr std::size_t kAvx2Group = 2;  // vectors of windows that share the basis: measured, tests/bench/fit_benchmark.cpp
+constexpr std::size_t kAvx2Group = 2;  // vectors of windows that share the basis; 1, 3 and 4 are slower (docs/fit.md)
 
 const Kernel kKernelAvx2{"avx2",
                          direct<Avx2, kAvx2Group>,

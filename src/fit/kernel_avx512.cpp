@@ -48,7 +48,7 @@ struct Avx512 {
 
 namespace regfeatd::fit {
 
-constexpr std::size_t kAvx512Group = 2;  // vectors of windows that share the basis: measured, tests/bench/fit_benchmark.cpp
+constexpr std::size_t kAvx512Group = 2;  // as for AVX2
 
 const Kernel kKernelAvx512{
     "avx512",

@@ -178,13 +178,7 @@ REGFEATD_INLINE void block_fit(const BlockFit& b, const Geometry& g, FitWants wa
     r.sum_e = V::select(direct, exact.sum_e, r.sum_e);
     r.sum_de2 = V::select(direct, exact.sum_de2, r.sum_de2);
   }
-  anchor.store(out.anchor + row);
-  g0.store(out.g0 + row);
-  g1.store(out.g1 + row);
-  g2.store(out.g2 + row);
-  r.rss.store(out.rss + row);
-  if (wants.sum_e) r.sum_e.store(out.sum_e + row);
-  if (wants.sum_de2) r.sum_de2.store(out.sum_de2 + row);
+  store_fit(anchor, g0, g1, g2, r, wants, out, row);
 }
 
 template <class V>

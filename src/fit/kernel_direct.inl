@@ -78,6 +78,18 @@ __attribute__((noinline)) Residuals<V> exact_residuals(const PairBasis& basis, c
   return {rss, sum_e, sum_de2};
 }
 
+template <class V>
+REGFEATD_INLINE void store_fit(V anchor, V g0, V g1, V g2, Residuals<V> r, FitWants wants, const FitArrays& out,
+                               std::size_t row) {
+  anchor.store(out.anchor + row);
+  g0.store(out.g0 + row);
+  g1.store(out.g1 + row);
+  g2.store(out.g2 + row);
+  r.rss.store(out.rss + row);
+  if (wants.sum_e) r.sum_e.store(out.sum_e + row);
+  if (wants.sum_de2) r.sum_de2.store(out.sum_de2 + row);
+}
+
 /// Stores one vector's fit; redoes its residual sums where they need more precision.
 template <class V>
 REGFEATD_INLINE void finish_fit(const PairBasis& basis, const Geometry& g, const double* y, V anchor, V g0, V g1, V g2,
@@ -90,13 +102,7 @@ REGFEATD_INLINE void finish_fit(const PairBasis& basis, const Geometry& g, const
     r.sum_e = V::select(small, exact.sum_e, r.sum_e);
     r.sum_de2 = V::select(small, exact.sum_de2, r.sum_de2);
   }
-  anchor.store(out.anchor + row);
-  g0.store(out.g0 + row);
-  g1.store(out.g1 + row);
-  g2.store(out.g2 + row);
-  r.rss.store(out.rss + row);
-  if (wants.sum_e) r.sum_e.store(out.sum_e + row);
-  if (wants.sum_de2) r.sum_de2.store(out.sum_de2 + row);
+  store_fit(anchor, g0, g1, g2, r, wants, out, row);
 }
 
 template <class V, std::size_t R>
@@ -201,26 +207,18 @@ template <class V, std::size_t R, bool kSumE, bool kSumDe2>
 REGFEATD_INLINE void direct_group(const PairBasis& basis, const Geometry& g, const double* y, double* scratch,
                                   const FitArrays& out, std::size_t row) {
   const Group<V, R> f = first_pass<V, R>(basis, g, y, scratch);
+  constexpr FitWants kWants{kSumE, kSumDe2};
+  if (basis.n == 3) {  // three points lie on their parabola: no residual
+    const V zero = V::set(0.0);
+    for (std::size_t r = 0; r < R; ++r)
+      store_fit(f.anchor[r], f.g0[r], f.g1[r], f.g2[r], {zero, zero, zero}, kWants, out, row + r * V::kLanes);
+    return;
+  }
   Residuals<V> residuals[R];
-  const V zero = V::set(0.0);
-  for (auto& r : residuals) r = {zero, zero, zero};
-  const bool interpolates = basis.n == 3;  // three points lie on their parabola: no residual
-  if (!interpolates) second_pass<V, R, kSumE, kSumDe2>(basis, g, y, scratch, f, residuals);
+  second_pass<V, R, kSumE, kSumDe2>(basis, g, y, scratch, f, residuals);
   for (std::size_t r = 0; r < R; ++r) {
     const std::size_t at = r * V::kLanes;
-    if (interpolates) {
-      // rss < 0 never holds: finish_fit leaves the zeros alone.
-      residuals[r] = {zero, zero, zero};
-      f.anchor[r].store(out.anchor + row + at);
-      f.g0[r].store(out.g0 + row + at);
-      f.g1[r].store(out.g1 + row + at);
-      f.g2[r].store(out.g2 + row + at);
-      zero.store(out.rss + row + at);
-      if (kSumE) zero.store(out.sum_e + row + at);
-      if (kSumDe2) zero.store(out.sum_de2 + row + at);
-    } else {
-      finish_fit(basis, g, y + at, f.anchor[r], f.g0[r], f.g1[r], f.g2[r], residuals[r], {kSumE, kSumDe2}, out, row + at);
-    }
+    finish_fit(basis, g, y + at, f.anchor[r], f.g0[r], f.g1[r], f.g2[r], residuals[r], kWants, out, row + at);
   }
 }
 

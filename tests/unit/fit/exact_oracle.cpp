@@ -115,7 +115,7 @@ class Collector {
 
 /// What several families share.
 struct Shared {
-  Real c0, c1, c2, x_end, prediction, r2, r2_plain, rmse, sum_scale;
+  Real c0, c1, c2, x_end, prediction, r2, r2_plain, rmse;
 };
 
 Shared shared_of(const Quantities& q) {
