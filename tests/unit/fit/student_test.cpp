@@ -49,8 +49,9 @@ TEST(StudentT, HoldsAtTheEnds) {
 
 // The table of docs/metrics.md.
 TEST(StudentT, HasTheQuantilesOfTheTable) {
-  const std::pair<int, double> kTable[]{{15, 2.178812829667},  {30, 2.051830516480}, {45, 2.018081702818}, {60, 2.002465459291},
-                                        {75, 1.993463566662}, {90, 1.987608281589}, {630, 1.963754701176}};
+  const std::pair<int, double> kTable[]{{15, 2.178812829667}, {30, 2.051830516480}, {45, 2.018081702818},
+                                        {60, 2.002465459291}, {75, 1.993463566662}, {90, 1.987608281589},
+                                        {630, 1.963754701176}};
   for (const auto& [n, t] : kTable) EXPECT_NEAR(StudentT(n - 3).quantile_975(), t, 1e-12) << n;
 }
 
