@@ -1,15 +1,32 @@
 #include "regfeatd/base/order.hpp"
 
-#include <charconv>
-#include <chrono>
 #include <cstdio>
+#include <limits>
 
 namespace regfeatd {
 namespace {
 
-using std::chrono::sys_days;
-using std::chrono::year_month_day;
-constexpr sys_days kEpoch{std::chrono::year{2000} / 1 / 1};
+/// Days from 2000-01-01 to a date, and back, over all 64-bit times: std::chrono::year ends at 32767, PostgreSQL's at
+/// 294276. Years are counted from March, in eras of 400 years: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+constexpr std::int64_t kDaysPerEra = 146'097;
+constexpr std::int64_t kEpochFromMarchOfYear0 = 730'425;  // 0000-03-01 ... 2000-01-01
+
+constexpr std::int64_t floor_div(std::int64_t a, std::int64_t b) { return a / b - (a % b < 0 ? 1 : 0); }
+
+constexpr std::int64_t days_from_civil(std::int64_t year, std::int64_t month, std::int64_t day) {
+  const std::int64_t y = month <= 2 ? year - 1 : year;
+  const std::int64_t era = floor_div(y, 400);
+  const std::int64_t year_of_era = y - era * 400;
+  const std::int64_t day_of_year = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
+  const std::int64_t day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+  return era * kDaysPerEra + day_of_era - kEpochFromMarchOfYear0;
+}
+static_assert(days_from_civil(2000, 1, 1) == 0 && days_from_civil(2000, 3, 1) == 60 && days_from_civil(1999, 12, 31) == -1);
+
+unsigned days_in_month(unsigned year, unsigned month) {
+  return static_cast<unsigned>(days_from_civil(month == 12 ? year + 1 : year, month == 12 ? 1 : month + 1, 1) -
+                               days_from_civil(year, month, 1));
+}
 
 /// Reads `width` digits at `pos` and moves past them.
 std::optional<unsigned> digits(std::string_view text, std::size_t& pos, std::size_t width) {
@@ -53,17 +70,18 @@ std::optional<int> utc_offset_minutes(std::string_view text, std::size_t& pos) {
 }  // namespace
 
 CivilTime to_civil(OrderValue t) noexcept {
-  OrderValue days = t / kMicrosPerDay;
-  OrderValue rest = t % kMicrosPerDay;
-  if (rest < 0) {
-    rest += kMicrosPerDay;
-    --days;
-  }
-  const year_month_day ymd{kEpoch + std::chrono::days{days}};
+  const std::int64_t days = floor_div(t, kMicrosPerDay);
+  const OrderValue rest = t % kMicrosPerDay + (t % kMicrosPerDay < 0 ? kMicrosPerDay : 0);
+  const std::int64_t since_march = days + kEpochFromMarchOfYear0;
+  const std::int64_t era = floor_div(since_march, kDaysPerEra);
+  const std::int64_t day_of_era = since_march - era * kDaysPerEra;
+  const std::int64_t year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+  const std::int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+  const std::int64_t month_from_march = (5 * day_of_year + 2) / 153;
   CivilTime c;
-  c.year = static_cast<int>(ymd.year());
-  c.month = static_cast<unsigned>(ymd.month());
-  c.day = static_cast<unsigned>(ymd.day());
+  c.month = static_cast<unsigned>(month_from_march < 10 ? month_from_march + 3 : month_from_march - 9);
+  c.year = static_cast<int>(year_of_era + era * 400 + (c.month <= 2 ? 1 : 0));
+  c.day = static_cast<unsigned>(day_of_year - (153 * month_from_march + 2) / 5 + 1);
   const auto seconds = static_cast<unsigned>(rest / kMicrosPerSecond);
   c.hour = seconds / 3600;
   c.minute = seconds / 60 % 60;
@@ -73,10 +91,10 @@ CivilTime to_civil(OrderValue t) noexcept {
 }
 
 OrderValue from_civil(const CivilTime& c) noexcept {
-  const sys_days day{std::chrono::year{c.year} / static_cast<int>(c.month) / static_cast<int>(c.day)};
-  const OrderValue days = (day - kEpoch).count();
   const OrderValue seconds = OrderValue{c.hour} * 3600 + OrderValue{c.minute} * 60 + c.second;
-  return days * kMicrosPerDay + seconds * kMicrosPerSecond + c.micro;
+  const __int128 t = __int128{days_from_civil(c.year, c.month, c.day)} * kMicrosPerDay + seconds * kMicrosPerSecond + c.micro;
+  constexpr __int128 kLeast = std::numeric_limits<OrderValue>::min(), kMost = std::numeric_limits<OrderValue>::max();
+  return static_cast<OrderValue>(t < kLeast ? kLeast : t > kMost ? kMost : t);
 }
 
 std::optional<OrderValue> parse_time(std::string_view text) {
@@ -88,8 +106,8 @@ std::optional<OrderValue> parse_time(std::string_view text) {
   if (!month || !literal(text, pos, '-')) return std::nullopt;
   const auto day = digits(text, pos, 2);
   if (!day) return std::nullopt;
-  const year_month_day ymd = std::chrono::year{static_cast<int>(*year)} / static_cast<int>(*month) / static_cast<int>(*day);
-  if (!ymd.ok()) return std::nullopt;
+  // There is no year 0, for PostgreSQL neither.
+  if (*year == 0 || *month == 0 || *month > 12 || *day == 0 || *day > days_in_month(*year, *month)) return std::nullopt;
   c.year = static_cast<int>(*year);
   c.month = *month;
   c.day = *day;
@@ -122,15 +140,18 @@ std::optional<OrderValue> parse_time(std::string_view text) {
 }
 
 std::string format_time(OrderValue t) {
+  if (t == std::numeric_limits<OrderValue>::max()) return "infinity";
+  if (t == std::numeric_limits<OrderValue>::min()) return "-infinity";
   const CivilTime c = to_civil(t);
   char buffer[80];
-  if (c.micro == 0) {
-    std::snprintf(buffer, sizeof buffer, "%04d-%02u-%02u %02u:%02u:%02u+00", c.year, c.month, c.day, c.hour, c.minute, c.second);
-  } else {
-    std::snprintf(buffer, sizeof buffer, "%04d-%02u-%02u %02u:%02u:%02u.%06u+00", c.year, c.month, c.day, c.hour, c.minute,
-                  c.second, c.micro);
+  std::snprintf(buffer, sizeof buffer, "%04d-%02u-%02u %02u:%02u:%02u", c.year > 0 ? c.year : 1 - c.year, c.month, c.day, c.hour,
+                c.minute, c.second);
+  std::string text = buffer;
+  if (c.micro != 0) {
+    std::snprintf(buffer, sizeof buffer, ".%06u", c.micro);
+    text += buffer;
   }
-  return buffer;
+  return text + (c.year > 0 ? "+00" : "+00 BC");
 }
 
 std::string format_order(OrderKind kind, OrderValue v) {

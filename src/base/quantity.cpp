@@ -43,7 +43,7 @@ std::optional<std::chrono::microseconds> parse_duration(std::string_view text) {
                                                                              {"day", 86400e6},
                                                                              {"w", 7 * 86400e6}}};
   const auto us = scaled(text, kUnits);
-  if (!us || *us >= 9.2e18) return std::nullopt;
+  if (!us || *us >= 9.2e18 || (*us > 0 && *us < 0.5)) return std::nullopt;  // not nothing, but less than can be told
   return std::chrono::microseconds{static_cast<std::int64_t>(std::llround(*us))};
 }
 
@@ -76,6 +76,7 @@ std::string format_bytes(double bytes) {
 }
 
 std::string format_duration(std::chrono::microseconds d) {
+  if (d < std::chrono::microseconds{0}) return "-" + format_duration(-d);
   const double s = static_cast<double>(d.count()) / 1e6;
   char buffer[60];
   if (s < 0.9995) {

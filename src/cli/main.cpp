@@ -32,6 +32,11 @@ int main(int argc, char** argv) {
   app.footer("Exit statuses: 0 fine, 1 findings or failed partitions, 64 usage, 69 database not available, 78 configuration.\n"
              "`regfeatd COMMAND --help` explains each command.");
   Action action;
+  add_migrate_command(app, action);
+  add_plan_command(app, action);
+  add_apply_command(app, action);
+  add_run_command(app, action);
+  add_status_command(app, action);
   add_fit_command(app, action);
   add_metrics_command(app, action);
 

@@ -25,13 +25,15 @@ struct CivilTime {
 };
 
 [[nodiscard]] CivilTime to_civil(OrderValue t) noexcept;
+/// Dates that 64 bits do not reach (some 292,000 years) become the greatest or the least value.
 [[nodiscard]] OrderValue from_civil(const CivilTime& c) noexcept;
 
 /// Parses `YYYY-MM-DD`, optionally followed by `T` or a space, `HH:MM[:SS[.ffffff]]`, and optionally `Z` or an offset
 /// `+HH[:MM]`. Without an offset the time is UTC. nullopt when the text is none of these or names no such day.
 [[nodiscard]] std::optional<OrderValue> parse_time(std::string_view text);
 
-/// `2024-07-01 00:00:00+00`, with fractional seconds only where there are any. PostgreSQL reads it as timestamptz.
+/// `2024-07-01 00:00:00+00`, with fractional seconds only where there are any. PostgreSQL reads it as timestamptz, `BC`
+/// before the year 1 and its `infinity` and `-infinity` (the greatest and the least value) included.
 [[nodiscard]] std::string format_time(OrderValue t);
 
 /// `format_time` for times, the digits for sequences.

@@ -9,7 +9,7 @@
 namespace regfeatd {
 
 /// Reads `250ms`, `60s`, `5min`, `2h`, `30d`, `1w`, `15us`. A number without a unit is refused. nullopt on anything else,
-/// negative values and overflow.
+/// negative values, overflow, and what is above 0 but rounds to no microsecond.
 [[nodiscard]] std::optional<std::chrono::microseconds> parse_duration(std::string_view text);
 
 /// Reads `4096`, `64KiB`, `512MiB`, `1GiB`, and the decimal `kB`, `MB`, `GB`. nullopt on anything else.

@@ -124,6 +124,15 @@ struct FeatureSetDocument {
 /// The unit's partition that holds `v`.
 [[nodiscard]] OrderRange partition_holding(const FeatureSet& fs, OrderValue v);
 
+/// A query cut at its placeholders, in order. Quoted text, dollar quotes, comments and casts (`::type`) are literal.
+/// The last piece may end in a comment: whoever embeds the query puts a line break behind it.
+struct QueryPiece {
+  bool is_placeholder = false;
+  std::string text;  ///< SQL, or the placeholder's name without its colon: `series`, `start`, `end`
+  friend bool operator==(const QueryPiece&, const QueryPiece&) = default;
+};
+[[nodiscard]] std::vector<QueryPiece> split_query(const std::string& query);
+
 // -- names made from templates; throw SpecError for a name that is empty or longer than 63 bytes (PostgreSQL would cut it)
 
 /// Source table i of a series: `schema.table` or `table`.

@@ -14,7 +14,7 @@ constexpr OrderValue kMinute = 60 * kMicrosPerSecond;
 
 std::filesystem::path data_directory() {
   if (const char* given = std::getenv("REGFEATD_DATA_DIR")) return given;
-  return std::filesystem::path(REGFEATD_SOURCE_DIR) / ".." / "shared" / "data";
+  return std::filesystem::path(SOURCE_DIR) / ".." / "shared" / "data";
 }
 
 double fourth_field(const char* line) {

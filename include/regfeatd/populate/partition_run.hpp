@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <stop_token>
+#include <string>
+
+#include "regfeatd/pg/session.hpp"
+#include "regfeatd/queue/work.hpp"
+
+namespace regfeatd::populate {
+
+/// Where a worker is in a partition's life; `to_string` gives the name that regfeat.worker and regfeat.attempt show.
+enum class Step { claim, begin, read, write, publish, complete, commit };
+[[nodiscard]] const char* to_string(Step step) noexcept;
+
+/// Is told where a run is. Called on the worker's thread, before each step and after each block; must be quick. Tests
+/// use it to break things at every step.
+class RunObserver {
+ public:
+  virtual ~RunObserver() = default;
+  virtual void at_step(Step step) = 0;
+  virtual void at_rows(std::int64_t done, std::int64_t total) = 0;
+};
+
+enum class RunResult { done, empty, fenced };
+
+struct RunOptions {
+  std::size_t input_budget_bytes = 256u << 20;  ///< the most that the input rows of one partition may occupy
+};
+
+/// Computes partitions, one after the other, on one session (src/populate/partition_run.cpp shows a partition's life
+/// from claim to commit). Keeps what it learnt of feature sets and all buffers between partitions. Not thread-safe.
+class PartitionRunner {
+ public:
+  PartitionRunner();
+  ~PartitionRunner();
+
+  /// Runs a claimed partition in one transaction on `session`. On return with `done` or `empty` it is committed.
+  /// Throws Fault; CommitInDoubt when the answer to COMMIT was lost. After a throw nothing of the attempt is visible,
+  /// but for the doubt. `stop`: checked between blocks; a Fault (transient) ends the run. `timings` is filled as far
+  /// as the run got, also when it throws.
+  RunResult run(pg::Session& session, const queue::Claim& claim, const RunOptions& options, RunObserver& observer, const std::stop_token& stop,
+                queue::Timings& timings);
+
+  /// Forgets what was learnt from the catalogue, so that the next run looks again.
+  void forget_catalogue();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace regfeatd::populate

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "regfeatd/base/order.hpp"
+#include "regfeatd/pg/catalog.hpp"
+#include "regfeatd/pg/session.hpp"
+#include "regfeatd/spec/feature_set.hpp"
+
+namespace regfeatd::populate {
+
+/// The source of one series, its names resolved against the catalogue: what SQL is made from.
+struct ResolvedSource {
+  struct Table {
+    pg::TableName name;        ///< with its schema
+    std::string order_column;
+    pg::ColumnType order_type = pg::ColumnType::timestamptz;
+  };
+  std::vector<Table> tables;         ///< empty for a query source
+  std::string query;                 ///< the specification's query with :series filled in
+  std::string query_order_column;
+  pg::ColumnType query_order_type = pg::ColumnType::timestamptz;
+  std::vector<std::size_t> input_table;  ///< input i is a column of tables[input_table[i]]
+  std::vector<std::string> key_types;    ///< as SQL knows them, for targets that are created
+};
+
+/// Looks up the source of a series. What is missing or unusable is appended to `findings`, each naming the thing and
+/// what to do; the result is then incomplete and not to be used.
+[[nodiscard]] ResolvedSource resolve_source(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series,
+                                            std::vector<std::string>& findings);
+
+/// A run of rows of one key (or of the whole series): look-back rows [begin, output), output rows [output, end).
+struct Segment {
+  std::size_t begin = 0, output = 0, end = 0;
+};
+
+/// The input rows of one partition, look-back included, ordered by key and position. Buffers keep their capacity from
+/// one partition to the next.
+class InputRows {
+ public:
+  void clear(std::size_t inputs);
+
+  std::vector<OrderValue> order;
+  std::vector<std::vector<double>> values;  ///< [input][row]; NaN for NULL
+  std::vector<std::byte> key_bytes;         ///< key fields as COPY wants them (length words included), row after row
+  std::vector<std::size_t> key_ends;        ///< where row r's key ends in key_bytes; empty without keys
+  std::vector<Segment> segments;
+
+  [[nodiscard]] std::size_t rows() const noexcept { return order.size(); }
+  [[nodiscard]] std::size_t output_rows() const noexcept;
+  [[nodiscard]] std::span<const std::byte> key(std::size_t row) const noexcept;
+  [[nodiscard]] std::size_t bytes() const noexcept;  ///< what the rows occupy
+};
+
+/// Reads the rows of `range` and the look-back rows that the windows need: one COPY TO STDOUT, preceded for unkeyed
+/// series by a query that finds where look-back starts. Must run in a transaction whose time zone is UTC.
+/// Throws Fault: partition, when rows are out of order or doubled (named), or when they exceed `budget_bytes`.
+void read_source(pg::Session& session, pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range,
+                 std::size_t budget_bytes, InputRows& rows);
+
+/// Rows in `range` as the server's statistics estimate them; nothing is read.
+[[nodiscard]] std::int64_t estimate_rows(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range);
+
+}  // namespace regfeatd::populate

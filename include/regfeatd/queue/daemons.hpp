@@ -1,0 +1,55 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "regfeatd/base/ids.hpp"
+#include "regfeatd/pg/session.hpp"
+
+namespace regfeatd::queue {
+
+/// Who a daemon is, as its row in regfeat.daemon says.
+struct DaemonIdentity {
+  std::string name;
+  std::string host;
+  int process_id = 0;
+  std::string process_identity;  ///< see `process_identity()`
+};
+
+/// Boot id, process-id namespace and start time of a process of this machine, in one text; empty when there is no such
+/// process. Two processes with the same id at different times have different identities.
+[[nodiscard]] std::string process_identity(int process_id);
+
+[[nodiscard]] DaemonId register_daemon(pg::Session& session, const DaemonIdentity& identity, std::chrono::microseconds lease, int workers);
+
+/// Declares daemons of this machine lost whose process is certainly gone, without waiting for their leases. Returns how
+/// many partitions were given back.
+std::int64_t release_dead_neighbours(pg::Session& session, DaemonId self);
+
+/// Renews the lease and rescues the partitions of daemons whose lease ran out. false: this daemon was itself declared
+/// lost and must stop its workers.
+[[nodiscard]] bool heartbeat(pg::Session& session, DaemonId self);
+
+/// Settings as applied, for regfeat.daemons.
+void record_settings(pg::Session& session, DaemonId self, int workers, std::chrono::microseconds lease, int generation, const std::string& message);
+void record_draining(pg::Session& session, DaemonId self);
+void record_stopped(pg::Session& session, DaemonId self, const std::string& message);
+
+/// What one worker is doing.
+struct WorkerReport {
+  int worker = 0;
+  int backend_pid = 0;
+  std::int64_t partition_id = 0;  ///< 0: none
+  const char* step = "idle";      ///< a string literal
+  std::int64_t rows_done = 0;
+  std::int64_t rows_total = 0;
+  double step_seconds = 0;        ///< how long in this step
+};
+
+/// Writes the workers' rows and, for each feature set with work in hand whose latest row is older than half of
+/// `interval`, a progress row. Two short statements in one transaction.
+void report(pg::Session& session, DaemonId self, const std::vector<WorkerReport>& workers, std::chrono::microseconds interval);
+
+}  // namespace regfeatd::queue

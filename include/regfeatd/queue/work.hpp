@@ -1,0 +1,92 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "regfeatd/base/fault.hpp"
+#include "regfeatd/base/ids.hpp"
+#include "regfeatd/base/order.hpp"
+#include "regfeatd/pg/session.hpp"
+#include "regfeatd/spec/settings.hpp"
+
+namespace regfeatd::queue {
+
+/// A partition in the hands of one worker. It is the worker's for as long as the work row has this epoch.
+struct Claim {
+  PartitionId partition;
+  AttemptId attempt;
+  Epoch epoch;
+  int attempt_number = 0;
+  FeatureSetId feature_set;
+  int specification_version = 0;
+  std::string series;
+  OrderRange range;
+};
+
+/// Takes the next partition, in a transaction of its own, committed on return. nullopt: nothing is claimable now.
+[[nodiscard]] std::optional<Claim> claim(pg::Session& session, DaemonId daemon, int worker);
+
+/// Phase timings of an attempt, milliseconds.
+struct Timings {
+  double claim_ms = 0, read_ms = 0, fit_ms = 0, send_ms = 0, publish_ms = 0;
+};
+
+/// What a finished partition amounted to.
+struct Completion {
+  bool empty = false;  ///< the source had no row in the range
+  std::int64_t rows_in = 0;
+  std::int64_t rows_out = 0;
+  std::int64_t bytes_out = 0;
+  std::int64_t nulls_out = 0;
+  std::string checksum;
+  std::string input_fingerprint;
+  Timings timings;
+};
+
+/// Whether the claim still holds: a look without a lock, to save work that could not be committed.
+[[nodiscard]] bool still_ours(pqxx::transaction_base& tx, const Claim& claim);
+
+/// The fence: inside the transaction that copied the rows, locks the work row, compares its epoch and writes the
+/// completion. false: somebody requeued, cancelled or took over the partition, nothing was written, roll back.
+[[nodiscard]] bool complete(pqxx::transaction_base& tx, const Claim& claim, const Completion& completion);
+
+/// Whether an attempt whose COMMIT went unanswered did commit.
+[[nodiscard]] bool committed(pg::Session& session, AttemptId attempt);
+
+/// How a failed attempt was recorded.
+enum class Verdict { retried, failed, fenced };
+
+/// Records a failed attempt and decides what becomes of the partition: pending again after a back-off, or `failed` at
+/// the limit. Transient faults are not charged, but bounded by `kMaxDisturbances`. A configuration fault counts towards
+/// the feature set's breaker.
+[[nodiscard]] Verdict fail(pg::Session& session, const Claim& claim, const Fault& fault, const std::string& step, const Timings& timings,
+                           const spec::Settings::Retry& retry);
+
+/// Gives a partition back uncharged and at once claimable (shutdown).
+void give_back(pg::Session& session, const Claim& claim, const std::string& reason);
+
+/// Records that an attempt found itself fenced.
+void record_fenced(pg::Session& session, const Claim& claim, const std::string& step);
+
+/// Written after the fact: the transaction cannot know how long its own COMMIT took.
+void record_commit_time(pg::Session& session, AttemptId attempt, double commit_ms);
+
+inline constexpr int kMaxDisturbances = 100;
+/// Configuration faults on this many different partitions in a row open the breaker of their feature set.
+inline constexpr int kBreakerFaults = 3;
+
+/// The delay before attempt number `attempt` + 1: base * 2^(attempt-1), at most cap, times a random factor in [0.5, 1).
+[[nodiscard]] std::chrono::microseconds back_off(int attempt, const spec::Settings::Retry& retry);
+
+/// What is left to do, as `run --once` needs to know it.
+struct Outlook {
+  std::int64_t claimable = 0;  ///< pending or running, in feature sets neither paused nor behind an open breaker
+  std::int64_t failed = 0;
+  std::int64_t blocked = 0;    ///< pending, in feature sets that are paused or behind an open breaker
+  std::string blocked_reason;  ///< of one of them
+};
+[[nodiscard]] Outlook outlook(pg::Session& session);
+
+}  // namespace regfeatd::queue

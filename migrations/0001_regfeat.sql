@@ -1,0 +1,379 @@
+-- Schema regfeat: the work table and everything around it.
+-- Applied by `regfeatd migrate` in one transaction, under an advisory lock.
+
+CREATE SCHEMA IF NOT EXISTS regfeat;
+COMMENT ON SCHEMA regfeat IS 'Work table, history and progress of regfeatd. See docs/schema.md.';
+
+-- ---------------------------------------------------------------------------------------------- feature sets
+
+CREATE TABLE regfeat.feature_set (
+  feature_set_id         integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  name                   text NOT NULL UNIQUE,
+  specification_version  integer NOT NULL,
+  order_kind             text NOT NULL CHECK (order_kind IN ('time', 'sequence')),
+  claim_order            text NOT NULL DEFAULT 'oldest_first' CHECK (claim_order IN ('oldest_first', 'newest_first')),
+  paused_at              timestamptz,
+  paused_reason          text,
+  breaker_faults         integer NOT NULL DEFAULT 0,
+  breaker_partition_id   bigint,
+  breaker_until          timestamptz,
+  breaker_reason         text,
+  created_at             timestamptz NOT NULL DEFAULT now(),
+  applied_at             timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE  regfeat.feature_set IS 'One row per named specification. Made and changed by `regfeatd apply`.';
+COMMENT ON COLUMN regfeat.feature_set.specification_version IS 'The version in force; its text is in regfeat.specification.';
+COMMENT ON COLUMN regfeat.feature_set.order_kind IS 'What orders the rows: time (bounds are microseconds since 2000-01-01 UTC) or sequence (bounds are the numbers themselves).';
+COMMENT ON COLUMN regfeat.feature_set.breaker_faults IS 'Consecutive configuration faults on different partitions; back to 0 with the first success.';
+COMMENT ON COLUMN regfeat.feature_set.breaker_until IS 'The breaker is open: until then nothing is claimed, then one partition as a probe. A success closes it.';
+COMMENT ON COLUMN regfeat.feature_set.paused_at IS 'Set: nothing of this feature set is claimed. Running partitions finish.';
+
+CREATE TABLE regfeat.specification (
+  feature_set_id   integer NOT NULL REFERENCES regfeat.feature_set ON DELETE CASCADE,
+  version          integer NOT NULL,
+  document         text NOT NULL,
+  output_identity  text NOT NULL,
+  applied_at       timestamptz NOT NULL DEFAULT now(),
+  applied_by       text NOT NULL DEFAULT current_user,
+  build_id         text NOT NULL,
+  PRIMARY KEY (feature_set_id, version)
+);
+COMMENT ON TABLE  regfeat.specification IS 'Every version of every specification, verbatim.';
+COMMENT ON COLUMN regfeat.specification.output_identity IS 'What of the specification decides its output, in canonical form: equal texts give equal rows.';
+
+-- ---------------------------------------------------------------------------------------------- daemons
+
+CREATE TABLE regfeat.daemon (
+  daemon_id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  name                 text NOT NULL,
+  host                 text NOT NULL,
+  process_id           integer NOT NULL,
+  process_identity     text NOT NULL DEFAULT '',
+  build_id             text NOT NULL,
+  started_at           timestamptz NOT NULL DEFAULT now(),
+  heartbeat_at         timestamptz NOT NULL DEFAULT now(),
+  lease                interval NOT NULL,
+  stopped_at           timestamptz,
+  state                text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'draining', 'stopped', 'lost')),
+  workers_configured   integer NOT NULL,
+  workers_active       integer NOT NULL DEFAULT 0,
+  settings_generation  integer NOT NULL DEFAULT 1,
+  message              text
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
+COMMENT ON TABLE  regfeat.daemon IS 'One row per started daemon process. Its heartbeat is the lease of all partitions that it runs.';
+COMMENT ON COLUMN regfeat.daemon.process_identity IS 'Boot, process namespace and start time: a daemon that starts on the same machine can tell that this one is dead before its lease runs out.';
+COMMENT ON COLUMN regfeat.daemon.heartbeat_at IS 'A daemon whose heartbeat is older than its lease is lost: its partitions are given to others.';
+
+CREATE TABLE regfeat.worker (
+  daemon_id        bigint NOT NULL REFERENCES regfeat.daemon ON DELETE CASCADE,
+  worker           integer NOT NULL,
+  backend_pid      integer,
+  partition_id     bigint,
+  step             text NOT NULL,
+  rows_done        bigint NOT NULL DEFAULT 0,
+  rows_total       bigint NOT NULL DEFAULT 0,
+  step_started_at  timestamptz NOT NULL DEFAULT now(),
+  updated_at       timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (daemon_id, worker)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 500);
+COMMENT ON TABLE regfeat.worker IS 'What each worker is doing, as of its daemon''s last progress report. The rows that claims scan are in regfeat.partition and are not touched by progress.';
+
+-- ---------------------------------------------------------------------------------------------- the work table
+
+CREATE TABLE regfeat.partition (
+  partition_id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  feature_set_id         integer NOT NULL REFERENCES regfeat.feature_set ON DELETE CASCADE,
+  series                 text NOT NULL,
+  lower_bound            bigint NOT NULL,
+  upper_bound            bigint NOT NULL,
+  claim_rank             bigint NOT NULL,
+  state                  text NOT NULL DEFAULT 'pending'
+                           CHECK (state IN ('pending', 'running', 'done', 'empty', 'failed', 'cancelled')),
+  epoch                  bigint NOT NULL DEFAULT 0,
+  priority               integer NOT NULL DEFAULT 0,
+  attempts               integer NOT NULL DEFAULT 0,
+  disturbances           integer NOT NULL DEFAULT 0,
+  not_before             timestamptz NOT NULL DEFAULT '-infinity',
+  daemon_id              bigint,
+  worker                 integer,
+  backend_pid            integer,
+  attempt_id             bigint,
+  changed_at             timestamptz NOT NULL DEFAULT now(),
+  estimated_rows         bigint,
+  rows_in                bigint,
+  rows_out               bigint,
+  bytes_out              bigint,
+  nulls_out              bigint,
+  checksum               text,
+  input_fingerprint      text,
+  specification_version  integer,
+  build_id               text,
+  message                text,
+  UNIQUE (feature_set_id, series, lower_bound),
+  CHECK (lower_bound < upper_bound)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000,
+        autovacuum_analyze_scale_factor = 0.05);
+COMMENT ON TABLE  regfeat.partition IS 'The work table: one row per series and half-open range of a feature set.';
+COMMENT ON COLUMN regfeat.partition.lower_bound IS 'First position of the range: microseconds since 2000-01-01 UTC, or the sequence number. regfeat.partition_status shows it readably.';
+COMMENT ON COLUMN regfeat.partition.upper_bound IS 'First position after the range.';
+COMMENT ON COLUMN regfeat.partition.claim_rank IS 'lower_bound, negated where the feature set wants the newest range first: claims go by priority, then this.';
+COMMENT ON COLUMN regfeat.partition.epoch IS 'Fencing number: grows at every claim, requeue and cancel. An attempt commits only if the epoch is still the one it claimed.';
+COMMENT ON COLUMN regfeat.partition.attempts IS 'Attempts charged since the last requeue; at the limit a failure makes the state failed.';
+COMMENT ON COLUMN regfeat.partition.disturbances IS 'Attempts that ended through no fault of the partition (lost connection, lost daemon) since the last requeue; bounded too.';
+COMMENT ON COLUMN regfeat.partition.not_before IS 'Back-off: not claimed earlier.';
+COMMENT ON COLUMN regfeat.partition.rows_in IS 'Source rows inside the range (look-back rows are not counted) when it was last computed.';
+COMMENT ON COLUMN regfeat.partition.rows_out IS 'Rows in each target.';
+COMMENT ON COLUMN regfeat.partition.checksum IS 'XXH3 of the COPY tuples written, over all targets in their order.';
+COMMENT ON COLUMN regfeat.partition.input_fingerprint IS 'XXH3 of the input rows, look-back included, the specification''s output identity and the engine version.';
+
+-- Serves exactly the claim: the pending partitions of one feature set, in claim order.
+CREATE INDEX partition_claim ON regfeat.partition (feature_set_id, priority DESC, claim_rank, partition_id) WHERE state = 'pending';
+-- Serves rescue, fairness and the status views.
+CREATE INDEX partition_running ON regfeat.partition (daemon_id, feature_set_id) WHERE state = 'running';
+CREATE INDEX partition_failed ON regfeat.partition (feature_set_id) WHERE state = 'failed';
+
+CREATE TABLE regfeat.attempt (
+  attempt_id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  partition_id           bigint NOT NULL REFERENCES regfeat.partition ON DELETE CASCADE,
+  feature_set_id         integer NOT NULL,
+  epoch                  bigint NOT NULL,
+  daemon_id              bigint NOT NULL,
+  worker                 integer NOT NULL,
+  backend_pid            integer,
+  build_id               text NOT NULL,
+  specification_version  integer NOT NULL,
+  started_at             timestamptz NOT NULL DEFAULT clock_timestamp(),
+  finished_at            timestamptz,
+  outcome                text NOT NULL DEFAULT 'running' CHECK (outcome IN
+                           ('running', 'done', 'empty', 'unchanged', 'failed', 'disturbed', 'fenced', 'lost', 'returned')),
+  fault_class            text,
+  step                   text,
+  sqlstate               text,
+  message                text,
+  context                text,
+  rows_in                bigint,
+  rows_out               bigint,
+  bytes_out              bigint,
+  nulls_out              bigint,
+  claim_ms               double precision,
+  read_ms                double precision,
+  fit_ms                 double precision,
+  send_ms                double precision,
+  publish_ms             double precision,
+  commit_ms              double precision
+) WITH (fillfactor = 80);
+COMMENT ON TABLE  regfeat.attempt IS 'Every try at a partition, recorded when it starts.';
+COMMENT ON COLUMN regfeat.attempt.outcome IS 'running; done, empty, unchanged (success); failed (charged); disturbed (connection or server lost, not charged); fenced (a requeue, cancel or another daemon came first); lost (its daemon''s lease ran out); returned (given back at shutdown).';
+COMMENT ON COLUMN regfeat.attempt.send_ms IS 'Encoding and sending, the server''s COPY included.';
+CREATE INDEX attempt_partition ON regfeat.attempt (partition_id, attempt_id);
+CREATE INDEX attempt_finished ON regfeat.attempt (feature_set_id, finished_at);
+CREATE INDEX attempt_running ON regfeat.attempt (daemon_id) WHERE outcome = 'running';
+
+-- ---------------------------------------------------------------------------------------------- progress
+
+CREATE TABLE regfeat.progress (
+  at                  timestamptz NOT NULL DEFAULT now(),
+  feature_set_id      integer NOT NULL REFERENCES regfeat.feature_set ON DELETE CASCADE,
+  daemon_id           bigint,
+  pending             bigint NOT NULL,
+  running             bigint NOT NULL,
+  done                bigint NOT NULL,
+  empty               bigint NOT NULL,
+  failed              bigint NOT NULL,
+  cancelled           bigint NOT NULL,
+  rows_done           bigint NOT NULL,
+  rows_total          bigint,
+  percent             double precision,
+  rows_per_second     double precision,
+  workers_active      integer NOT NULL,
+  eta                 timestamptz,
+  eta_low             timestamptz,
+  eta_high            timestamptz
+) WITH (autovacuum_vacuum_scale_factor = 0.2);
+COMMENT ON TABLE  regfeat.progress IS 'A row per feature set every few seconds while any of its work is in hand.';
+COMMENT ON COLUMN regfeat.progress.daemon_id IS 'The daemon that wrote the row. Counts are of the whole feature set, whoever writes.';
+COMMENT ON COLUMN regfeat.progress.rows_total IS 'Source rows of all partitions: counted where computed, estimated from statistics elsewhere. NULL: unknown.';
+COMMENT ON COLUMN regfeat.progress.rows_per_second IS 'Source rows per second over the last minute, of all daemons.';
+CREATE INDEX progress_latest ON regfeat.progress (feature_set_id, at DESC);
+
+-- ---------------------------------------------------------------------------------------------- helpers
+
+CREATE FUNCTION regfeat.order_text(order_kind text, bound bigint) RETURNS text
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  AS $$ SELECT CASE order_kind
+          WHEN 'time' THEN to_char(timestamp '2000-01-01' + bound * interval '1 microsecond', 'YYYY-MM-DD HH24:MI:SS') || '+00'
+          ELSE bound::text END $$;
+COMMENT ON FUNCTION regfeat.order_text IS 'A bound of a partition, readably.';
+
+CREATE FUNCTION regfeat.order_time(order_kind text, bound bigint) RETURNS timestamptz
+  LANGUAGE sql STABLE PARALLEL SAFE
+  AS $$ SELECT CASE order_kind WHEN 'time' THEN timestamptz '2000-01-01 00:00:00+00' + bound * interval '1 microsecond' END $$;
+COMMENT ON FUNCTION regfeat.order_time IS 'A bound of a partition as a time; NULL for sequences.';
+
+-- Partitions of a daemon that is gone: claimable at once, with a new epoch. Where the daemon only stalls, its backends
+-- may still hold locks on the targets: they are ended where that is allowed. The epoch fences them in any case.
+CREATE FUNCTION regfeat.release_daemon(gone bigint, reason text) RETURNS TABLE (partition_id bigint, epoch bigint)
+  LANGUAGE plpgsql AS $$
+DECLARE
+  p record;
+BEGIN
+  UPDATE regfeat.daemon d SET state = 'lost', stopped_at = clock_timestamp(), workers_active = 0, message = reason WHERE d.daemon_id = gone;
+  DELETE FROM regfeat.worker w WHERE w.daemon_id = gone;
+  FOR p IN
+    SELECT q.partition_id, q.epoch, q.backend_pid, q.changed_at, q.disturbances FROM regfeat.partition q
+     WHERE q.state = 'running' AND q.daemon_id = gone ORDER BY q.partition_id FOR UPDATE
+  LOOP
+    BEGIN
+      -- A backend that started before the claim and has its process id is the claimant's: ids are not reused while in use.
+      PERFORM pg_terminate_backend(a.pid) FROM pg_stat_activity a
+        WHERE a.pid = p.backend_pid AND a.backend_start <= p.changed_at AND a.application_name LIKE 'regfeatd/%'
+          AND a.pid <> pg_backend_pid();
+    EXCEPTION WHEN insufficient_privilege THEN
+      NULL;
+    END;
+    UPDATE regfeat.partition q
+       SET state = CASE WHEN p.disturbances >= 100 THEN 'failed' ELSE 'pending' END,
+           epoch = q.epoch + 1, attempts = greatest(q.attempts - 1, 0), disturbances = q.disturbances + 1,
+           daemon_id = NULL, worker = NULL, backend_pid = NULL, changed_at = clock_timestamp(), message = reason
+     WHERE q.partition_id = p.partition_id;
+    UPDATE regfeat.attempt a SET outcome = 'lost', finished_at = clock_timestamp(), message = reason
+     WHERE a.partition_id = p.partition_id AND a.outcome = 'running';
+    partition_id := p.partition_id;
+    epoch := p.epoch + 1;
+    RETURN NEXT;
+  END LOOP;
+END $$;
+COMMENT ON FUNCTION regfeat.release_daemon IS 'Declares a daemon lost and gives its partitions back to the queue, uncharged up to 100 times.';
+
+CREATE FUNCTION regfeat.rescue() RETURNS TABLE (partition_id bigint, lost_daemon_id bigint)
+  LANGUAGE plpgsql AS $$
+DECLARE
+  d record;
+BEGIN
+  FOR d IN
+    SELECT x.daemon_id, x.name FROM regfeat.daemon x
+     WHERE x.state IN ('running', 'draining') AND x.heartbeat_at + x.lease < clock_timestamp()
+     ORDER BY x.daemon_id FOR UPDATE SKIP LOCKED
+  LOOP
+    RETURN QUERY SELECT r.partition_id, d.daemon_id FROM regfeat.release_daemon(d.daemon_id, 'daemon ' || d.name || ' lost its lease') r;
+  END LOOP;
+END $$;
+COMMENT ON FUNCTION regfeat.rescue IS 'Releases every daemon whose lease ran out. Called by each daemon with its heartbeat.';
+
+CREATE FUNCTION regfeat.claim(claimant bigint, claimant_worker integer, claimant_backend integer, claimant_build text)
+  RETURNS TABLE (partition_id bigint, attempt_id bigint, epoch bigint, attempts integer, feature_set_id integer,
+                 specification_version integer, series text, lower_bound bigint, upper_bound bigint)
+  LANGUAGE plpgsql AS $$
+DECLARE
+  s record;
+  p record;
+  a bigint;
+BEGIN
+  -- Highest priority first; among equals the feature set with the fewest running partitions.
+  FOR s IN
+    SELECT f.feature_set_id, f.specification_version, f.breaker_until IS NOT NULL AS probing
+      FROM regfeat.feature_set f
+      CROSS JOIN LATERAL (SELECT q.priority FROM regfeat.partition q
+                           WHERE q.feature_set_id = f.feature_set_id AND q.state = 'pending'
+                           ORDER BY q.priority DESC LIMIT 1) top
+     WHERE f.paused_at IS NULL AND (f.breaker_until IS NULL OR f.breaker_until <= clock_timestamp())
+     ORDER BY top.priority DESC,
+              (SELECT count(*) FROM regfeat.partition r WHERE r.state = 'running' AND r.feature_set_id = f.feature_set_id),
+              f.feature_set_id
+  LOOP
+    SELECT q.partition_id, q.epoch, q.attempts, q.series, q.lower_bound, q.upper_bound INTO p
+      FROM regfeat.partition q
+     WHERE q.feature_set_id = s.feature_set_id AND q.state = 'pending' AND q.not_before <= clock_timestamp()
+     ORDER BY q.priority DESC, q.claim_rank, q.partition_id
+     LIMIT 1 FOR UPDATE SKIP LOCKED;
+    CONTINUE WHEN NOT FOUND;
+    IF s.probing THEN  -- one probe at a time
+      UPDATE regfeat.feature_set f SET breaker_until = clock_timestamp() + interval '1 minute' WHERE f.feature_set_id = s.feature_set_id;
+    END IF;
+
+    INSERT INTO regfeat.attempt AS t (partition_id, feature_set_id, epoch, daemon_id, worker, backend_pid, build_id, specification_version)
+      VALUES (p.partition_id, s.feature_set_id, p.epoch + 1, claimant, claimant_worker, claimant_backend, claimant_build, s.specification_version)
+      RETURNING t.attempt_id INTO a;
+    UPDATE regfeat.partition q
+       SET state = 'running', epoch = p.epoch + 1, attempts = p.attempts + 1, daemon_id = claimant, worker = claimant_worker,
+           backend_pid = claimant_backend, attempt_id = a, changed_at = clock_timestamp()
+     WHERE q.partition_id = p.partition_id;
+    RETURN QUERY SELECT p.partition_id, a, p.epoch + 1, p.attempts + 1, s.feature_set_id, s.specification_version,
+                        p.series, p.lower_bound, p.upper_bound;
+    RETURN;
+  END LOOP;
+END $$;
+COMMENT ON FUNCTION regfeat.claim IS 'Takes the next partition: raises its epoch and attempt count, records the attempt. Commit before working on it.';
+
+-- ---------------------------------------------------------------------------------------------- views
+
+CREATE VIEW regfeat.partition_status AS
+SELECT f.name AS feature_set, p.series,
+       regfeat.order_text(f.order_kind, p.lower_bound) AS "from", regfeat.order_text(f.order_kind, p.upper_bound) AS "to",
+       p.state, p.priority, p.attempts, p.rows_in, p.rows_out, p.nulls_out, p.message, p.changed_at, p.not_before,
+       d.name AS daemon, p.worker, w.step, w.rows_done, w.rows_total,
+       p.epoch, p.specification_version, p.build_id, p.checksum, p.partition_id
+  FROM regfeat.partition p
+  JOIN regfeat.feature_set f USING (feature_set_id)
+  LEFT JOIN regfeat.daemon d ON d.daemon_id = p.daemon_id AND p.state = 'running'
+  LEFT JOIN regfeat.worker w ON w.daemon_id = p.daemon_id AND w.worker = p.worker AND w.partition_id = p.partition_id AND p.state = 'running';
+COMMENT ON VIEW regfeat.partition_status IS 'One row per partition, with readable bounds and, while it runs, who runs it and how far.';
+
+CREATE VIEW regfeat.status AS
+WITH counts AS (
+  SELECT feature_set_id, count(*) AS partitions,
+         count(*) FILTER (WHERE state = 'pending') AS pending,
+         count(*) FILTER (WHERE state = 'running') AS running,
+         count(*) FILTER (WHERE state = 'done') AS done,
+         count(*) FILTER (WHERE state = 'empty') AS empty,
+         count(*) FILTER (WHERE state = 'failed') AS failed,
+         count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
+         coalesce(sum(rows_in) FILTER (WHERE state IN ('done', 'empty')), 0)::bigint AS rows_done,
+         CASE WHEN bool_and(state IN ('done', 'empty', 'cancelled') OR estimated_rows IS NOT NULL OR rows_in IS NOT NULL)
+              THEN coalesce(sum(CASE WHEN state IN ('done', 'empty') THEN rows_in
+                                     WHEN state <> 'cancelled' THEN coalesce(rows_in, estimated_rows) END), 0)::bigint END AS rows_total
+    FROM regfeat.partition GROUP BY feature_set_id
+), work AS (
+  SELECT p.feature_set_id, count(*) AS workers, coalesce(sum(w.rows_done), 0)::bigint AS rows_in_hand,
+         count(*) FILTER (WHERE w.updated_at < now() - interval '2 minutes' OR w.step_started_at < now() - interval '10 minutes') AS stalled
+    FROM regfeat.partition p JOIN regfeat.worker w ON w.daemon_id = p.daemon_id AND w.worker = p.worker AND w.partition_id = p.partition_id
+   WHERE p.state = 'running' GROUP BY p.feature_set_id
+)
+SELECT f.name AS feature_set,
+       coalesce(c.partitions, 0) AS partitions, coalesce(c.pending, 0) AS pending, coalesce(c.running, 0) AS running,
+       coalesce(c.done, 0) AS done, coalesce(c.empty, 0) AS empty, coalesce(c.failed, 0) AS failed, coalesce(c.cancelled, 0) AS cancelled,
+       CASE WHEN coalesce(c.partitions, 0) = c.done + c.empty + c.cancelled THEN 100.0
+            WHEN c.rows_total > 0 THEN least(99.9, round((100.0 * (c.rows_done + coalesce(k.rows_in_hand, 0)) / c.rows_total)::numeric, 1))
+            ELSE round(100.0 * (c.done + c.empty + c.cancelled) / c.partitions, 1) END::double precision AS percent,
+       c.rows_done, c.rows_total,
+       CASE WHEN c.pending + c.running > 0 THEN g.rows_per_second END AS rows_per_second,
+       CASE WHEN c.pending + c.running > 0 THEN g.eta END AS eta,
+       CASE WHEN c.pending + c.running > 0 THEN g.eta_low END AS eta_low,
+       CASE WHEN c.pending + c.running > 0 THEN g.eta_high END AS eta_high,
+       coalesce(k.workers, 0) AS workers, coalesce(k.stalled, 0) AS stalled_workers,
+       f.paused_at, coalesce(f.paused_reason, f.breaker_reason) AS paused_reason, f.breaker_until, f.specification_version
+  FROM regfeat.feature_set f
+  LEFT JOIN counts c USING (feature_set_id)
+  LEFT JOIN work k USING (feature_set_id)
+  LEFT JOIN LATERAL (SELECT g.* FROM regfeat.progress g WHERE g.feature_set_id = f.feature_set_id AND g.at > now() - interval '1 minute'
+                      ORDER BY g.at DESC LIMIT 1) g ON true;
+COMMENT ON VIEW regfeat.status IS 'One row per feature set: counts by state, percent, rows per second, ETA with a low and a high bound, workers.';
+
+CREATE VIEW regfeat.failures AS
+SELECT f.name AS feature_set, p.series, regfeat.order_text(f.order_kind, p.lower_bound) AS "from",
+       regfeat.order_text(f.order_kind, p.upper_bound) AS "to", p.state, a.outcome, a.fault_class, a.step, a.sqlstate, a.message, a.context,
+       a.finished_at, p.attempts, a.build_id, d.name AS daemon, a.worker, p.partition_id, a.attempt_id
+  FROM regfeat.attempt a
+  JOIN regfeat.partition p USING (partition_id)
+  JOIN regfeat.feature_set f ON f.feature_set_id = p.feature_set_id
+  LEFT JOIN regfeat.daemon d ON d.daemon_id = a.daemon_id
+ WHERE a.outcome IN ('failed', 'disturbed', 'lost', 'fenced')
+ ORDER BY a.finished_at DESC NULLS LAST;
+COMMENT ON VIEW regfeat.failures IS 'Attempts that did not succeed, newest first, with where and why.';
+
+CREATE VIEW regfeat.daemons AS
+SELECT d.daemon_id, d.name, d.host, d.process_id, d.build_id, d.state,
+       CASE WHEN d.state IN ('running', 'draining') THEN d.heartbeat_at + d.lease > now() ELSE false END AS alive,
+       d.started_at, d.heartbeat_at, d.lease, d.stopped_at, d.workers_configured, d.workers_active, d.settings_generation, d.message
+  FROM regfeat.daemon d ORDER BY d.daemon_id DESC;
+COMMENT ON VIEW regfeat.daemons IS 'Every daemon process, newest first, with the settings generation that it runs.';

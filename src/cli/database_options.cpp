@@ -1,0 +1,28 @@
+#include "database_options.hpp"
+
+#include "regfeatd/base/log.hpp"
+
+namespace regfeatd::cli {
+
+void DatabaseOptions::add_to(CLI::App& command) {
+  command.add_option("--config", config_path, "The configuration file. Default: $REGFEATD_CONFIG, then /etc/regfeatd/regfeatd.yaml if it is there, then defaults")
+      ->type_name("FILE");
+  command.add_option("--conninfo", conninfo,
+                     "The database, as libpq keywords or a URI, without a password (use ~/.pgpass or a service file). "
+                     "Default: database.conninfo of the configuration, then PG* variables, as psql")
+      ->type_name("CONNINFO");
+}
+
+spec::Settings DatabaseOptions::settings() const {
+  spec::Settings s = spec::load_settings(config_path);
+  if (!conninfo.empty()) s.conninfo = conninfo;
+  return s;
+}
+
+std::unique_ptr<pg::Session> DatabaseOptions::connect(const char* command) const {
+  const spec::Settings s = settings();
+  log::configure(s.log_level, s.log_format);
+  return std::make_unique<pg::Session>(pg::ConnectOptions{s.conninfo, std::string("regfeatd/") + command});
+}
+
+}  // namespace regfeatd::cli

@@ -1,0 +1,234 @@
+#include "regfeatd/daemon/daemon.hpp"
+
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <csignal>
+#include <optional>
+
+#include "regfeatd/base/build_info.hpp"
+#include "regfeatd/base/log.hpp"
+#include "regfeatd/base/quantity.hpp"
+#include "regfeatd/populate/apply.hpp"
+#include "regfeatd/queue/migrate.hpp"
+#include "reporter.hpp"
+#include "worker.hpp"
+
+namespace regfeatd::daemon {
+namespace {
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  if (gethostname(name.data(), name.size() - 1) != 0) return "unknown";
+  return name.data();
+}
+
+/// The composition root: the control thread with its signals and timers, the workers, the reporter.
+class Daemon {
+ public:
+  explicit Daemon(const DaemonOptions& options)
+      : options_(options), shared_(options.settings), signals_(io_, SIGTERM, SIGINT, SIGHUP), tick_(io_), grace_(io_) {}
+
+  DaemonResult run();
+
+ private:
+  void start();
+  void wait_for_signal();
+  void on_signal(int signal);
+  void reload();
+  void apply_worker_count();
+  void watch();
+  void drain(DaemonResult result, const std::string& why);
+  void abort_runs(const std::string& why);
+  void cancel_all();
+  [[nodiscard]] int worker_count(const spec::Settings& s) const;
+  [[nodiscard]] std::vector<queue::WorkerReport> reports();
+
+  const DaemonOptions& options_;
+  Shared shared_;
+  boost::asio::io_context io_;
+  boost::asio::signal_set signals_;
+  boost::asio::steady_timer tick_, grace_;
+  queue::DaemonIdentity identity_;
+  int generation_ = 1;
+  DaemonResult result_ = DaemonResult::finished;
+  std::string stop_reason_ = "stopped";
+  Mutex workers_mutex_;
+  std::vector<std::unique_ptr<Worker>> workers_ REGFEATD_GUARDED_BY(workers_mutex_);
+  std::unique_ptr<Reporter> reporter_;
+};
+
+int Daemon::worker_count(const spec::Settings& s) const {
+  if (options_.workers) return *options_.workers;
+  return s.workers.value_or(spec::available_cores());
+}
+
+void Daemon::start() {
+  const auto settings = shared_.settings();
+  const std::string name = settings->daemon_name.empty() ? host_name() : settings->daemon_name;
+  identity_ = {name, host_name(), getpid(), queue::process_identity(getpid())};
+  pg::Session session({settings->conninfo, "regfeatd/" + name.substr(0, 45) + "/start"});
+  queue::require_schema(session);
+  {
+    pqxx::work tx(session.sql());
+    populate::use_utc(tx);
+    const auto findings = pg::guarded("preflight", [&] { return populate::preflight(tx); });
+    if (!findings.empty()) throw spec::SpecError(findings);
+  }
+  const int workers = worker_count(*settings);
+  shared_.workers_wanted = workers;
+  shared_.daemon_id = queue::register_daemon(session, identity_, settings->lease, workers).value;
+  const auto released = queue::release_dead_neighbours(session, DaemonId{shared_.daemon_id.load()});
+  if (released > 0) log::info("took back the partitions of a daemon whose process is gone", {{"partitions", std::to_string(released)}});
+  log::info("started", {{"build", std::string(build_id())},
+                        {"database", session.describe()},
+                        {"daemon", name + '/' + std::to_string(shared_.daemon_id.load())},
+                        {"workers", std::to_string(workers)},
+                        {"kernel", std::string(fit::kernel_name())},
+                        {"configuration", settings->file.empty() ? "defaults" : settings->file}});
+}
+
+DaemonResult Daemon::run() {
+  start();
+  reporter_ = std::make_unique<Reporter>(
+      shared_, identity_, options_.once,
+      Reporter::Callbacks{[this] { return reports(); }, [this] { cancel_all(); },
+                          [this](DaemonResult r) { boost::asio::post(io_, [this, r] { drain(r, "the queue is empty"); }); }, options_.on_status});
+  apply_worker_count();
+  wait_for_signal();
+  watch();
+  sd_notify(0, "READY=1");
+  io_.run();
+  reporter_->stop(stop_reason_);
+  log::info("stopped", {{"reason", stop_reason_}});
+  return shared_.fatal.load() ? DaemonResult::fatal : result_;
+}
+
+std::vector<queue::WorkerReport> Daemon::reports() {
+  const MutexLock lock(workers_mutex_);
+  std::vector<queue::WorkerReport> out;
+  for (const auto& w : workers_) {
+    if (!w->finished()) out.push_back(w->report());
+  }
+  return out;
+}
+
+void Daemon::cancel_all() {
+  const MutexLock lock(workers_mutex_);
+  for (const auto& w : workers_) w->cancel_run();
+}
+
+/// Starts workers that are wanted and not there; those that are surplus end by themselves after their partition.
+void Daemon::apply_worker_count() {
+  const MutexLock lock(workers_mutex_);
+  const auto wanted = static_cast<std::size_t>(shared_.workers_wanted.load());
+  while (!workers_.empty() && workers_.size() > wanted && workers_.back()->finished()) workers_.pop_back();
+  for (std::size_t i = 0; i < wanted; ++i) {
+    if (i == workers_.size()) {
+      workers_.push_back(std::make_unique<Worker>(shared_, static_cast<int>(i)));
+    } else if (workers_[i]->finished()) {
+      workers_[i] = std::make_unique<Worker>(shared_, static_cast<int>(i));
+    }
+  }
+}
+
+void Daemon::wait_for_signal() {
+  signals_.async_wait([this](const boost::system::error_code& error, int signal) {
+    if (error) return;
+    on_signal(signal);
+    wait_for_signal();
+  });
+}
+
+void Daemon::on_signal(int signal) {
+  if (signal == SIGHUP) return reload();
+  if (shared_.draining.load()) return abort_runs("second signal");
+  log::info("stopping: running partitions are finished first", {{"grace", format_duration(shared_.settings()->shutdown_grace)}});
+  sd_notify(0, "STOPPING=1");
+  drain(DaemonResult::finished, signal == SIGTERM ? "SIGTERM" : "SIGINT");
+  grace_.expires_after(shared_.settings()->shutdown_grace);
+  grace_.async_wait([this](const boost::system::error_code& error) {
+    if (!error) abort_runs("shutdown_grace is over");
+  });
+}
+
+void Daemon::drain(DaemonResult result, const std::string& why) {
+  if (shared_.draining.exchange(true)) return;
+  result_ = result;
+  stop_reason_ = why;
+  shared_.wake_workers();
+}
+
+void Daemon::abort_runs(const std::string& why) {
+  if (shared_.aborting.exchange(true)) return;
+  log::warning("giving back the partitions in hand", {{"reason", why}});
+  cancel_all();
+  shared_.wake_workers();
+}
+
+void Daemon::reload() {
+  const auto old = shared_.settings();
+  sd_notify(0, "RELOADING=1");
+  try {
+    spec::Settings next = spec::load_settings(options_.config_path);
+    if (next.conninfo.empty()) next.conninfo = old->conninfo;  // --conninfo stays in force
+    log::configure(next.log_level, next.log_format);
+    shared_.workers_wanted = worker_count(next);
+    shared_.replace_settings(next);
+    apply_worker_count();
+    shared_.wake_workers();
+    ++generation_;
+    reporter_->settings_changed(generation_, "");
+    log::info("settings reloaded", {{"workers", std::to_string(shared_.workers_wanted.load())}, {"generation", std::to_string(generation_)}});
+  } catch (const spec::SpecError& e) {
+    log::error("the settings are not reloaded, the old ones stay", {{"error", e.what()}});
+    reporter_->settings_changed(generation_, std::string("reload refused: ") + e.what());
+  }
+  sd_notify(0, "READY=1");
+}
+
+/// A few times a second: restarts workers, watches the lease, ends the loop when all workers have ended.
+void Daemon::watch() {
+  const auto settings = shared_.settings();
+  if (shared_.fatal.load()) {
+    drain(DaemonResult::fatal, "fatal fault");
+    abort_runs("fatal fault");
+  }
+  if (std::chrono::steady_clock::now() - reporter_->last_heartbeat() > settings->lease && shared_.lease_held.exchange(false)) {
+    log::error("no heartbeat was acknowledged for longer than the lease: work in hand is given up");
+    cancel_all();
+  }
+  bool all_finished = true;
+  {
+    const MutexLock lock(workers_mutex_);
+    for (const auto& w : workers_) all_finished = all_finished && w->finished();
+    if (shared_.aborting.load()) {
+      for (const auto& w : workers_) w->cancel_run();  // whoever started something since
+    }
+  }
+  if (shared_.draining.load() && all_finished) {
+    signals_.cancel();
+    grace_.cancel();
+    return;
+  }
+  if (!shared_.draining.load()) apply_worker_count();
+  tick_.expires_after(shared_.draining.load() ? std::chrono::milliseconds{20} : std::chrono::milliseconds{200});
+  tick_.async_wait([this](const boost::system::error_code& error) {
+    if (!error) watch();
+  });
+}
+
+}  // namespace
+
+DaemonResult run(const DaemonOptions& options) {
+  Daemon daemon(options);
+  return daemon.run();
+}
+
+}  // namespace regfeatd::daemon

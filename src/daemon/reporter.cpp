@@ -1,0 +1,131 @@
+#include "reporter.hpp"
+
+#include <algorithm>
+
+#include "regfeatd/base/log.hpp"
+#include "regfeatd/queue/work.hpp"
+
+namespace regfeatd::daemon {
+
+Reporter::Reporter(Shared& shared, queue::DaemonIdentity identity, bool once, Callbacks callbacks)
+    : shared_(shared),
+      identity_(std::move(identity)),
+      once_(once),
+      callbacks_(std::move(callbacks)),
+      next_beat_(Clock::now() + shared.settings()->heartbeat),
+      next_report_(Clock::now()),
+      thread_([this](const std::stop_token& stop) { loop(stop); }) {}
+
+Reporter::~Reporter() {
+  thread_.request_stop();
+  shared_.wake_reporter();
+}
+
+void Reporter::settings_changed(int generation, std::string message) {
+  {
+    const MutexLock lock(mutex_);
+    generation_ = generation;
+    message_ = std::move(message);
+    settings_dirty_ = true;
+  }
+  shared_.wake_reporter();
+}
+
+void Reporter::connect(const std::stop_token& stop) {
+  if (session_ && !session_->broken()) return;
+  const auto settings = shared_.settings();
+  session_ = pg::connect_patiently({settings->conninfo, "regfeatd/" + identity_.name.substr(0, 45) + "/reporter"}, std::chrono::seconds{5},
+                                   [&](const Fault&) { return stop.stop_requested(); });
+  if (settings->listen) {
+    pqxx::work tx(session_->sql());
+    tx.exec("LISTEN regfeat_work");
+    tx.commit();
+  }
+}
+
+void Reporter::loop(const std::stop_token& stop) {
+  while (!stop.stop_requested()) {
+    try {
+      connect(stop);
+      const auto now = Clock::now();
+      if (now >= next_beat_) beat();
+      if (now >= next_report_) report();
+      write_settings();
+      if (once_ && shared_.idle_workers.load() > 0 && !shared_.draining.load()) look_for_end();
+      const auto next = std::min(next_beat_, next_report_);
+      const auto sleep = std::chrono::duration_cast<std::chrono::milliseconds>(next - Clock::now());
+      if (session_->wait_for_notification(std::max(sleep, std::chrono::milliseconds{1}), shared_.reporter_fd())) shared_.wake_workers();
+    } catch (const std::exception& e) {
+      if (stop.stop_requested()) return;
+      log::warning("heartbeat or progress failed", {{"error", e.what()}});
+      session_.reset();
+      std::this_thread::sleep_for(std::chrono::milliseconds{200});
+    }
+  }
+}
+
+void Reporter::beat() {
+  const auto sent = Clock::now();
+  const bool ours = queue::heartbeat(*session_, DaemonId{shared_.daemon_id.load()});
+  if (!ours) {
+    log::error("this daemon was declared lost by another one: its work is given up, and it registers anew");
+    callbacks_.lease_lost();
+    const auto settings = shared_.settings();
+    shared_.daemon_id = queue::register_daemon(*session_, identity_, settings->lease, shared_.workers_wanted.load()).value;
+  }
+  last_heartbeat_ = sent;
+  next_beat_ = sent + shared_.settings()->heartbeat;
+  if (!shared_.lease_held.exchange(true)) shared_.wake_workers();
+}
+
+void Reporter::report() {
+  const auto settings = shared_.settings();
+  const auto start = Clock::now();
+  if (shared_.draining.load() && !drain_written_) {
+    queue::record_draining(*session_, DaemonId{shared_.daemon_id.load()});
+    drain_written_ = true;
+  }
+  queue::report(*session_, DaemonId{shared_.daemon_id.load()}, callbacks_.workers(), settings->progress);
+  if (callbacks_.on_status) callbacks_.on_status(queue::read_status(*session_));
+  // However large the work table: reports never take more than a tenth of this thread's time.
+  const auto took = Clock::now() - start;
+  next_report_ = start + std::max<Clock::duration>(settings->progress, 10 * took);
+}
+
+void Reporter::look_for_end() {
+  const queue::Outlook left = queue::outlook(*session_);
+  if (left.claimable > 0) return;
+  if (left.blocked > 0) log::error("what is left cannot be claimed", {{"partitions", std::to_string(left.blocked)}, {"reason", left.blocked_reason}});
+  callbacks_.queue_empty(left.blocked > 0 ? DaemonResult::blocked : left.failed > 0 ? DaemonResult::failed : DaemonResult::finished);
+}
+
+void Reporter::write_settings() {
+  int generation = 0;
+  std::string message;
+  {
+    const MutexLock lock(mutex_);
+    if (!settings_dirty_) return;
+    settings_dirty_ = false;
+    generation = generation_;
+    message = message_;
+  }
+  queue::record_settings(*session_, DaemonId{shared_.daemon_id.load()}, shared_.workers_wanted.load(), shared_.settings()->lease, generation, message);
+}
+
+void Reporter::stop(const std::string& message) {
+  thread_.request_stop();
+  shared_.wake_reporter();
+  thread_.join();
+  try {
+    if (!session_ || session_->broken()) {
+      session_ = std::make_unique<pg::Session>(pg::ConnectOptions{shared_.settings()->conninfo, "regfeatd/" + identity_.name.substr(0, 45) + "/reporter"});
+    }
+    queue::report(*session_, DaemonId{shared_.daemon_id.load()}, callbacks_.workers(), std::chrono::microseconds{0});
+    if (callbacks_.on_status) callbacks_.on_status(queue::read_status(*session_));
+    queue::record_stopped(*session_, DaemonId{shared_.daemon_id.load()}, message);
+  } catch (const std::exception& e) {
+    log::warning("cannot record the stop; the lease will run out instead", {{"error", e.what()}});
+  }
+}
+
+}  // namespace regfeatd::daemon

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "regfeatd/daemon/daemon.hpp"
+#include "regfeatd/pg/session.hpp"
+#include "regfeatd/queue/daemons.hpp"
+#include "shared.hpp"
+
+namespace regfeatd::daemon {
+
+/// The thread of heartbeat and progress SQL, with a connection of its own: nothing it does holds up a worker or a
+/// signal, and no worker holds it up. It also listens for new work.
+class Reporter {
+ public:
+  struct Callbacks {
+    std::function<std::vector<queue::WorkerReport>()> workers;
+    std::function<void()> lease_lost;      ///< another daemon has declared this one lost
+    std::function<void(DaemonResult)> queue_empty;  ///< `once`: nothing is left to do
+    std::function<void(const std::vector<queue::FeatureSetStatus>&)> on_status;
+  };
+  Reporter(Shared& shared, queue::DaemonIdentity identity, bool once, Callbacks callbacks);
+  ~Reporter();
+
+  /// Writes the state of the settings with the next report.
+  void settings_changed(int generation, std::string message);
+  /// Last report and the daemon's row set to stopped. Ends the thread.
+  void stop(const std::string& message);
+  /// When the last heartbeat was acknowledged.
+  [[nodiscard]] std::chrono::steady_clock::time_point last_heartbeat() const noexcept { return last_heartbeat_.load(); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  void loop(const std::stop_token& stop);
+  void connect(const std::stop_token& stop);
+  void beat();
+  void report();
+  void look_for_end();
+  void write_settings();
+
+  Shared& shared_;
+  const queue::DaemonIdentity identity_;
+  const bool once_;
+  const Callbacks callbacks_;
+  std::unique_ptr<pg::Session> session_;
+  std::atomic<Clock::time_point> last_heartbeat_{Clock::now()};
+  Clock::time_point next_beat_, next_report_;
+  bool drain_written_ = false;
+
+  Mutex mutex_;
+  int generation_ REGFEATD_GUARDED_BY(mutex_) = 1;
+  std::string message_ REGFEATD_GUARDED_BY(mutex_);
+  bool settings_dirty_ REGFEATD_GUARDED_BY(mutex_) = false;
+  std::jthread thread_;
+};
+
+}  // namespace regfeatd::daemon

@@ -1,0 +1,178 @@
+#include "regfeatd/pg/catalog.hpp"
+
+#include <charconv>
+#include <limits>
+
+#include "regfeatd/base/fault.hpp"
+
+namespace regfeatd::pg {
+namespace {
+
+constexpr OrderValue kLowest = std::numeric_limits<OrderValue>::min();
+constexpr OrderValue kHighest = std::numeric_limits<OrderValue>::max();
+
+ColumnType type_from_oid(std::uint32_t oid) noexcept {
+  switch (oid) {  // pg_type.dat: these oids are fixed
+    case 1114: return ColumnType::timestamp;
+    case 1184: return ColumnType::timestamptz;
+    case 1082: return ColumnType::date;
+    case 21: return ColumnType::int2;
+    case 23: return ColumnType::int4;
+    case 20: return ColumnType::int8;
+    case 700: return ColumnType::float4;
+    case 701: return ColumnType::float8;
+    case 1700: return ColumnType::numeric;
+    case 25:
+    case 1043:
+    case 1042: return ColumnType::text;
+    default: return ColumnType::other;
+  }
+}
+
+std::vector<ColumnInfo> read_columns(pqxx::transaction_base& tx, std::uint32_t oid) {
+  std::vector<ColumnInfo> columns;
+  for (const auto& row : tx.exec_params(
+           "SELECT attname, atttypid::bigint, format_type(atttypid, atttypmod), attnotnull, "
+           "       atthasdef OR attidentity <> '' OR attgenerated <> '' "
+           "  FROM pg_attribute WHERE attrelid = $1::bigint::oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+           oid)) {
+    columns.push_back({row[0].as<std::string>(), type_from_oid(row[1].as<std::uint32_t>()), row[2].as<std::string>(),
+                       row[3].as<bool>(), row[4].as<bool>()});
+  }
+  return columns;
+}
+
+std::vector<UniqueKey> read_unique_keys(pqxx::transaction_base& tx, std::uint32_t oid) {
+  std::vector<UniqueKey> keys;
+  for (const auto& row : tx.exec_params(
+           "SELECT c.relname, i.indisprimary, a.attname, i.indexrelid::bigint "
+           "  FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+           "  CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, place) "
+           "  LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum AND k.attnum > 0 "
+           " WHERE i.indrelid = $1::bigint::oid AND i.indisunique AND i.indisvalid AND k.place <= i.indnkeyatts "
+           " ORDER BY i.indexrelid, k.place",
+           oid)) {
+    const auto name = row[0].as<std::string>();
+    if (keys.empty() || keys.back().name != name) keys.push_back({name, {}, row[1].as<bool>()});
+    keys.back().columns.push_back(row[2].is_null() ? std::string("(expression)") : row[2].as<std::string>());
+  }
+  return keys;
+}
+
+/// One bound value of a pg_get_expr text: `'2024-07-01 00:00:00'`, `100`, `MINVALUE`, `MAXVALUE`.
+OrderValue parse_bound(std::string_view text, const std::string& whole) {
+  const auto unreadable = [&] {
+    return Fault(FaultClass::configuration, "cannot read the partition bounds `" + whole + "`: expected a range on one time or integer column");
+  };
+  if (text == "MINVALUE") return kLowest;
+  if (text == "MAXVALUE") return kHighest;
+  if (text.size() >= 2 && text.front() == '\'' && text.back() == '\'') text = text.substr(1, text.size() - 2);
+  OrderValue number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error == std::errc{} && end == text.data() + text.size()) return number;
+  if (const auto time = parse_time(text)) return *time;
+  throw unreadable();
+}
+
+/// `FOR VALUES FROM (x) TO (y)`.
+OrderRange parse_bounds(const std::string& text) {
+  const auto part = [&](std::string_view after) -> std::string_view {
+    const std::size_t at = text.find(after);
+    if (at == std::string::npos) return {};
+    const std::size_t from = at + after.size();
+    const std::size_t to = text.find(')', from);
+    return std::string_view(text).substr(from, to - from);
+  };
+  return {parse_bound(part("FROM ("), text), parse_bound(part("TO ("), text)};
+}
+
+}  // namespace
+
+const ColumnInfo* TableInfo::column(const std::string& column_name) const noexcept {
+  for (const ColumnInfo& c : columns) {
+    if (c.name == column_name) return &c;
+  }
+  return nullptr;
+}
+
+std::optional<TableInfo> find_table(pqxx::transaction_base& tx, const TableName& name) {
+  // has_*_privilege on a schema the role cannot use would raise: to_regclass finds nothing there, and says so.
+  const pqxx::result found = tx.exec_params(
+      "SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, pg_has_role(c.relowner, 'USAGE'), "
+      "       has_any_column_privilege(c.oid, 'SELECT'), has_table_privilege(c.oid, 'INSERT'), "
+      "       has_table_privilege(c.oid, 'DELETE'), has_table_privilege(c.oid, 'TRUNCATE'), p.partstrat::text, "
+      "       (SELECT string_agg(coalesce(a.attname, '(expression)'), E'\\n' ORDER BY k.place) "
+      "          FROM unnest(p.partattrs::int2[]) WITH ORDINALITY k(attnum, place) "
+      "          LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum AND k.attnum > 0) "
+      "  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_partitioned_table p ON p.partrelid = c.oid "
+      " WHERE c.oid = to_regclass($1)",
+      name.quoted());
+  if (found.empty()) return std::nullopt;
+  const auto row = found[0];
+  TableInfo t;
+  t.oid = row[0].as<std::uint32_t>();
+  t.name = {row[1].as<std::string>(), row[2].as<std::string>()};
+  t.kind = row[3].as<std::string>()[0];
+  t.owned = row[4].as<bool>();
+  t.can_select = row[5].as<bool>();
+  t.can_insert = row[6].as<bool>();
+  t.can_delete = row[7].as<bool>();
+  t.can_truncate = row[8].as<bool>();
+  if (!row[9].is_null()) {
+    t.partition_strategy = row[9].as<std::string>()[0];
+    std::string names = row[10].as<std::string>();
+    for (std::size_t at = 0; at <= names.size();) {
+      const std::size_t end = std::min(names.find('\n', at), names.size());
+      t.partition_columns.push_back(names.substr(at, end - at));
+      at = end + 1;
+    }
+  }
+  t.columns = read_columns(tx, t.oid);
+  t.unique_keys = read_unique_keys(tx, t.oid);
+  return t;
+}
+
+std::vector<ChildInfo> children_meeting(pqxx::transaction_base& tx, std::uint32_t parent, OrderRange range) {
+  std::vector<ChildInfo> children;
+  for (const auto& row : tx.exec_params("SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, pg_get_expr(c.relpartbound, c.oid) "
+                                        "  FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
+                                        "  JOIN pg_namespace n ON n.oid = c.relnamespace "
+                                        " WHERE i.inhparent = $1::bigint::oid AND c.relpartbound IS NOT NULL",
+                                        parent)) {
+    ChildInfo child{row[0].as<std::uint32_t>(), {row[1].as<std::string>(), row[2].as<std::string>()}, row[3].as<std::string>()[0], false, {}};
+    const auto bound = row[4].as<std::string>();
+    if (bound == "DEFAULT") {
+      child.is_default = true;
+      child.bounds = {kLowest, kHighest};
+    } else {
+      child.bounds = parse_bounds(bound);
+    }
+    if (child.is_default || (child.bounds.lower < range.upper && range.lower < child.bounds.upper)) children.push_back(child);
+  }
+  return children;
+}
+
+SchemaInfo find_schema(pqxx::transaction_base& tx, const std::string& schema) {
+  const pqxx::result found = tx.exec_params(
+      schema.empty() ? "SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = current_schema() AND $1 = ''"
+                     : "SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = $1",
+      schema);
+  if (found.empty()) return {};
+  return {true, found[0][0].as<bool>()};
+}
+
+std::string array_literal(const std::vector<std::string>& items) {
+  std::string out = "{";
+  for (const std::string& item : items) {
+    if (out.size() > 1) out += ',';
+    out += '"';
+    for (const char c : item) {
+      if (c == '"' || c == '\\') out += '\\';
+      out += c;
+    }
+    out += '"';
+  }
+  return out += '}';
+}
+
+}  // namespace regfeatd::pg

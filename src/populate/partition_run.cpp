@@ -1,0 +1,345 @@
+// One partition's life, from the claim to the commit. Read this first.
+
+#include "regfeatd/populate/partition_run.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <optional>
+
+#include "regfeatd/base/fault.hpp"
+#include "regfeatd/populate/source.hpp"
+#include "regfeatd/populate/target.hpp"
+#include "regfeatd/queue/feature_sets.hpp"
+#include "regfeatd/spec/feature_set.hpp"
+#include "stream_hash.hpp"
+
+namespace regfeatd::populate {
+namespace {
+
+// Rows fitted at a time: with 90 columns a block of output is 0.7 MB, which stays in the second-level cache until it is
+// encoded.
+constexpr std::size_t kBlockRows = 1024;
+
+using Clock = std::chrono::steady_clock;
+
+/// Adds the time of its own life to a total of milliseconds.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& total_ms) : total_ms_(total_ms), start_(Clock::now()) {}
+  ~Stopwatch() { total_ms_ += std::chrono::duration<double, std::milli>(Clock::now() - start_).count(); }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  double& total_ms_;
+  Clock::time_point start_;
+};
+
+/// What the catalogue says of one series; asked once and kept until a fault.
+struct SeriesPlaces {
+  ResolvedSource source;
+  std::vector<ResolvedTarget> targets;
+};
+
+/// A specification version with all that is reused between its partitions.
+struct Prepared {
+  explicit Prepared(spec::FeatureSet set)
+      : fs(std::move(set)), fitter(fs.plan(), kBlockRows) {
+    for (std::size_t i = 0; i < fs.inputs.size(); ++i) blocks.emplace_back(fitter.plan().column_count(), kBlockRows);
+  }
+  spec::FeatureSet fs;
+  fit::Fitter fitter;
+  std::vector<fit::ColumnBlock> blocks;  ///< by input
+  std::vector<std::optional<pg::TupleEncoder>> encoders = std::vector<std::optional<pg::TupleEncoder>>(fs.targets.size());  ///< by target
+
+  /// The encoder of a target, as it was left by the last series with the same layout.
+  pg::TupleEncoder& encoder(std::size_t target, const pg::TupleLayout& layout) {
+    auto& slot = encoders[target];
+    if (!slot || !(slot->layout() == layout)) slot.emplace(layout, kBlockRows);
+    slot->reset_null_counts();
+    return *slot;
+  }
+  std::map<std::string, SeriesPlaces> places;
+};
+
+std::size_t input_index(const spec::FeatureSet& fs, const std::string& name) {
+  const auto it = std::find_if(fs.inputs.begin(), fs.inputs.end(), [&](const spec::Input& i) { return i.name == name; });
+  return static_cast<std::size_t>(it - fs.inputs.begin());
+}
+
+fit::Series series_of(const InputRows& rows, const Segment& s, std::size_t input) {
+  const std::size_t n = s.end - s.begin;
+  // Row numbers count from the partition's first row, so that results do not depend on rows that are not read.
+  return {std::span(rows.order).subspan(s.begin, n), std::span(rows.values[input]).subspan(s.begin, n),
+          -static_cast<std::int64_t>(s.output - s.begin)};
+}
+
+[[noreturn]] void throw_findings(const std::vector<std::string>& findings) {
+  std::string text;
+  for (const std::string& f : findings) text += (text.empty() ? "" : "; ") + f;
+  throw Fault(FaultClass::configuration, text);
+}
+
+}  // namespace
+
+const char* to_string(Step step) noexcept {
+  switch (step) {
+    case Step::claim: return "claim";
+    case Step::begin: return "begin";
+    case Step::read: return "read";
+    case Step::write: return "write";
+    case Step::publish: return "publish";
+    case Step::complete: return "complete";
+    case Step::commit: return "commit";
+  }
+  return "unknown";
+}
+
+struct PartitionRunner::Impl {
+  std::map<std::pair<std::int64_t, int>, std::unique_ptr<Prepared>> prepared;
+  InputRows rows;
+
+  Prepared& prepare(pqxx::transaction_base& tx, const queue::Claim& claim);
+  const SeriesPlaces& places(pqxx::transaction_base& tx, Prepared& p, const std::string& series);
+};
+
+Prepared& PartitionRunner::Impl::prepare(pqxx::transaction_base& tx, const queue::Claim& claim) {
+  auto& slot = prepared[{claim.feature_set.value, claim.specification_version}];
+  if (!slot) {
+    const auto stored = queue::load_specification(tx, claim.feature_set, claim.specification_version);
+    try {
+      slot = std::make_unique<Prepared>(spec::parse_feature_set(stored.document, "specification"));
+    } catch (const spec::SpecError& e) {
+      throw Fault(FaultClass::configuration, e.what());
+    }
+  }
+  return *slot;
+}
+
+const SeriesPlaces& PartitionRunner::Impl::places(pqxx::transaction_base& tx, Prepared& p, const std::string& series) {
+  const auto known = p.places.find(series);
+  if (known != p.places.end()) return known->second;
+  std::vector<std::string> findings;
+  SeriesPlaces places;
+  places.source = resolve_source(tx, p.fs, series, findings);
+  for (const spec::Target& target : p.fs.targets) {
+    auto resolved = resolve_target(tx, p.fs, target, series, findings);
+    if (resolved) {
+      places.targets.push_back(std::move(*resolved));
+    } else if (findings.empty()) {
+      findings.push_back(fmt::format("target {}: it does not exist: apply the feature set again", spec::target_table(target, series)));
+    }
+  }
+  if (!findings.empty()) throw_findings(findings);
+  return p.places.emplace(series, std::move(places)).first->second;
+}
+
+namespace {
+
+/// The write phase of one partition: every target, block by block.
+class PartitionWrite {
+ public:
+  PartitionWrite(pg::Session& session, pqxx::transaction_base& tx, Prepared& prepared, const SeriesPlaces& places, const queue::Claim& claim,
+                 const InputRows& rows, RunObserver& observer, const std::stop_token& stop, queue::Timings& timings)
+      : session_(session), tx_(tx), prepared_(prepared), places_(places), claim_(claim), rows_(rows), observer_(observer), stop_(stop), timings_(timings) {
+    for (std::size_t t = 0; t < places.targets.size(); ++t) {
+      const Placement placement = place(tx, prepared.fs, prepared.fs.targets[t], places.targets[t], claim.series, claim.range);
+      writers_.emplace_back(session, tx, places.targets[t], prepared.fs.key, placement, claim.range);
+    }
+  }
+
+  void clear() {
+    for (TargetWriter& w : writers_) w.clear();
+  }
+
+  void write(queue::Completion& completion) {
+    const auto total = static_cast<std::int64_t>(rows_.output_rows());
+    for (std::size_t t = 0; t < writers_.size(); ++t) write_target(t, total, completion);
+    completion.rows_out = total;
+    completion.checksum = hash_.hex();
+  }
+
+  void publish() {
+    for (TargetWriter& w : writers_) w.publish();
+  }
+
+ private:
+  void write_target(std::size_t t, std::int64_t total, queue::Completion& completion) {
+    const spec::Target& target = prepared_.fs.targets[t];
+    const ResolvedTarget& place = places_.targets[t];
+    std::vector<std::size_t> inputs;
+    for (const std::string& name : target.inputs) inputs.push_back(input_index(prepared_.fs, name));
+    pg::TupleEncoder& encoder = prepared_.encoder(t, place.layout);
+    std::vector<const double*> columns;
+    for (const std::size_t i : inputs) {
+      for (std::size_t c = 0; c < prepared_.blocks[i].columns(); ++c) columns.push_back(prepared_.blocks[i].column(c).data());
+    }
+    TargetWriter& writer = writers_[t];
+    {
+      const Stopwatch watch(timings_.send_ms);
+      writer.start();
+    }
+    const auto before = total * static_cast<std::int64_t>(t);
+    std::int64_t done = 0;
+    pending_ = 0;
+    for (const Segment& segment : rows_.segments) {
+      for (std::size_t first = segment.output; first < segment.end;) {
+        const std::size_t count = std::min(kBlockRows - pending_, segment.end - first);
+        fit(inputs, segment, first, count);
+        first += count;
+        if (pending_ == kBlockRows) done += flush(encoder, columns, writer);
+        observer_.at_rows((before + done) / static_cast<std::int64_t>(writers_.size()), total);
+      }
+    }
+    done += flush(encoder, columns, writer);
+    finish_target(t, inputs, encoder, total, completion);
+  }
+
+  /// Fits `count` rows of a segment into the blocks, behind the rows that already wait there.
+  void fit(const std::vector<std::size_t>& inputs, const Segment& segment, std::size_t first, std::size_t count) {
+    if (stop_.stop_requested()) throw Fault(FaultClass::transient, "stopped", "57014");
+    const Stopwatch watch(timings_.fit_ms);
+    for (const std::size_t i : inputs) {
+      prepared_.fitter.fit(series_of(rows_, segment, i), first - segment.begin, count, prepared_.blocks[i], pending_);
+    }
+    for (std::size_t r = first; r < first + count; ++r) {
+      block_order_[pending_] = rows_.order[r];
+      block_keys_[pending_] = rows_.key(r);
+      ++pending_;
+    }
+  }
+
+  /// Encodes and sends the rows that wait in the blocks.
+  std::int64_t flush(pg::TupleEncoder& encoder, const std::vector<const double*>& columns, TargetWriter& writer) {
+    if (pending_ == 0) return 0;
+    const Stopwatch watch(timings_.send_ms);
+    const auto keys = prepared_.fs.key.empty() ? std::span<const std::span<const std::byte>>{}
+                                               : std::span<const std::span<const std::byte>>(block_keys_).first(pending_);
+    const auto tuples = encoder.encode(std::span<const OrderValue>(block_order_).first(pending_), keys, columns);
+    hash_.update(tuples);
+    writer.copy().send(tuples);
+    const auto sent = static_cast<std::int64_t>(pending_);
+    pending_ = 0;
+    return sent;
+  }
+
+  /// Ends the COPY and holds its result against what must have come out: promises 6 and 7.
+  void finish_target(std::size_t t, const std::vector<std::size_t>& inputs, const pg::TupleEncoder& encoder, std::int64_t total,
+                     queue::Completion& completion) {
+    const Stopwatch watch(timings_.send_ms);
+    completion.bytes_out += writers_[t].copy().bytes_sent();
+    const std::int64_t taken = writers_[t].finish();
+    const std::string where = places_.targets[t].table.name.text();
+    if (taken != total) {
+      throw Fault(FaultClass::fatal, fmt::format("target {}: {} rows were sent but the server took {}", where, total, taken));
+    }
+    const fit::Plan& plan = prepared_.fitter.plan();
+    std::size_t column = 0;
+    for (const std::size_t i : inputs) {
+      std::vector<std::int64_t> predicted(plan.column_count(), 0);
+      for (const Segment& s : rows_.segments) {
+        const auto part = fit::predict_nulls(plan, series_of(rows_, s, i), s.output - s.begin, s.end - s.output);
+        for (std::size_t c = 0; c < part.size(); ++c) predicted[c] += part[c];
+      }
+      for (std::size_t c = 0; c < predicted.size(); ++c, ++column) {
+        const std::int64_t actual = encoder.null_counts()[column];
+        const bool exact = fit::info(plan.column(c).metric).null_rule != fit::NullRule::value_dependent;
+        if (actual < predicted[c] || (exact && actual != predicted[c])) {
+          throw Fault(FaultClass::partition, fmt::format("target {}: column \"{}\" has {} NULLs where row counts and input NULLs give {}; a result that "
+                                                         "overflows its type is the usual cause",
+                                                         where, places_.targets[t].features[column], actual, predicted[c]));
+        }
+        completion.nulls_out += actual;
+      }
+    }
+  }
+
+  pg::Session& session_;
+  pqxx::transaction_base& tx_;
+  Prepared& prepared_;
+  const SeriesPlaces& places_;
+  const queue::Claim& claim_;
+  const InputRows& rows_;
+  RunObserver& observer_;
+  const std::stop_token& stop_;
+  queue::Timings& timings_;
+  std::vector<TargetWriter> writers_;
+  StreamHash hash_;
+  std::size_t pending_ = 0;  ///< rows waiting in the blocks
+  std::vector<OrderValue> block_order_ = std::vector<OrderValue>(kBlockRows);
+  std::vector<std::span<const std::byte>> block_keys_ = std::vector<std::span<const std::byte>>(kBlockRows);
+};
+
+std::string fingerprint(const Prepared& prepared, const InputRows& rows) {
+  StreamHash hash;
+  hash.update(std::as_bytes(std::span(rows.order)));
+  for (const auto& v : rows.values) hash.update(std::as_bytes(std::span(v)));
+  hash.update(rows.key_bytes);
+  const std::string identity = spec::output_identity(prepared.fs) + " engine " + std::to_string(fit::kEngineVersion);
+  hash.update(std::as_bytes(std::span(identity)));
+  return hash.hex();
+}
+
+}  // namespace
+
+PartitionRunner::PartitionRunner() : impl_(std::make_unique<Impl>()) {}
+PartitionRunner::~PartitionRunner() = default;
+
+void PartitionRunner::forget_catalogue() {
+  for (auto& [version, p] : impl_->prepared) p->places.clear();
+}
+
+RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, const RunOptions& options, RunObserver& observer,
+                               const std::stop_token& stop, queue::Timings& timings) {
+  Step step = Step::begin;
+  const auto enter = [&](Step next) {
+    step = next;
+    observer.at_step(next);
+  };
+  try {
+    enter(Step::begin);
+    pqxx::work tx(session.sql());
+    // All arithmetic on times is in UTC; a lock that does not come soon is tried again later instead of piling up waiters.
+    tx.exec("SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = 0; "
+            "SET LOCAL extra_float_digits = 1; SET LOCAL client_min_messages = 'warning'");
+    if (!queue::still_ours(tx, claim)) return RunResult::fenced;
+    Prepared& prepared = impl_->prepare(tx, claim);
+    const SeriesPlaces& places = impl_->places(tx, prepared, claim.series);
+
+    enter(Step::read);
+    queue::Completion completion;
+    {
+      const Stopwatch watch(timings.read_ms);
+      read_source(session, tx, prepared.fs, places.source, claim.range, options.input_budget_bytes, impl_->rows);
+    }
+    completion.rows_in = static_cast<std::int64_t>(impl_->rows.output_rows());
+    completion.empty = completion.rows_in == 0;
+    completion.input_fingerprint = fingerprint(prepared, impl_->rows);
+
+    enter(Step::write);
+    PartitionWrite write(session, tx, prepared, places, claim, impl_->rows, observer, stop, timings);
+    if (completion.empty) {
+      write.clear();
+    } else {
+      write.write(completion);
+      enter(Step::publish);
+      const Stopwatch watch(timings.publish_ms);
+      write.publish();
+    }
+
+    enter(Step::complete);
+    completion.timings = timings;
+    if (!queue::complete(tx, claim, completion)) return RunResult::fenced;  // the destructor rolls back
+
+    enter(Step::commit);
+    tx.commit();
+    return completion.empty ? RunResult::empty : RunResult::done;
+  } catch (...) {
+    throw pg::to_fault(std::current_exception(), to_string(step));
+  }
+}
+
+}  // namespace regfeatd::populate

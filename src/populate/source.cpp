@@ -1,0 +1,302 @@
+#include "regfeatd/populate/source.hpp"
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <limits>
+
+#include "regfeatd/base/fault.hpp"
+#include "regfeatd/base/quantity.hpp"
+#include "regfeatd/pg/copy.hpp"
+#include "source_sql.hpp"
+
+namespace regfeatd::populate {
+namespace {
+
+using pg::ColumnType;
+
+bool order_type_fits(OrderKind kind, ColumnType type) { return kind == OrderKind::time ? pg::is_time(type) : pg::is_integer(type); }
+
+std::string expected_order_type(OrderKind kind) {
+  return kind == OrderKind::time ? "timestamp, timestamptz or date" : "smallint, integer or bigint";
+}
+
+void check_order_column(const spec::FeatureSet& fs, const std::string& where, const std::string& name, const pg::ColumnInfo* column,
+                        std::vector<std::string>& findings) {
+  if (column == nullptr) {
+    findings.push_back(fmt::format("source {}: no column \"{}\" (the order column)", where, name));
+  } else if (!order_type_fits(fs.order, column->type)) {
+    findings.push_back(fmt::format("source {}: order column \"{}\" is {}; expected {}", where, name, column->type_name, expected_order_type(fs.order)));
+  }
+}
+
+/// Puts the series into the query as a literal.
+std::string fill_series(const std::string& query, const std::string& series) {
+  std::string out;
+  constexpr std::string_view kName = ":series";
+  for (std::size_t i = 0; i < query.size(); ++i) {
+    const bool cast = i > 0 && query[i - 1] == ':';
+    if (!cast && query.compare(i, kName.size(), kName) == 0) {
+      out += pg::quote_literal(series);
+      i += kName.size() - 1;
+    } else {
+      out += query[i];
+    }
+  }
+  return out;
+}
+
+ColumnType described_type(pqxx::transaction_base& tx, const pqxx::result& r, pqxx::row_size_type column, std::string& type_name) {
+  const pqxx::row row = tx.exec_params1("SELECT format_type($1::bigint::oid, NULL)", r.column_type(column));
+  type_name = row[0].as<std::string>();
+  switch (r.column_type(column)) {
+    case 1114: return ColumnType::timestamp;
+    case 1184: return ColumnType::timestamptz;
+    case 1082: return ColumnType::date;
+    case 21: return ColumnType::int2;
+    case 23: return ColumnType::int4;
+    case 20: return ColumnType::int8;
+    case 700: return ColumnType::float4;
+    case 701: return ColumnType::float8;
+    case 1700: return ColumnType::numeric;
+    default: return ColumnType::other;
+  }
+}
+
+void resolve_query(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series, ResolvedSource& out,
+                   std::vector<std::string>& findings) {
+  out.query = fill_series(fs.source.query, series);
+  out.query_order_column = fs.source.query_order_column;
+  out.query_order_type = fs.order == OrderKind::time ? ColumnType::timestamptz : ColumnType::int8;
+  pqxx::result described;
+  try {
+    pqxx::subtransaction trial(static_cast<pqxx::dbtransaction&>(tx), "describe");
+    described = trial.exec("SELECT q.* FROM (" + select_source_query_text(out) + ") q LIMIT 0");
+    trial.commit();
+  } catch (const pqxx::sql_error& e) {
+    findings.push_back(fmt::format("source query: {}", pg::to_fault(std::current_exception()).what()));
+    return;
+  }
+  const auto find = [&](const std::string& name) -> std::optional<std::pair<ColumnType, std::string>> {
+    for (pqxx::row_size_type c = 0; c < described.columns(); ++c) {
+      if (name != described.column_name(c)) continue;
+      std::string type_name;
+      const ColumnType type = described_type(tx, described, c, type_name);
+      return std::pair{type, type_name};
+    }
+    return std::nullopt;
+  };
+  if (const auto order = find(out.query_order_column)) {
+    out.query_order_type = order->first;
+    const pg::ColumnInfo column{out.query_order_column, order->first, order->second, false, false};
+    check_order_column(fs, "query", out.query_order_column, &column, findings);
+  } else {
+    check_order_column(fs, "query", out.query_order_column, nullptr, findings);
+  }
+  for (const std::string& key : fs.key) {
+    const auto found = find(key);
+    if (!found) findings.push_back(fmt::format("source query: no key column \"{}\"", key));
+    out.key_types.push_back(found ? found->second : "text");
+  }
+  for (const spec::Input& input : fs.inputs) {
+    const auto found = find(input.column);
+    if (!found) {
+      findings.push_back(fmt::format("source query: no column \"{}\" (input {})", input.column, input.name));
+    } else if (!pg::is_number(found->first)) {
+      findings.push_back(fmt::format("source query: column \"{}\" (input {}) is {}; expected a number", input.column, input.name, found->second));
+    }
+  }
+}
+
+void resolve_input(const spec::FeatureSet& fs, const spec::Input& input, const std::string& series,
+                   const std::vector<std::optional<pg::TableInfo>>& tables, ResolvedSource& out, std::vector<std::string>& findings) {
+  std::vector<std::size_t> holders;
+  bool all_known = true;
+  for (std::size_t t = 0; t < tables.size(); ++t) {
+    if (!input.table.empty() && input.table != fs.source.tables[t].table) continue;
+    if (!tables[t]) {
+      all_known = false;
+    } else if (tables[t]->column(input.column) != nullptr) {
+      holders.push_back(t);
+    }
+  }
+  out.input_table.push_back(holders.empty() ? 0 : holders.front());
+  if (holders.empty()) {
+    if (!all_known) return;  // the missing table is a finding already
+    std::string places;
+    for (std::size_t t = 0; t < tables.size(); ++t) places += (t == 0 ? "" : ", ") + spec::source_table(fs, t, series);
+    findings.push_back(fmt::format("source {}: no column \"{}\" (input {})", places, input.column, input.name));
+    return;
+  }
+  if (holders.size() > 1) {
+    findings.push_back(fmt::format("input {}: column \"{}\" is in {} and {}; say which with `table:`", input.name, input.column,
+                                   tables[holders[0]]->name.text(), tables[holders[1]]->name.text()));
+    return;
+  }
+  const pg::ColumnInfo& column = *tables[holders.front()]->column(input.column);
+  if (!pg::is_number(column.type)) {
+    findings.push_back(fmt::format("source {}: column \"{}\" (input {}) is {}; expected a number", tables[holders.front()]->name.text(), input.column,
+                                   input.name, column.type_name));
+  }
+}
+
+void resolve_tables(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series, ResolvedSource& out,
+                    std::vector<std::string>& findings) {
+  std::vector<std::optional<pg::TableInfo>> tables;
+  for (std::size_t t = 0; t < fs.source.tables.size(); ++t) {
+    const std::string name = spec::source_table(fs, t, series);
+    tables.push_back(pg::find_table(tx, pg::TableName::parse(name)));
+    auto& resolved = out.tables.emplace_back();
+    resolved.order_column = fs.source.tables[t].order_column;
+    if (!tables.back()) {
+      findings.push_back(fmt::format("source {}: no such table (or no USAGE on its schema)", name));
+      continue;
+    }
+    const pg::TableInfo& table = *tables.back();
+    resolved.name = table.name;
+    if (!table.can_select) findings.push_back(fmt::format("source {}: no SELECT privilege", name));
+    const pg::ColumnInfo* order = table.column(resolved.order_column);
+    check_order_column(fs, name, resolved.order_column, order, findings);
+    if (order != nullptr) resolved.order_type = order->type;
+    for (const std::string& key : fs.key) {
+      const pg::ColumnInfo* column = table.column(key);
+      if (column == nullptr) findings.push_back(fmt::format("source {}: no key column \"{}\"", name, key));
+      if (t == 0) out.key_types.push_back(column == nullptr ? "text" : column->type_name);
+    }
+  }
+  for (const spec::Input& input : fs.inputs) resolve_input(fs, input, series, tables, out, findings);
+}
+
+std::string describe_key(const spec::FeatureSet& fs, const InputRows& rows, std::size_t row) {
+  std::string out = fs.key.empty() ? "" : " of key (";
+  std::span<const std::byte> bytes = rows.key(row);
+  for (std::size_t k = 0; k < fs.key.size(); ++k) {
+    std::uint32_t length = 0;
+    std::memcpy(&length, bytes.data(), 4);
+    length = __builtin_bswap32(length);
+    const auto value = bytes.subspan(4, length);
+    out += (k == 0 ? "" : ", ") + fs.key[k] + '=';
+    if (length == 8 || length == 4 || length == 2) {  // integers as numbers, everything else as its text
+      std::int64_t number = std::to_integer<std::int8_t>(value[0]);
+      for (std::size_t i = 1; i < value.size(); ++i) number = number * 256 + std::to_integer<std::uint8_t>(value[i]);
+      bool printable = true;
+      for (const std::byte b : value) printable = printable && b >= std::byte{0x20} && b < std::byte{0x7f};
+      out += printable ? std::string(reinterpret_cast<const char*>(value.data()), value.size()) : std::to_string(number);
+    } else {
+      out += std::string(reinterpret_cast<const char*>(value.data()), value.size());
+    }
+    bytes = bytes.subspan(4 + length);
+  }
+  return fs.key.empty() ? out : out + ')';
+}
+
+/// Appends one row of the COPY; true when it starts a new key.
+bool append_row(const pg::CopyOut& copy, std::size_t keys, std::size_t inputs, InputRows& rows) {
+  rows.order.push_back(copy.int64(0));
+  bool new_key = rows.order.size() == 1;
+  if (keys > 0) {
+    const std::size_t begin = rows.key_bytes.size();
+    for (std::size_t k = 0; k < keys; ++k) {
+      const auto field = copy.field(static_cast<int>(1 + k));
+      if (!field) throw Fault(FaultClass::partition, "a source row has NULL in its key at position " + std::to_string(rows.order.back()));
+      const std::uint32_t length = __builtin_bswap32(static_cast<std::uint32_t>(field->size()));
+      const auto* l = reinterpret_cast<const std::byte*>(&length);
+      rows.key_bytes.insert(rows.key_bytes.end(), l, l + 4);
+      rows.key_bytes.insert(rows.key_bytes.end(), field->begin(), field->end());
+    }
+    rows.key_ends.push_back(rows.key_bytes.size());
+    if (!new_key) {
+      const auto previous = rows.key(rows.order.size() - 2);
+      new_key = previous.size() != rows.key_bytes.size() - begin || std::memcmp(previous.data(), rows.key_bytes.data() + begin, previous.size()) != 0;
+    }
+  }
+  for (std::size_t i = 0; i < inputs; ++i) rows.values[i].push_back(copy.float64(static_cast<int>(1 + keys + i)));
+  return new_key;
+}
+
+void check_budget(const InputRows& rows, std::size_t budget_bytes) {
+  if (rows.bytes() <= budget_bytes) return;
+  throw Fault(FaultClass::partition,
+              fmt::format("the partition's input exceeds this worker's share of the memory budget ({} of input rows read so far, {} allowed): "
+                          "raise memory_budget, lower workers or make partitions smaller",
+                          format_bytes(static_cast<double>(rows.bytes())), format_bytes(static_cast<double>(budget_bytes))));
+}
+
+}  // namespace
+
+ResolvedSource resolve_source(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series, std::vector<std::string>& findings) {
+  ResolvedSource out;
+  if (fs.source.query.empty()) {
+    resolve_tables(tx, fs, series, out, findings);
+  } else {
+    resolve_query(tx, fs, series, out, findings);
+  }
+  return out;
+}
+
+void InputRows::clear(std::size_t inputs) {
+  order.clear();
+  values.resize(inputs);
+  for (auto& v : values) v.clear();
+  key_bytes.clear();
+  key_ends.clear();
+  segments.clear();
+}
+
+std::size_t InputRows::output_rows() const noexcept {
+  std::size_t n = 0;
+  for (const Segment& s : segments) n += s.end - s.output;
+  return n;
+}
+
+std::span<const std::byte> InputRows::key(std::size_t row) const noexcept {
+  if (key_ends.empty()) return {};
+  const std::size_t begin = row == 0 ? 0 : key_ends[row - 1];
+  return std::span(key_bytes).subspan(begin, key_ends[row] - begin);
+}
+
+std::size_t InputRows::bytes() const noexcept {
+  return order.capacity() * sizeof(OrderValue) * (1 + values.size()) + key_bytes.capacity() + key_ends.capacity() * sizeof(std::size_t);
+}
+
+void read_source(pg::Session& session, pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range,
+                 std::size_t budget_bytes, InputRows& rows) {
+  rows.clear(fs.inputs.size());
+  std::optional<OrderValue> lookback_start;
+  if (fs.key.empty() && fs.lookback == spec::Lookback::rows) {
+    const pqxx::row row = tx.exec1(select_lookback_start(fs, source, range));
+    if (!row[0].is_null()) lookback_start = row[0].as<OrderValue>();
+  }
+  pg::CopyOut copy(session, select_rows(fs, source, range, lookback_start), static_cast<int>(1 + fs.key.size() + fs.inputs.size()));
+  while (copy.next()) {
+    const bool new_key = append_row(copy, fs.key.size(), fs.inputs.size(), rows);
+    const std::size_t r = rows.rows() - 1;
+    if (new_key) {
+      rows.segments.push_back({r, r, r});
+    } else if (rows.order[r] <= rows.order[r - 1]) {
+      throw Fault(FaultClass::partition, fmt::format("the source has more than one row at {}{}; positions must be unique", format_order(fs.order, rows.order[r]), describe_key(fs, rows, r)));
+    }
+    Segment& segment = rows.segments.back();
+    if (rows.order[r] < range.lower) segment.output = r + 1;
+    segment.end = r + 1;
+    if ((r & 0xfff) == 0) check_budget(rows, budget_bytes);
+  }
+  check_budget(rows, budget_bytes);
+}
+
+std::int64_t estimate_rows(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range) {
+  // The first table alone: the planner's guess at a join's size is far worse than its guess at a range of one column.
+  ResolvedSource first = source;
+  spec::FeatureSet bare = fs;
+  if (!first.tables.empty()) {
+    first.tables.resize(1);
+    bare.inputs.clear();
+    bare.key.clear();
+  }
+  const pqxx::result plan = tx.exec("EXPLAIN " + select_source(bare, first, {range.lower, range.upper}));
+  const auto line = plan[0][0].as<std::string>();
+  const std::size_t at = line.find(" rows=");
+  return at == std::string::npos ? 0 : std::stoll(line.substr(at + 6));
+}
+
+}  // namespace regfeatd::populate

@@ -1,0 +1,196 @@
+#include "source_sql.hpp"
+
+#include <fmt/format.h>
+
+namespace regfeatd::populate {
+namespace {
+
+using pg::ColumnType;
+using pg::quote_identifier;
+
+pg::ColumnType order_type(const ResolvedSource& source) {
+  return source.tables.empty() ? source.query_order_type : source.tables.front().order_type;
+}
+
+std::string alias(std::size_t table) { return "t" + std::to_string(table + 1); }
+
+std::string key_list(const spec::FeatureSet& fs, const std::string& qualifier = {}) {
+  std::string out;
+  for (std::size_t k = 0; k < fs.key.size(); ++k) out += fmt::format("{}{}k{}", k == 0 ? "" : ", ", qualifier, k + 1);
+  return out;
+}
+
+std::string value_list(const spec::FeatureSet& fs) {
+  std::string out;
+  for (std::size_t i = 0; i < fs.inputs.size(); ++i) out += fmt::format(", v{}", i + 1);
+  return out;
+}
+
+void add_condition(std::string& where, const std::string& condition) { where += (where.empty() ? " WHERE " : " AND ") + condition; }
+
+std::string select_tables(const spec::FeatureSet& fs, const ResolvedSource& source, OrderBounds bounds) {
+  std::string select = fmt::format("SELECT t1.{} AS o", quote_identifier(source.tables[0].order_column));
+  for (std::size_t k = 0; k < fs.key.size(); ++k) select += fmt::format(", t1.{} AS k{}", quote_identifier(fs.key[k]), k + 1);
+  for (std::size_t i = 0; i < fs.inputs.size(); ++i) {
+    select += fmt::format(", {}.{}::double precision AS v{}", alias(source.input_table[i]), quote_identifier(fs.inputs[i].column), i + 1);
+  }
+  std::string from, where;
+  for (std::size_t t = 0; t < source.tables.size(); ++t) {
+    const auto& table = source.tables[t];
+    const std::string order = alias(t) + '.' + quote_identifier(table.order_column);
+    if (t == 0) {
+      from = fmt::format(" FROM {} t1", table.name.quoted());
+    } else {
+      from += fmt::format(" JOIN {} {} ON {} = t1.{}", table.name.quoted(), alias(t), order, quote_identifier(source.tables[0].order_column));
+      for (const std::string& key : fs.key) from += fmt::format(" AND {}.{} = t1.{}", alias(t), quote_identifier(key), quote_identifier(key));
+    }
+    if (bounds.at_least) add_condition(where, order + " >= " + order_literal(table.order_type, *bounds.at_least));
+    if (bounds.below) add_condition(where, order + " < " + order_literal(table.order_type, *bounds.below));
+  }
+  return select + from + where;
+}
+
+/// Puts literals for :start and :end; `::type` casts and quoted text are left alone.
+std::string fill_query(const std::string& query, const std::string& start, const std::string& end) {
+  std::string out;
+  char quote = 0;
+  for (std::size_t i = 0; i < query.size(); ++i) {
+    const char c = query[i];
+    if (quote != 0) {
+      if (c == quote) quote = 0;
+    } else if (c == '\'' || c == '"') {
+      quote = c;
+    } else if (c == ':' && i + 1 < query.size() && query[i + 1] == ':') {
+      out += c;
+      ++i;
+    } else if (c == ':') {
+      const auto is = [&](std::string_view name) {
+        const std::size_t after = i + 1 + name.size();
+        return query.compare(i + 1, name.size(), name) == 0 &&
+               (after >= query.size() || (std::isalnum(static_cast<unsigned char>(query[after])) == 0 && query[after] != '_'));
+      };
+      if (is("start")) {
+        out += start;
+        i += 5;
+        continue;
+      }
+      if (is("end")) {
+        out += end;
+        i += 3;
+        continue;
+      }
+    }
+    out += c;
+  }
+  return out;
+}
+
+std::string query_text(const ResolvedSource& source, OrderBounds bounds) {
+  const bool time = pg::is_time(source.query_order_type);
+  const std::string lowest = time ? "'-infinity'::timestamptz" : "(-9223372036854775808)::bigint";
+  const std::string highest = time ? "'infinity'::timestamptz" : "9223372036854775807::bigint";
+  const ColumnType literal_type = time ? ColumnType::timestamptz : ColumnType::int8;
+  return fill_query(source.query, bounds.at_least ? order_literal(literal_type, *bounds.at_least) : lowest,
+                    bounds.below ? order_literal(literal_type, *bounds.below) : highest);
+}
+
+std::string select_query(const spec::FeatureSet& fs, const ResolvedSource& source, OrderBounds bounds) {
+  const std::string text = query_text(source, bounds);
+  const std::string order = quote_identifier(source.query_order_column);
+  std::string select = "SELECT q." + order + " AS o";
+  for (std::size_t k = 0; k < fs.key.size(); ++k) select += fmt::format(", q.{} AS k{}", quote_identifier(fs.key[k]), k + 1);
+  for (std::size_t i = 0; i < fs.inputs.size(); ++i) {
+    select += fmt::format(", q.{}::double precision AS v{}", quote_identifier(fs.inputs[i].column), i + 1);
+  }
+  // The query's own use of :start and :end is for speed; these conditions make it exact.
+  std::string where;
+  if (bounds.at_least) add_condition(where, "q." + order + " >= " + order_literal(source.query_order_type, *bounds.at_least));
+  if (bounds.below) add_condition(where, "q." + order + " < " + order_literal(source.query_order_type, *bounds.below));
+  return select + " FROM (" + text + ") q" + where;
+}
+
+/// A distance on the order column as SQL subtracts it.
+std::string distance_literal(ColumnType type, OrderValue distance) {
+  return pg::is_time(type) ? fmt::format("interval '{} microseconds'", distance) : fmt::format("{}::bigint", distance);
+}
+
+/// `o` as COPY shall send it: eight bytes.
+std::string sent_order(ColumnType type) {
+  if (type == ColumnType::date) return "o::timestamp";
+  return pg::is_integer(type) ? "o::bigint" : "o";
+}
+
+/// Rows before the range that the windows need, for keyed series: the last `rows` of each key, and those within the
+/// longest time range (counted from the row `offset` before the range where windows by range have an offset).
+std::string select_keyed_lookback(const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range) {
+  const fit::Plan plan = fs.plan();
+  const ColumnType type = order_type(source);
+  const std::string keys = key_list(fs);
+  const std::string before = fmt::format("SELECT *, row_number() OVER (PARTITION BY {} ORDER BY o DESC) AS back FROM ({}) b WHERE ({}) IN (SELECT {} FROM ({}) r)",
+                                         keys, select_source(fs, source, {{}, range.lower}), keys, keys,
+                                         select_source(fs, source, {range.lower, range.upper}));
+  std::string wanted = fmt::format("back <= {}", std::max(plan.lookback_rows(), plan.lookback_offset()));
+  std::string from = before;
+  if (plan.lookback_range() > 0) {
+    const std::string distance = distance_literal(type, plan.lookback_range());
+    const std::string start = order_literal(type, range.lower);
+    if (plan.lookback_offset() > 0) {
+      from = fmt::format("SELECT *, min(o) FILTER (WHERE back <= {}) OVER (PARTITION BY {}) AS anchor FROM ({}) a", plan.lookback_offset(), keys, before);
+      wanted += fmt::format(" OR o > anchor - {}", distance);
+    } else {
+      wanted += fmt::format(" OR o > {} - {}", start, distance);
+    }
+  }
+  return fmt::format("SELECT o, {}{} FROM ({}) l WHERE {}", keys, value_list(fs), from, wanted);
+}
+
+}  // namespace
+
+std::string select_source_query_text(const ResolvedSource& source) { return query_text(source, {}); }
+
+std::string order_literal(ColumnType type, OrderValue v) {
+  switch (type) {
+    case ColumnType::timestamp: return "timestamp '" + format_time(v) + '\'';  // the +00 is ignored: UTC
+    case ColumnType::timestamptz: return "timestamptz '" + format_time(v) + '\'';
+    case ColumnType::date: return "timestamp '" + format_time(v) + '\'';
+    default: return '(' + std::to_string(v) + ")::bigint";
+  }
+}
+
+std::string select_source(const spec::FeatureSet& fs, const ResolvedSource& source, OrderBounds bounds) {
+  return source.tables.empty() ? select_query(fs, source, bounds) : select_tables(fs, source, bounds);
+}
+
+std::string select_lookback_start(const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range) {
+  const fit::Plan plan = fs.plan();
+  const ColumnType type = order_type(source);
+  const std::string before = select_source(fs, source, {{}, range.lower});
+  const auto last = [&](std::int64_t rows) {
+    return fmt::format("(SELECT min(o) FROM (SELECT o FROM ({}) b ORDER BY o DESC LIMIT {}) l)", before, rows);
+  };
+  std::string start = last(std::max(plan.lookback_rows(), plan.lookback_offset()));
+  if (plan.lookback_range() > 0) {
+    const std::string anchor = plan.lookback_offset() > 0 ? last(plan.lookback_offset()) : order_literal(type, range.lower);
+    start = fmt::format("least({}, (SELECT min(o) FROM ({}) b WHERE o > {} - {}))", start, before, anchor, distance_literal(type, plan.lookback_range()));
+  }
+  return type == ColumnType::timestamptz || type == ColumnType::timestamp || type == ColumnType::date
+             ? fmt::format("SELECT (extract(epoch FROM ({})::timestamp - timestamp '2000-01-01') * 1000000)::bigint", start)
+             : fmt::format("SELECT ({})::bigint", start);
+}
+
+std::string select_rows(const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range, std::optional<OrderValue> lookback_start) {
+  const std::string order = sent_order(order_type(source));
+  if (fs.key.empty()) {
+    return fmt::format("SELECT {}{} FROM ({}) s ORDER BY o", order, value_list(fs),
+                       select_source(fs, source, {lookback_start.value_or(range.lower), range.upper}));
+  }
+  const std::string keys = key_list(fs);
+  std::string rows = fmt::format("SELECT o, {}{} FROM ({}) r", keys, value_list(fs), select_source(fs, source, {range.lower, range.upper}));
+  const fit::Plan plan = fs.plan();
+  if (fs.lookback == spec::Lookback::rows && (plan.lookback_rows() > 0 || plan.lookback_range() > 0 || plan.lookback_offset() > 0)) {
+    rows += " UNION ALL " + select_keyed_lookback(fs, source, range);
+  }
+  return fmt::format("SELECT {}, {}{} FROM ({}) s ORDER BY {}, o", order, keys, value_list(fs), rows, keys);
+}
+
+}  // namespace regfeatd::populate

@@ -1,0 +1,282 @@
+#include "regfeatd/populate/target.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "regfeatd/base/fault.hpp"
+#include "source_sql.hpp"
+
+namespace regfeatd::populate {
+namespace {
+
+using pg::quote_identifier;
+
+std::optional<pg::FeatureType> feature_type(pg::ColumnType type) {
+  switch (type) {
+    case pg::ColumnType::float8: return pg::FeatureType::float8;
+    case pg::ColumnType::float4: return pg::FeatureType::float4;
+    case pg::ColumnType::numeric: return pg::FeatureType::numeric;
+    default: return std::nullopt;
+  }
+}
+
+std::string feature_sql_type(const spec::FeatureSet& fs, const spec::Target& target) {
+  return target.storage.value_or(fs.storage) == spec::Storage::real ? "real" : "double precision";
+}
+
+std::string join(const std::vector<std::string>& names, const char* separator = ", ") {
+  std::string out;
+  for (const std::string& n : names) out += (out.empty() ? "" : separator) + n;
+  return out;
+}
+
+std::vector<std::string> quoted(const std::vector<std::string>& names) {
+  std::vector<std::string> out;
+  for (const std::string& n : names) out.push_back(quote_identifier(n));
+  return out;
+}
+
+std::vector<std::string> missing_columns(const pg::TableInfo& table, const std::vector<std::string>& wanted) {
+  std::vector<std::string> missing;
+  for (const std::string& name : wanted) {
+    if (table.column(name) == nullptr) missing.push_back('"' + name + '"');
+  }
+  return missing;
+}
+
+void check_order_column(const spec::FeatureSet& fs, const spec::Target& target, ResolvedTarget& out, std::vector<std::string>& findings) {
+  const pg::ColumnInfo* order = out.table.column(target.order_column);
+  const std::string where = out.table.name.text();
+  if (order == nullptr) {
+    findings.push_back(fmt::format("target {}: no column \"{}\" (the order column)", where, target.order_column));
+    return;
+  }
+  out.order_type = order->type;
+  const bool time = order->type == pg::ColumnType::timestamp || order->type == pg::ColumnType::timestamptz;
+  const bool sequence = order->type == pg::ColumnType::int8 || order->type == pg::ColumnType::int4;
+  if (fs.order == OrderKind::time ? !time : !sequence) {
+    findings.push_back(fmt::format("target {}: order column \"{}\" is {}; expected {}", where, target.order_column, order->type_name,
+                                   fs.order == OrderKind::time ? "timestamp or timestamptz" : "integer or bigint"));
+  }
+  if (order->type == pg::ColumnType::int4) out.layout.order = pg::OrderType::int4;
+}
+
+void check_features(const spec::FeatureSet& fs, const spec::Target& target, ResolvedTarget& out, std::vector<std::string>& findings) {
+  const std::string where = out.table.name.text();
+  out.features = spec::target_columns(fs, target);
+  const auto missing = missing_columns(out.table, out.features);
+  if (!missing.empty()) {
+    findings.push_back(fmt::format("target {}: {} missing: {}", where,
+                                   missing.size() == 1 ? "a feature column is" : std::to_string(missing.size()) + " feature columns are", join(missing)));
+  }
+  for (const std::string& name : out.features) {
+    const pg::ColumnInfo* column = out.table.column(name);
+    const auto type = column == nullptr ? pg::FeatureType::float8 : feature_type(column->type);
+    if (!type) {
+      findings.push_back(fmt::format("target {}: column \"{}\" is {}; expected double precision, real or numeric", where, name, column->type_name));
+    }
+    out.layout.features.push_back(type.value_or(pg::FeatureType::float8));
+  }
+}
+
+/// Columns that we do not write must get a value from elsewhere; unique keys must hold for every series and key.
+void check_rest(const spec::FeatureSet& fs, const spec::Target& target, const ResolvedTarget& out, std::vector<std::string>& findings) {
+  const std::string where = out.table.name.text();
+  std::set<std::string> written(out.features.begin(), out.features.end());
+  written.insert(target.order_column);
+  written.insert(fs.key.begin(), fs.key.end());
+  for (const pg::ColumnInfo& c : out.table.columns) {
+    if (c.not_null && !c.has_default && !written.contains(c.name)) {
+      findings.push_back(fmt::format("target {}: column \"{}\" is NOT NULL without a default, and no feature is written to it", where, c.name));
+    }
+    if (c.not_null && std::find(out.features.begin(), out.features.end(), c.name) != out.features.end()) {
+      findings.push_back(fmt::format("target {}: feature column \"{}\" is NOT NULL, but features are NULL where a window is incomplete", where, c.name));
+    }
+  }
+  for (const pg::UniqueKey& unique : out.table.unique_keys) {
+    std::vector<std::string> needed = fs.key;
+    needed.push_back(target.order_column);
+    for (const std::string& n : needed) {
+      if (std::find(unique.columns.begin(), unique.columns.end(), n) != unique.columns.end()) continue;
+      findings.push_back(fmt::format("target {}: unique key {} ({}) lacks column \"{}\": rows would collide", where, unique.name, join(unique.columns), n));
+    }
+  }
+}
+
+void check_privileges(const ResolvedTarget& out, std::vector<std::string>& findings) {
+  const std::string where = out.table.name.text();
+  if (!out.table.can_insert) findings.push_back(fmt::format("target {}: no INSERT privilege", where));
+  if (out.table.partitioned()) {
+    if (!out.table.owned) findings.push_back(fmt::format("target {}: the current role does not own it, which attaching partitions needs", where));
+  } else if (!out.table.can_delete) {
+    findings.push_back(fmt::format("target {}: no DELETE privilege, which replacing a partition's rows needs", where));
+  }
+}
+
+void check_partitioning(const spec::Target& target, const ResolvedTarget& out, std::vector<std::string>& findings) {
+  const pg::TableInfo& t = out.table;
+  const std::string where = t.name.text();
+  if (t.kind != 'r' && t.kind != 'p') {
+    findings.push_back(fmt::format("target {}: it is not a table", where));
+    return;
+  }
+  if (!t.partitioned()) return;
+  if (t.partition_strategy != 'r' || t.partition_columns != std::vector{target.order_column}) {
+    findings.push_back(fmt::format("target {}: it is partitioned by {} ({}); expected RANGE (\"{}\")", where,
+                                   t.partition_strategy == 'r'   ? "RANGE"
+                                   : t.partition_strategy == 'l' ? "LIST"
+                                                                 : "HASH",
+                                   join(t.partition_columns), target.order_column));
+  }
+}
+
+bool covers(const OrderRange& outer, const OrderRange& inner) { return outer.lower <= inner.lower && inner.upper <= outer.upper; }
+
+// Autoanalyze of all feature columns costs three times what the load costs; the load itself analyses the columns that
+// queries filter on. COPY FREEZE leaves nothing for an insert-triggered vacuum.
+constexpr const char* kChildOptions = "autovacuum_analyze_threshold = 2147483647, autovacuum_vacuum_insert_threshold = -1";
+
+}  // namespace
+
+std::string_view to_string(Strategy s) noexcept {
+  switch (s) {
+    case Strategy::create: return "create";
+    case Strategy::truncate: return "truncate";
+    case Strategy::remove: return "delete";
+  }
+  return "unknown";
+}
+
+std::vector<std::string> target_ddl(const spec::FeatureSet& fs, const spec::Target& target, const std::string& series,
+                                    const std::vector<std::string>& key_types) {
+  const pg::TableName name = pg::TableName::parse(spec::target_table(target, series));
+  const std::string order = quote_identifier(target.order_column);
+  std::string columns = "  " + order + (fs.order == OrderKind::time ? " timestamptz NOT NULL" : " bigint NOT NULL");
+  for (std::size_t k = 0; k < fs.key.size(); ++k) columns += fmt::format(",\n  {} {} NOT NULL", quote_identifier(fs.key[k]), key_types.at(k));
+  const std::string type = feature_sql_type(fs, target);
+  for (const std::string& c : spec::target_columns(fs, target)) columns += fmt::format(",\n  {} {}", quote_identifier(c), type);
+  const std::string keys = fs.key.empty() ? "" : join(quoted(fs.key)) + ", ";
+  std::string create = fmt::format("CREATE TABLE {} (\n{},\n  PRIMARY KEY ({}{})\n)", name.quoted(), columns, keys, order);
+  if (!target.partition.empty()) create += " PARTITION BY RANGE (" + order + ')';
+  return {create, fmt::format("COMMENT ON TABLE {} IS {}", name.quoted(),
+                              pg::quote_literal("Features of feature set " + fs.name + ", written by regfeatd."))};
+}
+
+std::optional<ResolvedTarget> resolve_target(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target, const std::string& series,
+                                             std::vector<std::string>& findings) {
+  const pg::TableName name = pg::TableName::parse(spec::target_table(target, series));
+  const auto table = pg::find_table(tx, name);
+  if (!table) {
+    const pg::SchemaInfo schema = pg::find_schema(tx, name.schema);
+    if (!schema.exists) {
+      findings.push_back(fmt::format("target {}: schema \"{}\" does not exist", name.text(), name.schema));
+    } else if (!schema.can_create) {
+      findings.push_back(fmt::format("target {}: it does not exist, and there is no CREATE privilege on its schema", name.text()));
+    }
+    return std::nullopt;
+  }
+  ResolvedTarget out;
+  out.table = *table;
+  check_partitioning(target, out, findings);
+  check_order_column(fs, target, out, findings);
+  const auto missing_keys = missing_columns(*table, fs.key);
+  if (!missing_keys.empty()) findings.push_back(fmt::format("target {}: key columns are missing: {}", name.text(), join(missing_keys)));
+  check_features(fs, target, out, findings);
+  check_rest(fs, target, out, findings);
+  check_privileges(out, findings);
+  out.order_column = quote_identifier(target.order_column);
+  out.layout.key_fields = fs.key.size();
+  std::vector<std::string> columns{target.order_column};
+  columns.insert(columns.end(), fs.key.begin(), fs.key.end());
+  columns.insert(columns.end(), out.features.begin(), out.features.end());
+  out.copy_columns = join(quoted(columns));
+  return out;
+}
+
+Placement place(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target, const ResolvedTarget& resolved,
+                const std::string& series, OrderRange range) {
+  if (!resolved.table.partitioned()) return {Strategy::remove, resolved.table.name};
+  const auto children = pg::children_meeting(tx, resolved.table.oid, range);
+  if (children.empty()) {
+    if (target.partition.empty()) {
+      throw Fault(FaultClass::configuration, fmt::format("target {}: no partition holds {} and the specification has no `partition:` name to create one",
+                                                         resolved.table.name.text(), format_order(fs.order, range.lower)));
+    }
+    pg::TableName child = pg::TableName::parse(spec::target_partition(fs, target, series, range));
+    child.schema = resolved.table.name.schema;
+    if (pg::find_table(tx, child)) {
+      throw Fault(FaultClass::configuration,
+                  fmt::format("table {} exists but is not the partition of {} for {}: attach, rename or drop it", child.text(), resolved.table.name.text(),
+                              format_order(fs.order, range.lower)));
+    }
+    return {Strategy::create, child};
+  }
+  const bool exact = children.size() == 1 && children[0].kind == 'r' && !children[0].is_default && children[0].bounds == range;
+  if (exact && (target.publish == spec::Publish::automatic || target.publish == spec::Publish::truncate)) return {Strategy::truncate, children[0].name};
+  if (children.size() == 1 && covers(children[0].bounds, range) && children[0].kind == 'r' && !children[0].is_default) {
+    return {Strategy::remove, children[0].name};
+  }
+  return {Strategy::remove, resolved.table.name};
+}
+
+TargetWriter::TargetWriter(pg::Session& session, pqxx::transaction_base& tx, const ResolvedTarget& resolved, const std::vector<std::string>& key,
+                           Placement placement, OrderRange range)
+    : session_(session), tx_(tx), resolved_(resolved), key_(key), placement_(std::move(placement)), range_(range) {}
+
+void TargetWriter::create_child() {
+  // The CHECK spares ATTACH a scan. The rest of the parent (keys, indexes, triggers) is copied by ATTACH, after the load.
+  const std::string& order = resolved_.order_column;
+  tx_.exec(fmt::format("CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING COMPRESSION, "
+                       "CONSTRAINT regfeatd_bounds CHECK ({} >= {} AND {} < {})) WITH ({})",
+                       placement_.table.quoted(), resolved_.table.name.quoted(), order, order_literal(resolved_.order_type, range_.lower), order,
+                       order_literal(resolved_.order_type, range_.upper), kChildOptions));
+  // Ten buckets describe the evenly spread order column; a hundred would make ANALYZE eight times as dear.
+  tx_.exec(fmt::format("ALTER TABLE {} ALTER COLUMN {} SET STATISTICS 10", placement_.table.quoted(), order));
+}
+
+void TargetWriter::clear() {
+  switch (placement_.strategy) {
+    case Strategy::create: return;
+    case Strategy::truncate: tx_.exec("TRUNCATE TABLE ONLY " + placement_.table.quoted()); return;
+    case Strategy::remove: {
+      const std::string& order = resolved_.order_column;
+      tx_.exec(fmt::format("DELETE FROM {} WHERE {} >= {} AND {} < {}", placement_.table.quoted(), order,
+                           order_literal(resolved_.order_type, range_.lower), order, order_literal(resolved_.order_type, range_.upper)));
+      return;
+    }
+  }
+}
+
+void TargetWriter::start() {
+  if (placement_.strategy == Strategy::create) {
+    create_child();
+  } else {
+    clear();
+  }
+  // Rows of a table made or emptied in this transaction may be written frozen: nobody can have seen it otherwise.
+  const char* freeze = placement_.strategy == Strategy::remove ? "" : ", FREEZE";
+  copy_ = std::make_unique<pg::CopyIn>(
+      session_, fmt::format("COPY {} ({}) FROM STDIN (FORMAT binary{})", placement_.table.quoted(), resolved_.copy_columns, freeze));
+}
+
+std::int64_t TargetWriter::finish() {
+  const std::int64_t rows = copy_->finish();
+  copy_.reset();
+  return rows;
+}
+
+void TargetWriter::publish() {
+  if (placement_.strategy == Strategy::create) {
+    const std::string child = placement_.table.quoted();
+    tx_.exec(fmt::format("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})", resolved_.table.name.quoted(), child,
+                         order_literal(resolved_.order_type, range_.lower), order_literal(resolved_.order_type, range_.upper)));
+    tx_.exec(fmt::format("ALTER TABLE {} DROP CONSTRAINT regfeatd_bounds", child));
+  }
+  if (placement_.strategy != Strategy::remove) {
+    tx_.exec(fmt::format("ANALYZE {} ({})", placement_.table.quoted(), resolved_.order_column));
+  }
+}
+
+}  // namespace regfeatd::populate

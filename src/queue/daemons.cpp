@@ -1,0 +1,175 @@
+#include "regfeatd/queue/daemons.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <fstream>
+#include <sstream>
+
+#include "regfeatd/base/build_info.hpp"
+
+namespace regfeatd::queue {
+
+std::string process_identity(int process_id) {
+  std::ifstream stat("/proc/" + std::to_string(process_id) + "/stat");
+  std::string line;
+  if (!std::getline(stat, line)) return {};
+  // proc(5): the command, field 2, may hold anything but ends at the last ')'; the start time is field 22.
+  std::istringstream rest(line.substr(std::min(line.size(), line.rfind(')') + 1)));
+  std::string field;
+  for (int i = 3; i <= 22; ++i) rest >> field;
+  std::ifstream boot("/proc/sys/kernel/random/boot_id");
+  std::string boot_id;
+  std::getline(boot, boot_id);
+  std::array<char, 64> name_space{};
+  (void)!readlink("/proc/self/ns/pid", name_space.data(), name_space.size() - 1);
+  return boot_id + ' ' + name_space.data() + ' ' + field;
+}
+
+DaemonId register_daemon(pg::Session& session, const DaemonIdentity& identity, std::chrono::microseconds lease, int workers) {
+  return pg::guarded("registering the daemon", [&] {
+    pqxx::work tx(session.sql());
+    const auto id = tx.exec_params("INSERT INTO regfeat.daemon (name, host, process_id, process_identity, build_id, lease, workers_configured) "
+                                   "VALUES ($1, $2, $3, $4, $5, $6 * interval '1 microsecond', $7) RETURNING daemon_id",
+                                   identity.name, identity.host, identity.process_id, identity.process_identity, std::string(build_id()),
+                                   lease.count(), workers)[0][0]
+                        .as<std::int64_t>();
+    tx.commit();
+    return DaemonId{id};
+  });
+}
+
+std::int64_t release_dead_neighbours(pg::Session& session, DaemonId self) {
+  return pg::guarded("looking for dead daemons of this machine", [&] {
+    const std::string own = process_identity(getpid());
+    const std::string own_machine = own.substr(0, own.rfind(' '));
+    pqxx::work tx(session.sql());
+    std::int64_t released = 0;
+    for (const auto& row : tx.exec_params("SELECT daemon_id, process_id, process_identity, name FROM regfeat.daemon "
+                                          " WHERE state IN ('running', 'draining') AND daemon_id <> $1 AND process_identity <> '' "
+                                          " ORDER BY daemon_id FOR UPDATE SKIP LOCKED",
+                                          self.value)) {
+      const auto identity = row[2].as<std::string>();
+      const bool same_machine = identity.substr(0, identity.rfind(' ')) == own_machine;
+      if (!same_machine || process_identity(row[1].as<int>()) == identity) continue;
+      released += static_cast<std::int64_t>(
+          tx.exec_params("SELECT * FROM regfeat.release_daemon($1, $2)", row[0].as<std::int64_t>(),
+                         "the process of daemon " + row[3].as<std::string>() + " is gone")
+              .size());
+    }
+    tx.commit();
+    return released;
+  });
+}
+
+bool heartbeat(pg::Session& session, DaemonId self) {
+  return pg::guarded("heartbeat", [&] {
+    pqxx::work tx(session.sql());
+    const pqxx::result r = tx.exec_params(
+        "UPDATE regfeat.daemon SET heartbeat_at = clock_timestamp() WHERE daemon_id = $1 AND state IN ('running', 'draining')", self.value);
+    tx.commit();
+    if (r.affected_rows() != 1) return false;
+    pqxx::work rescue(session.sql());
+    rescue.exec("SELECT * FROM regfeat.rescue()");
+    rescue.commit();
+    return true;
+  });
+}
+
+void record_settings(pg::Session& session, DaemonId self, int workers, std::chrono::microseconds lease, int generation, const std::string& message) {
+  pg::guarded("recording the settings", [&] {
+    pqxx::work tx(session.sql());
+    tx.exec_params("UPDATE regfeat.daemon SET workers_configured = $2, lease = $3 * interval '1 microsecond', settings_generation = $4, "
+                   "       message = nullif($5, '') WHERE daemon_id = $1",
+                   self.value, workers, lease.count(), generation, message);
+    tx.commit();
+  });
+}
+
+void record_draining(pg::Session& session, DaemonId self) {
+  pg::guarded("recording the drain", [&] {
+    pqxx::work tx(session.sql());
+    tx.exec_params("UPDATE regfeat.daemon SET state = 'draining' WHERE daemon_id = $1 AND state = 'running'", self.value);
+    tx.commit();
+  });
+}
+
+void record_stopped(pg::Session& session, DaemonId self, const std::string& message) {
+  pg::guarded("recording the stop", [&] {
+    pqxx::work tx(session.sql());
+    tx.exec_params("UPDATE regfeat.daemon SET state = 'stopped', stopped_at = clock_timestamp(), workers_active = 0, message = nullif($2, '') "
+                   " WHERE daemon_id = $1 AND state IN ('running', 'draining')",
+                   self.value, message);
+    tx.exec_params("DELETE FROM regfeat.worker WHERE daemon_id = $1", self.value);
+    tx.commit();
+  });
+}
+
+namespace {
+
+constexpr const char* kWriteWorkers = R"(
+  WITH w AS (
+    SELECT * FROM jsonb_to_recordset($2::jsonb)
+      AS w(worker int, backend_pid int, partition_id bigint, step text, rows_done bigint, rows_total bigint, step_seconds float8)
+  ), gone AS (
+    DELETE FROM regfeat.worker x WHERE x.daemon_id = $1 AND NOT EXISTS (SELECT 1 FROM w WHERE w.worker = x.worker)
+  ), active AS (
+    UPDATE regfeat.daemon SET workers_active = (SELECT count(*) FROM w WHERE partition_id <> 0) WHERE daemon_id = $1
+  )
+  INSERT INTO regfeat.worker (daemon_id, worker, backend_pid, partition_id, step, rows_done, rows_total, step_started_at, updated_at)
+  SELECT $1, worker, backend_pid, nullif(partition_id, 0), step, rows_done, rows_total,
+         clock_timestamp() - step_seconds * interval '1 second', clock_timestamp()
+    FROM w
+  ON CONFLICT (daemon_id, worker) DO UPDATE SET
+    backend_pid = excluded.backend_pid, partition_id = excluded.partition_id, step = excluded.step, rows_done = excluded.rows_done,
+    rows_total = excluded.rows_total, step_started_at = excluded.step_started_at, updated_at = excluded.updated_at)";
+
+// Speed: source rows of the attempts that finished in the last minute over the time since the first of them started.
+// The bounds of the ETA come from the quartiles of seconds per row among them; unknown before three have finished.
+constexpr const char* kWriteProgress = R"(
+  INSERT INTO regfeat.progress (feature_set_id, daemon_id, pending, running, done, empty, failed, cancelled, rows_done, rows_total, percent,
+                                rows_per_second, workers_active, eta, eta_low, eta_high)
+  SELECT f.feature_set_id, $1, s.pending, s.running, s.done, s.empty, s.failed, s.cancelled, s.rows_done + k.rows_in_hand, s.rows_total, s.percent,
+         v.speed, s.workers, now() + v.left_s * interval '1 second',
+         CASE WHEN v.n >= 3 THEN now() + v.left_s * v.q1 / v.q2 * interval '1 second' END,
+         CASE WHEN v.n >= 3 THEN now() + v.left_s * v.q3 / v.q2 * interval '1 second' END
+    FROM regfeat.status s
+    JOIN regfeat.feature_set f ON f.name = s.feature_set
+    CROSS JOIN LATERAL (
+      SELECT coalesce(sum(w.rows_done), 0)::bigint AS rows_in_hand
+        FROM regfeat.partition p JOIN regfeat.worker w ON w.daemon_id = p.daemon_id AND w.worker = p.worker AND w.partition_id = p.partition_id
+       WHERE p.state = 'running' AND p.feature_set_id = f.feature_set_id) k
+    CROSS JOIN LATERAL (
+      SELECT count(*) AS n, sum(a.rows_in) / greatest(extract(epoch FROM clock_timestamp() - greatest(min(a.started_at), now() - interval '1 minute')), 0.001)::float8 AS speed,
+             percentile_cont(ARRAY[0.25, 0.5, 0.75]) WITHIN GROUP (ORDER BY extract(epoch FROM a.finished_at - a.started_at)::float8 / a.rows_in) AS q
+        FROM regfeat.attempt a
+       WHERE a.feature_set_id = f.feature_set_id AND a.outcome = 'done' AND a.rows_in > 0 AND a.finished_at > now() - interval '1 minute') m
+    CROSS JOIN LATERAL (
+      SELECT m.n, m.speed, m.q[1] AS q1, nullif(m.q[2], 0) AS q2, m.q[3] AS q3,
+             CASE WHEN m.speed > 0 THEN greatest(s.rows_total - s.rows_done - k.rows_in_hand, 0) / m.speed END AS left_s) v
+   WHERE (s.running > 0 OR EXISTS (SELECT 1 FROM regfeat.attempt a WHERE a.feature_set_id = f.feature_set_id AND a.finished_at > now() - 2 * $2 * interval '1 microsecond'))
+     AND NOT EXISTS (SELECT 1 FROM regfeat.progress g WHERE g.feature_set_id = f.feature_set_id AND g.at > now() - $2 * 0.5 * interval '1 microsecond'))";
+
+std::string to_json(const std::vector<WorkerReport>& workers) {
+  std::string out = "[";
+  for (const WorkerReport& w : workers) {
+    if (out.size() > 1) out += ',';
+    out += fmt::format(R"({{"worker":{},"backend_pid":{},"partition_id":{},"step":"{}","rows_done":{},"rows_total":{},"step_seconds":{:.3f}}})", w.worker,
+                       w.backend_pid, w.partition_id, w.step, w.rows_done, w.rows_total, w.step_seconds);
+  }
+  return out += ']';
+}
+
+}  // namespace
+
+void report(pg::Session& session, DaemonId self, const std::vector<WorkerReport>& workers, std::chrono::microseconds interval) {
+  pg::guarded("reporting progress", [&] {
+    pqxx::work tx(session.sql());
+    tx.exec_params(kWriteWorkers, self.value, to_json(workers));
+    tx.exec_params(kWriteProgress, self.value, interval.count());
+    tx.commit();
+  });
+}
+
+}  // namespace regfeatd::queue

@@ -1,0 +1,178 @@
+#include "regfeatd/queue/work.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include "regfeatd/base/build_info.hpp"
+
+namespace regfeatd::queue {
+
+std::optional<Claim> claim(pg::Session& session, DaemonId daemon, int worker) {
+  return pg::guarded("claim", [&]() -> std::optional<Claim> {
+    pqxx::work tx(session.sql());
+    const pqxx::result r =
+        tx.exec_params("SELECT partition_id, attempt_id, epoch, attempts, feature_set_id, specification_version, series, lower_bound, upper_bound "
+                       "FROM regfeat.claim($1, $2, pg_backend_pid(), $3)",
+                       daemon.value, worker, std::string(build_id()));
+    tx.commit();
+    if (r.empty()) return std::nullopt;
+    const auto row = r[0];
+    Claim c;
+    c.partition.value = row[0].as<std::int64_t>();
+    c.attempt.value = row[1].as<std::int64_t>();
+    c.epoch.value = row[2].as<std::int64_t>();
+    c.attempt_number = row[3].as<int>();
+    c.feature_set.value = row[4].as<std::int64_t>();
+    c.specification_version = row[5].as<int>();
+    c.series = row[6].as<std::string>();
+    c.range = {row[7].as<OrderValue>(), row[8].as<OrderValue>()};
+    return c;
+  });
+}
+
+bool still_ours(pqxx::transaction_base& tx, const Claim& claim) {
+  return !tx.exec_params("SELECT 1 FROM regfeat.partition WHERE partition_id = $1 AND epoch = $2 AND state = 'running'", claim.partition.value,
+                         claim.epoch.value)
+              .empty();
+}
+
+bool complete(pqxx::transaction_base& tx, const Claim& claim, const Completion& c) {
+  const std::string state = c.empty ? "empty" : "done";
+  // Under READ COMMITTED the UPDATE waits for whoever holds the row and then looks at the epoch again: the check is
+  // made under the lock that lasts until COMMIT.
+  const pqxx::result fenced = tx.exec_params(
+      "UPDATE regfeat.partition SET state = $3, daemon_id = NULL, worker = NULL, backend_pid = NULL, changed_at = clock_timestamp(), "
+      "       rows_in = $4, rows_out = $5, bytes_out = $6, nulls_out = $7, checksum = $8, input_fingerprint = $9, "
+      "       specification_version = $10, build_id = $11, disturbances = 0, message = NULL "
+      " WHERE partition_id = $1 AND epoch = $2 AND state = 'running'",
+      claim.partition.value, claim.epoch.value, state, c.rows_in, c.rows_out, c.bytes_out, c.nulls_out, c.checksum, c.input_fingerprint,
+      claim.specification_version, std::string(build_id()));
+  if (fenced.affected_rows() != 1) return false;
+  const Timings& t = c.timings;
+  tx.exec_params(
+      "UPDATE regfeat.attempt SET outcome = $2, finished_at = clock_timestamp(), rows_in = $3, rows_out = $4, bytes_out = $5, nulls_out = $6, "
+      "       claim_ms = $7, read_ms = $8, fit_ms = $9, send_ms = $10, publish_ms = $11 WHERE attempt_id = $1",
+      claim.attempt.value, state, c.rows_in, c.rows_out, c.bytes_out, c.nulls_out, t.claim_ms, t.read_ms, t.fit_ms, t.send_ms, t.publish_ms);
+  tx.exec_params("UPDATE regfeat.feature_set SET breaker_faults = 0, breaker_partition_id = NULL, breaker_until = NULL, breaker_reason = NULL "
+                 " WHERE feature_set_id = $1 AND breaker_faults > 0",
+                 claim.feature_set.value);
+  return true;
+}
+
+bool committed(pg::Session& session, AttemptId attempt) {
+  return pg::guarded("reading the outcome of an unanswered commit", [&] {
+    pqxx::work tx(session.sql());
+    return !tx.exec_params("SELECT 1 FROM regfeat.attempt WHERE attempt_id = $1 AND outcome IN ('done', 'empty', 'unchanged')", attempt.value).empty();
+  });
+}
+
+std::chrono::microseconds back_off(int attempt, const spec::Settings::Retry& retry) {
+  thread_local std::mt19937_64 random{std::random_device{}()};
+  const double doubled = static_cast<double>(retry.base.count()) * std::exp2(std::clamp(attempt - 1, 0, 40));
+  const double limited = std::min(doubled, static_cast<double>(retry.cap.count()));
+  return std::chrono::microseconds{static_cast<std::int64_t>(limited * std::uniform_real_distribution<double>(0.5, 1.0)(random))};
+}
+
+namespace {
+
+void record_attempt(pqxx::transaction_base& tx, const Claim& claim, const std::string& outcome, const Fault* fault, const std::string& step,
+                    const std::string& message, const Timings& t) {
+  tx.exec_params("UPDATE regfeat.attempt SET outcome = $2, finished_at = clock_timestamp(), fault_class = nullif($3, ''), step = $4, "
+                 "       sqlstate = nullif($5, ''), message = $6, context = nullif($7, ''), claim_ms = $8, read_ms = $9, fit_ms = $10, "
+                 "       send_ms = $11, publish_ms = $12 WHERE attempt_id = $1 AND outcome = 'running'",
+                 claim.attempt.value, outcome, fault == nullptr ? std::string() : std::string(to_string(fault->fault_class())), step,
+                 fault == nullptr ? std::string() : fault->sqlstate(), message, fault == nullptr ? std::string() : fault->context(), t.claim_ms,
+                 t.read_ms, t.fit_ms, t.send_ms, t.publish_ms);
+}
+
+/// Opens the breaker once configuration faults have hit enough different partitions in a row.
+void count_configuration_fault(pqxx::transaction_base& tx, const Claim& claim, const std::string& message) {
+  tx.exec_params(
+      "UPDATE regfeat.feature_set SET breaker_faults = breaker_faults + 1, breaker_partition_id = $2, breaker_reason = $3, "
+      "       breaker_until = CASE WHEN breaker_faults + 1 >= $4 THEN clock_timestamp() + "
+      "         least(interval '10 minutes', interval '10 seconds' * power(2, least(breaker_faults + 1 - $4, 10))) END "
+      " WHERE feature_set_id = $1 AND (breaker_partition_id IS DISTINCT FROM $2 OR breaker_until IS NOT NULL)",
+      claim.feature_set.value, claim.partition.value, message, kBreakerFaults);
+}
+
+}  // namespace
+
+Verdict fail(pg::Session& session, const Claim& claim, const Fault& fault, const std::string& step, const Timings& timings,
+             const spec::Settings::Retry& retry) {
+  return pg::guarded("recording a failure", [&] {
+    pqxx::work tx(session.sql());
+    const bool transient = fault.fault_class() == FaultClass::transient;
+    const pqxx::result row = tx.exec_params(
+        "SELECT attempts, disturbances FROM regfeat.partition WHERE partition_id = $1 AND epoch = $2 AND state = 'running' FOR UPDATE",
+        claim.partition.value, claim.epoch.value);
+    if (row.empty()) {
+      record_attempt(tx, claim, "fenced", &fault, step, fault.what(), timings);
+      tx.commit();
+      return Verdict::fenced;
+    }
+    const int attempts = row[0][0].as<int>();
+    const int disturbances = row[0][1].as<int>() + (transient ? 1 : 0);
+    const bool give_up = transient ? disturbances > kMaxDisturbances : attempts >= retry.attempts;
+    const auto delay = back_off(transient ? disturbances : attempts, retry);
+    record_attempt(tx, claim, transient ? "disturbed" : "failed", &fault, step, fault.what(), timings);
+    tx.exec_params("UPDATE regfeat.partition SET state = $3, attempts = attempts - $4, disturbances = $5, "
+                   "       not_before = clock_timestamp() + $6 * interval '1 microsecond', daemon_id = NULL, worker = NULL, backend_pid = NULL, "
+                   "       changed_at = clock_timestamp(), message = $7 WHERE partition_id = $1 AND epoch = $2",
+                   claim.partition.value, claim.epoch.value, give_up ? "failed" : "pending", transient ? 1 : 0, disturbances, delay.count(),
+                   std::string(fault.what()));
+    if (fault.fault_class() == FaultClass::configuration) count_configuration_fault(tx, claim, fault.what());
+    tx.commit();
+    return give_up ? Verdict::failed : Verdict::retried;
+  });
+}
+
+void give_back(pg::Session& session, const Claim& claim, const std::string& reason) {
+  pg::guarded("giving a partition back", [&] {
+    pqxx::work tx(session.sql());
+    const pqxx::result r = tx.exec_params(
+        "UPDATE regfeat.partition SET state = 'pending', epoch = epoch + 1, attempts = attempts - 1, daemon_id = NULL, worker = NULL, "
+        "       backend_pid = NULL, changed_at = clock_timestamp(), message = $3 "
+        " WHERE partition_id = $1 AND epoch = $2 AND state = 'running'",
+        claim.partition.value, claim.epoch.value, reason);
+    record_attempt(tx, claim, r.affected_rows() == 1 ? "returned" : "fenced", nullptr, "", reason, {});
+    tx.commit();
+  });
+}
+
+void record_fenced(pg::Session& session, const Claim& claim, const std::string& step) {
+  pg::guarded("recording a fenced attempt", [&] {
+    pqxx::work tx(session.sql());
+    record_attempt(tx, claim, "fenced", nullptr, step, "the partition was requeued, cancelled or taken over while this attempt ran", {});
+    tx.commit();
+  });
+}
+
+void record_commit_time(pg::Session& session, AttemptId attempt, double commit_ms) {
+  pg::guarded("recording a commit time", [&] {
+    pqxx::work tx(session.sql());
+    tx.exec_params("UPDATE regfeat.attempt SET commit_ms = $2 WHERE attempt_id = $1", attempt.value, commit_ms);
+    tx.commit();
+  });
+}
+
+Outlook outlook(pg::Session& session) {
+  return pg::guarded("looking at the queue", [&] {
+    pqxx::work tx(session.sql());
+    const pqxx::result r = tx.exec(
+        "SELECT count(*) FILTER (WHERE p.state IN ('pending', 'running') AND NOT (p.state = 'pending' AND b.blocked)), "
+        "       count(*) FILTER (WHERE p.state = 'failed'), count(*) FILTER (WHERE p.state = 'pending' AND b.blocked), "
+        "       max(CASE WHEN b.blocked THEN 'feature set ' || f.name || ': ' || coalesce(f.paused_reason, f.breaker_reason, 'paused') END) "
+        "  FROM regfeat.partition p JOIN regfeat.feature_set f USING (feature_set_id) "
+        "  CROSS JOIN LATERAL (SELECT f.paused_at IS NOT NULL OR f.breaker_until IS NOT NULL AS blocked) b "
+        " WHERE p.state IN ('pending', 'running', 'failed')");
+    Outlook o;
+    o.claimable = r[0][0].as<std::int64_t>();
+    o.failed = r[0][1].as<std::int64_t>();
+    o.blocked = r[0][2].as<std::int64_t>();
+    if (!r[0][3].is_null()) o.blocked_reason = r[0][3].as<std::string>();
+    return o;
+  });
+}
+
+}  // namespace regfeatd::queue

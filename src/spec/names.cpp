@@ -1,0 +1,65 @@
+// The names that a feature set's templates stand for.
+
+#include "regfeatd/spec/feature_set.hpp"
+#include "spec/findings.hpp"
+#include "spec/name_template.hpp"
+
+namespace regfeatd::spec {
+namespace {
+
+std::string expand_table(const std::string& text, const std::string& series) {
+  std::string name = NameTemplate(text, table_placeholders()).expand([&](const auto&) { return series; });
+  if (const std::string fault = table_name_fault(name); !fault.empty()) {
+    throw SpecError({"the table name " + quote(name) + " " + fault});
+  }
+  return name;
+}
+
+}  // namespace
+
+std::string source_table(const FeatureSet& fs, std::size_t i, const std::string& series) {
+  return expand_table(fs.source.tables.at(i).table, series);
+}
+
+std::string target_table(const Target& target, const std::string& series) {
+  return expand_table(target.table, series);
+}
+
+std::string target_partition(const FeatureSet& fs, const Target& target, const std::string& series,
+                             OrderRange range) {
+  const TableName table = split_table(target_table(target, series));
+  const std::string child = PartitionNamer(fs, target).child(table.table, series, range);
+  if (const std::string fault = name_fault(child); !fault.empty()) {
+    throw SpecError({"the partition name " + quote(child) + " " + fault});
+  }
+  return table.schema.empty() ? child : table.schema + "." + child;
+}
+
+std::vector<std::string> target_columns(const FeatureSet& fs, const Target& target) {
+  const NameTemplate column(target.column, column_placeholders());
+  const fit::Plan plan = fs.plan();
+  std::vector<std::string> names;
+  names.reserve(target.inputs.size() * plan.column_count());
+  for (const std::string& input : target.inputs) {
+    for (std::size_t c = 0; c < plan.column_count(); ++c) {
+      const fit::Column which = plan.column(c);
+      names.push_back(column.expand([&](const NameTemplate::Part& part) -> std::string {
+        if (part.text == "metric") return std::string(fit::info(which.metric).name);
+        return part.text == "input" ? input : plan.windows[which.window].label;
+      }));
+      if (const std::string fault = name_fault(names.back()); !fault.empty()) {
+        throw SpecError({"the column name " + quote(names.back()) + " " + fault});
+      }
+    }
+  }
+  return names;
+}
+
+const Input& FeatureSet::input(const std::string& input_name) const {
+  for (const Input& i : inputs) {
+    if (i.name == input_name) return i;
+  }
+  throw SpecError({"feature set " + quote(name) + " has no input " + quote(input_name)});
+}
+
+}  // namespace regfeatd::spec
