@@ -1,14 +1,13 @@
 #include "csv_writer.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
 namespace regfeatd::cli {
 
 char* write_number(char* to, double value) noexcept {
   if (std::isnan(value)) return to;
-  return std::to_chars(to, to + kMaxNumberChars, value).ptr;
+  return write_shortest(to, value);
 }
 
 void append_field(std::string& to, std::string_view value) {

@@ -6,10 +6,9 @@
 #include <string>
 #include <string_view>
 
-namespace regfeatd::cli {
+#include "shortest.hpp"
 
-/// Characters of the longest double in shortest form, with room for a sign and a separator.
-inline constexpr std::size_t kMaxNumberChars = 32;
+namespace regfeatd::cli {
 
 /// Writes the shortest text that reads back as the same double; nothing for NaN, which stands for NULL. Needs
 /// kMaxNumberChars; returns the end.

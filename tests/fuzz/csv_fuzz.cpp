@@ -96,10 +96,12 @@ std::string fit_all(std::string_view text, BlockReader::Limits limits, bool inte
   layout.value_columns = {2};
   layout.input_names = {"x"};
   const fit::Plan plan{parse_windows("3,5:offset=1", order), parse_metrics("terms")};
+  SeriesTracker::Options tracking;
+  tracking.interleaved = interleaved;
   std::string result;
   BlockReader reader(source_of(text, 4096));
   try {
-    fit_stream({}, reader, layout, plan, {.interleaved = interleaved, .from = {}, .to = {}}, {.threads = 1, .limits = limits},
+    fit_stream({}, reader, layout, plan, tracking, {.threads = 1, .limits = limits},
                [&](std::string_view lines, std::uint64_t) {
                  result += lines;
                  return true;

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <limits>
 #include <random>
 #include <string>
@@ -41,18 +42,41 @@ TEST(WriteNumber, IsShortestAndReadsBack) {
 
 TEST(WriteNumber, NullIsNothing) { EXPECT_EQ(number(std::numeric_limits<double>::quiet_NaN()), ""); }
 
+void expect_as_the_library(double value) {
+  if (!std::isfinite(value)) return;
+  const std::string text = number(value);
+  double back = 0;
+  ASSERT_EQ(std::from_chars(text.data(), text.data() + text.size(), back).ec, std::errc{}) << text;
+  ASSERT_EQ(std::bit_cast<std::uint64_t>(back), std::bit_cast<std::uint64_t>(value)) << text;
+  ASSERT_EQ(text, to_chars(value));
+}
+
 TEST(WriteNumber, AnyBitsReadBackAndAreTheLibrarysShortest) {
   std::mt19937_64 random(20240701);
   for (int i = 0; i < 200'000; ++i) {
-    // Any bits, and numbers with few digits, which take other paths.
-    const double few = std::ldexp(static_cast<double>(random() % 100'000), static_cast<int>(random() % 40) - 20);
-    const double value = i % 2 == 0 ? std::bit_cast<double>(random()) : few;
-    if (!std::isfinite(value)) continue;
-    const std::string text = number(value);
-    double back = 0;
-    ASSERT_EQ(std::from_chars(text.data(), text.data() + text.size(), back).ec, std::errc{}) << text;
-    ASSERT_EQ(std::bit_cast<std::uint64_t>(back), std::bit_cast<std::uint64_t>(value)) << text;
-    ASSERT_EQ(text, to_chars(value));
+    expect_as_the_library(std::bit_cast<double>(random()));
+    // Around 1, where our own method works.
+    expect_as_the_library(std::ldexp(static_cast<double>(random()), static_cast<int>(random() % 190) - 180));
+    // Few digits, and the neighbours of such numbers.
+    const double few = static_cast<double>(random() % 1'000'000) / std::pow(10.0, static_cast<double>(random() % 12));
+    expect_as_the_library(-few);
+    expect_as_the_library(std::nextafter(few, 1e9));
+    expect_as_the_library(std::nextafter(few, -1e9));
+    // Integers of every size.
+    expect_as_the_library(static_cast<double>(random() >> (random() % 64)));
+  }
+}
+
+TEST(WriteNumber, PowersOfTwoAndTenAndTheirNeighbours) {
+  for (int e = -1074; e < 1024; ++e) {
+    const double power = std::ldexp(1.0, e);  // the gap below is half the gap above
+    for (const double value : {power, std::nextafter(power, 0.0), std::nextafter(power, 2 * power), 3 * power}) expect_as_the_library(value);
+  }
+  for (int e = -323; e <= 308; ++e) {
+    for (int digits = 1; digits < 100; ++digits) {
+      const std::string text = std::to_string(digits) + "e" + std::to_string(e);
+      expect_as_the_library(std::strtod(text.c_str(), nullptr));
+    }
   }
 }
 
