@@ -129,7 +129,7 @@ TEST(Inference, AgreesWithStatsmodels) {
   ASSERT_NE(file, nullptr);
   for (const Case& c : cases) write_case(file, c);
   std::fclose(file);
-  const std::string command = "/usr/bin/python3 '" REGFEATD_SOURCE_DIR
+  const std::string command = "/usr/bin/python3 '" SOURCE_DIR
                               "/tests/unit/fit/statsmodels_reference.py' <'" +
                               in + "' >'" + out + "'";
   ASSERT_EQ(std::system(command.c_str()), 0);
