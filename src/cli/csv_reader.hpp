@@ -10,7 +10,8 @@
 
 namespace regfeatd::cli {
 
-/// Input that is not CSV as RFC 4180 has it. `line()` is the physical line (from 1) on which the record starts.
+/// Input that is not CSV as RFC 4180 has it. `line()` is the physical line (from 1) on which the record
+/// starts.
 class CsvError : public std::runtime_error {
  public:
   CsvError(std::int64_t line, const std::string& message) : std::runtime_error(message), line_(line) {}
@@ -26,12 +27,12 @@ struct Field {
   bool quoted = false;
 };
 
-/// The value of a field: `raw` itself, or its text without quotes, in `scratch` where quotes were doubled. Valid as long as
-/// both are left alone.
+/// The value of a field: `raw` itself, or its text without quotes, in `scratch` where quotes were doubled.
+/// Valid as long as both are left alone.
 [[nodiscard]] std::string_view field_value(const Field& field, std::string& scratch);
 
-/// Splits whole records into fields. Lines end with LF or CRLF, the last one also with the end of the bytes; empty
-/// lines are skipped. Quotes may stand only around a whole field. Borrows the bytes.
+/// Splits whole records into fields. Lines end with LF or CRLF, the last one also with the end of the bytes;
+/// empty lines are skipped. Quotes may stand only around a whole field. Borrows the bytes.
 class RecordReader {
  public:
   explicit RecordReader(std::string_view bytes, std::int64_t first_line = 1)
@@ -60,8 +61,8 @@ struct CsvBlock {
   std::int64_t first_line = 1;
 };
 
-/// Where bytes come from. `read` fills up to `size` bytes, returns how many, 0 at the end, and throws on failure.
-/// `ready` tells whether `read` would return at once.
+/// Where bytes come from. `read` fills up to `size` bytes, returns how many, 0 at the end, and throws on
+/// failure. `ready` tells whether `read` would return at once.
 struct ByteSource {
   std::function<std::size_t(char* to, std::size_t size)> read;
   std::function<bool()> ready = [] { return true; };
@@ -70,8 +71,9 @@ struct ByteSource {
 /// A record longer than this is taken for a quote left open: the bound on what a reader holds in memory.
 inline constexpr std::size_t kMaxRecordBytes = std::size_t{16} << 20;
 
-/// Cuts a stream of bytes into blocks of whole records, so that blocks can be parsed in parallel. Finds record ends by
-/// counting quotes; whether they stand where they may is for RecordReader to say. A byte-order mark is skipped.
+/// Cuts a stream of bytes into blocks of whole records, so that blocks can be parsed in parallel. Finds
+/// record ends by counting quotes; whether they stand where they may is for RecordReader to say. A byte-order
+/// mark is skipped.
 class BlockReader {
  public:
   struct Limits {
@@ -96,13 +98,13 @@ class BlockReader {
   void hand_out(CsvBlock& block, std::size_t size);
 
   ByteSource source_;
-  std::string buffer_;          ///< bytes [begin_, buffer_.size()) are still to be handed out
+  std::string buffer_;  ///< bytes [begin_, buffer_.size()) are still to be handed out
   std::size_t begin_ = 0;
-  std::size_t scanned_ = 0;     ///< scan position, from begin_
-  std::size_t boundary_ = 0;    ///< end of the last whole record seen, from begin_
-  std::size_t rows_ = 0;        ///< records up to boundary_
-  std::int64_t lines_ = 0;      ///< line ends up to boundary_
-  std::int64_t open_lines_ = 0; ///< line ends inside quotes since boundary_
+  std::size_t scanned_ = 0;      ///< scan position, from begin_
+  std::size_t boundary_ = 0;     ///< end of the last whole record seen, from begin_
+  std::size_t rows_ = 0;         ///< records up to boundary_
+  std::int64_t lines_ = 0;       ///< line ends up to boundary_
+  std::int64_t open_lines_ = 0;  ///< line ends inside quotes since boundary_
   bool in_quotes_ = false;
   bool started_ = false;
   bool ended_ = false;

@@ -16,12 +16,17 @@
 namespace regfeatd::cli {
 namespace {
 
-/// A pipe of the default 64 KiB makes both ends wait for each other. Best effort: the system has its own limit.
+/// A pipe of the default 64 KiB makes both ends wait for each other. Best effort: the system has its own
+/// limit.
 constexpr int kPipeBytes = 1 << 20;
 
-void widen_pipe(int fd) noexcept { (void)::fcntl(fd, F_SETPIPE_SZ, kPipeBytes); }
+void widen_pipe(int fd) noexcept {
+  (void)::fcntl(fd, F_SETPIPE_SZ, kPipeBytes);
+}
 
-std::string reason() { return std::strerror(errno); }
+std::string reason() {
+  return std::strerror(errno);
+}
 
 FileDescriptor open_input(const std::string& path) {
   if (path == "-") return FileDescriptor{STDIN_FILENO, false};
@@ -38,7 +43,7 @@ FileDescriptor open_output(const std::string& path) {
 }
 
 bool is_regular_or_new(const std::string& path) {
-  struct stat status{};
+  struct stat status {};
   return ::stat(path.c_str(), &status) != 0 || S_ISREG(status.st_mode);
 }
 
@@ -47,7 +52,9 @@ bool is_regular_or_new(const std::string& path) {
 FileDescriptor::FileDescriptor(FileDescriptor&& other) noexcept
     : fd_(std::exchange(other.fd_, -1)), owned_(std::exchange(other.owned_, false)) {}
 
-FileDescriptor::~FileDescriptor() { (void)close(); }
+FileDescriptor::~FileDescriptor() {
+  (void)close();
+}
 
 bool FileDescriptor::close() noexcept {
   const int fd = std::exchange(fd_, -1);
@@ -57,7 +64,7 @@ bool FileDescriptor::close() noexcept {
 // -- InputFile
 
 InputFile::InputFile(const std::string& path) : name_(path == "-" ? "stdin" : path), fd_(open_input(path)) {
-  struct stat status{};
+  struct stat status {};
   if (::fstat(fd_.get(), &status) == 0) {
     if (S_ISDIR(status.st_mode)) throw UsageError("cannot read " + name_ + ": it is a directory");
     if (S_ISREG(status.st_mode)) size_ = static_cast<std::uint64_t>(status.st_size);

@@ -8,7 +8,6 @@
 
 namespace regfeatd::cli {
 
-
 /// A file descriptor that closes itself.
 class FileDescriptor {
  public:
@@ -48,8 +47,9 @@ class InputFile {
   std::optional<std::uint64_t> size_;
 };
 
-/// Standard output for an empty path or `-`; otherwise a file that appears under its name only when it is complete:
-/// it is written as `PATH.part` and renamed by `finish`. What is not a regular file (a pipe, a device) is written directly.
+/// Standard output for an empty path or `-`; otherwise a file that appears under its name only when it is
+/// complete: it is written as `PATH.part` and renamed by `finish`. What is not a regular file (a pipe, a
+/// device) is written directly.
 class OutputFile {
  public:
   /// Throws UsageError when it cannot be opened.

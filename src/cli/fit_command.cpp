@@ -23,14 +23,15 @@ namespace {
 
 /// Reads the header, then the first block of rows.
 struct InputStart {
-  CsvBlock header_block;      ///< what `header` points into
+  CsvBlock header_block;  ///< what `header` points into
   std::vector<Field> header;
-  CsvBlock first;             ///< empty when there are no rows
+  CsvBlock first;  ///< empty when there are no rows
   std::vector<Field> first_row;
 };
 
 /// The first record of the next block that has one; blocks of empty lines are passed over. False at the end.
-bool read_first_record(BlockReader& reader, BlockReader::Limits limits, CsvBlock& block, std::vector<Field>& record) {
+bool read_first_record(BlockReader& reader, BlockReader::Limits limits, CsvBlock& block,
+                       std::vector<Field>& record) {
   while (reader.next(block, limits, BlockReader::Mode::wait) == BlockReader::Result::block) {
     if (RecordReader(block.bytes, block.first_line).next(record)) return true;
   }
@@ -86,7 +87,8 @@ int run_fit(const FitOptions& options) {
   return kExitOk;
 }
 
-constexpr const char* kFooter = R"(Windows: [LABEL=]SIZE[:OPTION]... separated by commas. SIZE is a number of rows (15: label w15) or a
+constexpr const char* kFooter =
+    R"(Windows: [LABEL=]SIZE[:OPTION]... separated by commas. SIZE is a number of rows (15: label w15) or a
 duration (5d: label l5d, the rows less than 5 days old). Options: min_rows=N (of a range), offset=N,
 x=time with unit=DURATION, range (SIZE is a range of the sequence). Example: 15,agg=90,l5d=5d:min_rows=5
 
@@ -103,10 +105,12 @@ Examples:
 
 void add_table_options(CLI::App& fit, FitOptions& o) {
   fit.add_option("FILE", o.input, "CSV with a header line; - is standard input")->capture_default_str();
-  fit.add_option("-o,--output", o.output, "write this file, which appears only when it is complete (default: standard output)");
+  fit.add_option("-o,--output", o.output,
+                 "write this file, which appears only when it is complete (default: standard output)");
   fit.add_option("--time", o.time, "the column of times that orders the rows (default: the first column)");
   fit.add_option("--sequence", o.sequence,
-                 "the column of integers that orders the rows; a first column whose first value is an integer is taken as one");
+                 "the column of integers that orders the rows; a first column whose first value is an "
+                 "integer is taken as one");
   fit.add_option("--keys", o.keys, "columns that tell series apart; windows never cross keys")
       ->delimiter(',')
       ->allow_extra_args(false);
@@ -114,20 +118,26 @@ void add_table_options(CLI::App& fit, FitOptions& o) {
       ->delimiter(',')
       ->allow_extra_args(false);
   fit.add_flag("--interleaved", o.interleaved,
-               "the rows of different keys alternate (sorted by time); keeps the look-back rows of every key in memory");
+               "the rows of different keys alternate (sorted by time); keeps the look-back rows of every key "
+               "in memory");
 }
 
 void add_plan_options(CLI::App& fit, FitOptions& o) {
   fit.add_option("--windows", o.windows, "such as 15,60 or agg=90 or l5d=5d:min_rows=3; see below");
-  fit.add_option("--metrics", o.metrics, "families and metrics, such as terms or r2_adj,coefficients.r2 (default: terms)");
-  fit.add_option("--offset", o.offset, "windows end this many rows before the row they stand on (default: the family's)")
+  fit.add_option("--metrics", o.metrics,
+                 "families and metrics, such as terms or r2_adj,coefficients.r2 (default: terms)");
+  fit.add_option("--offset", o.offset,
+                 "windows end this many rows before the row they stand on (default: the family's)")
       ->check(CLI::Range(std::int64_t{0}, fit::kMaxWindowRows));
-  fit.add_option("--spec", o.spec, "take windows, metrics, inputs, key, order and look-back from a feature-set specification");
+  fit.add_option("--spec", o.spec,
+                 "take windows, metrics, inputs, key, order and look-back from a feature-set specification");
   fit.add_option("--from", o.from, "rows before this time are look-back only and not written");
   fit.add_option("--to", o.to, "rows from this time on are not written");
-  fit.add_option("--lookback", o.lookback, "rows: windows reach back before --from; none: they start cold there (default: rows)")
+  fit.add_option("--lookback", o.lookback,
+                 "rows: windows reach back before --from; none: they start cold there (default: rows)")
       ->check(CLI::IsMember({"rows", "none"}));
-  fit.add_option("--threads", o.threads, "threads; the output is the same for any number (default: the cores available)")
+  fit.add_option("--threads", o.threads,
+                 "threads; the output is the same for any number (default: the cores available)")
       ->check(CLI::Range(1, 1024));
 }
 

@@ -17,11 +17,11 @@ namespace regfeatd::cli {
 
 /// Consecutive rows of one series inside a FitJob's arrays: look-back first, then rows to fit.
 struct SeriesPiece {
-  std::size_t begin = 0;               ///< of the look-back, in the arrays
+  std::size_t begin = 0;  ///< of the look-back, in the arrays
   std::size_t lookback = 0;
-  std::size_t count = 0;               ///< rows to fit
-  std::int64_t first_row_number = 0;   ///< of the row at `begin`, within its series
-  std::size_t out_row = 0;             ///< of the first row to fit, in the job's output
+  std::size_t count = 0;              ///< rows to fit
+  std::int64_t first_row_number = 0;  ///< of the row at `begin`, within its series
+  std::size_t out_row = 0;            ///< of the first row to fit, in the job's output
 };
 
 /// What it takes to fit one block without looking at any other.
@@ -31,17 +31,17 @@ struct FitJob {
   std::vector<OrderValue> order;
   std::vector<std::vector<double>> values;  ///< by input, as long as `order`
   std::vector<SeriesPiece> pieces;
-  std::vector<std::uint32_t> out_row;       ///< for each row of the block, in input order, its row in the output
-  std::string error;                        ///< `file:line: ...`: why the input ends here
+  std::vector<std::uint32_t> out_row;  ///< for each row of the block, in input order, its row in the output
+  std::string error;                   ///< `file:line: ...`: why the input ends here
 };
 
-/// Follows every series from block to block: puts look-back rows before the rows of a block, and checks that times ascend
-/// and keys are in order. Not thread-safe; sees the blocks in input order.
+/// Follows every series from block to block: puts look-back rows before the rows of a block, and checks that
+/// times ascend and keys are in order. Not thread-safe; sees the blocks in input order.
 class SeriesTracker {
  public:
   struct Options {
-    /// Keys may alternate from row to row; the look-back rows of all keys are kept. Otherwise the rows of a key stand
-    /// together and only the last key's look-back is kept, with some 50 bytes for every key seen.
+    /// Keys may alternate from row to row; the look-back rows of all keys are kept. Otherwise the rows of a
+    /// key stand together and only the last key's look-back is kept, with some 50 bytes for every key seen.
     bool interleaved = false;
     /// Rows outside [from, to) are not written; the rows before `from` are look-back, unless `cold_start`.
     std::optional<OrderValue> from, to;
@@ -64,10 +64,10 @@ class SeriesTracker {
   /// The rows of one key in the block at hand.
   struct Part {
     Series* series = nullptr;
-    std::size_t lookback = 0;               ///< rows kept from earlier blocks
-    std::size_t before = 0, inside = 0;     ///< rows of this block: before and in the range that is written
-    std::size_t begin = 0;                  ///< of the look-back, in the job's arrays
-    std::size_t next = 0, next_out = 0;     ///< where the next row goes
+    std::size_t lookback = 0;            ///< rows kept from earlier blocks
+    std::size_t before = 0, inside = 0;  ///< rows of this block: before and in the range that is written
+    std::size_t begin = 0;               ///< of the look-back, in the job's arrays
+    std::size_t next = 0, next_out = 0;  ///< where the next row goes
   };
   struct Digest {
     std::uint64_t a = 0, b = 0;

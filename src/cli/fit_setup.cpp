@@ -45,7 +45,8 @@ std::string spec_order_column(const FeatureSet& fs, const std::vector<std::strin
   return {};
 }
 
-void choose_order(const FitOptions& options, const FeatureSet& fs, const std::vector<Field>& first_row, TableLayout& layout) {
+void choose_order(const FitOptions& options, const FeatureSet& fs, const std::vector<Field>& first_row,
+                  TableLayout& layout) {
   if (!options.time.empty()) {
     layout.order_column = column_index(layout, options.time, "--time");
     layout.order_kind = OrderKind::time;
@@ -63,7 +64,8 @@ void choose_order(const FitOptions& options, const FeatureSet& fs, const std::ve
     return;
   }
   std::string scratch;
-  const bool is_integer = !first_row.empty() && parse_sequence(field_value(first_row.front(), scratch)).has_value();
+  const bool is_integer =
+      !first_row.empty() && parse_sequence(field_value(first_row.front(), scratch)).has_value();
   layout.order_kind = is_integer ? OrderKind::sequence : OrderKind::time;
 }
 
@@ -71,9 +73,11 @@ void choose_keys(const FitOptions& options, const FeatureSet& fs, TableLayout& l
   const bool from_spec = options.keys.empty() && fs;
   for (const std::string& name : from_spec ? fs->key : options.keys) {
     const std::size_t column = column_index(layout, name, from_spec ? "--spec" : "--keys");
-    const bool twice = std::find(layout.key_columns.begin(), layout.key_columns.end(), column) != layout.key_columns.end();
+    const bool twice =
+        std::find(layout.key_columns.begin(), layout.key_columns.end(), column) != layout.key_columns.end();
     if (twice || column == layout.order_column) {
-      throw UsageError("--keys: column " + in_quotes(name) + (twice ? " is listed twice" : " is the one that orders the rows"));
+      throw UsageError("--keys: column " + in_quotes(name) +
+                       (twice ? " is listed twice" : " is the one that orders the rows"));
     }
     layout.key_columns.push_back(column);
   }
@@ -91,11 +95,13 @@ void choose_values(const FitOptions& options, const FeatureSet& fs, TableLayout&
   } else {
     layout.value_hint = " (--values names the columns to fit)";
     for (std::size_t c = 0; c < layout.header.size(); ++c) {
-      const bool is_key = std::find(layout.key_columns.begin(), layout.key_columns.end(), c) != layout.key_columns.end();
+      const bool is_key =
+          std::find(layout.key_columns.begin(), layout.key_columns.end(), c) != layout.key_columns.end();
       if (!is_key && c != layout.order_column) add(c, layout.header[c]);
     }
   }
-  if (layout.value_columns.empty()) throw UsageError(layout.file + " has no column to fit besides time and keys");
+  if (layout.value_columns.empty())
+    throw UsageError(layout.file + " has no column to fit besides time and keys");
 }
 
 fit::Plan make_plan(const FitOptions& options, const FeatureSet& fs, OrderKind order) {
@@ -116,7 +122,8 @@ std::optional<OrderValue> position(const std::string& option, const std::string&
   if (text.empty()) return std::nullopt;
   if (const auto value = order == OrderKind::time ? parse_time(text) : parse_sequence(text)) return value;
   throw UsageError(option + ": " + in_quotes(text) +
-                   (order == OrderKind::time ? " is not a time such as 2024-07-01 or 2024-07-01T12:30:00Z" : " is not an integer"));
+                   (order == OrderKind::time ? " is not a time such as 2024-07-01 or 2024-07-01T12:30:00Z"
+                                             : " is not an integer"));
 }
 
 SeriesTracker::Options make_tracking(const FitOptions& options, const FeatureSet& fs, OrderKind order) {
@@ -124,15 +131,18 @@ SeriesTracker::Options make_tracking(const FitOptions& options, const FeatureSet
   tracking.interleaved = options.interleaved;
   tracking.from = position("--from", options.from, order);
   tracking.to = position("--to", options.to, order);
-  tracking.cold_start = options.lookback.empty() ? fs && fs->lookback == spec::Lookback::none : options.lookback == "none";
+  tracking.cold_start =
+      options.lookback.empty() ? fs && fs->lookback == spec::Lookback::none : options.lookback == "none";
   return tracking;
 }
 
 }  // namespace
 
 void check_options(const FitOptions& options) {
-  if (options.windows.empty() && options.spec.empty()) throw UsageError("--windows (such as 15,30,60) or --spec must be given");
-  if (!options.time.empty() && !options.sequence.empty()) throw UsageError("--time and --sequence cannot both be given");
+  if (options.windows.empty() && options.spec.empty())
+    throw UsageError("--windows (such as 15,30,60) or --spec must be given");
+  if (!options.time.empty() && !options.sequence.empty())
+    throw UsageError("--time and --sequence cannot both be given");
   if (!options.metrics.empty()) (void)parse_metrics(options.metrics);
 }
 
@@ -154,7 +164,8 @@ std::string output_header(const FitSetup& setup, const std::vector<Field>& heade
   const auto claim = [&](const std::string& name, const std::string& owner) {
     const auto [at, is_new] = owners.emplace(name, owner);
     if (!is_new) {
-      throw UsageError("two output columns would be called " + in_quotes(name) + ": " + at->second + " and " + owner);
+      throw UsageError("two output columns would be called " + in_quotes(name) + ": " + at->second + " and " +
+                       owner);
     }
   };
   const TableLayout& layout = setup.layout;

@@ -1,6 +1,7 @@
 #include "fit_stream.hpp"
 
 #include <algorithm>
+#include <condition_variable>
 #include <deque>
 #include <exception>
 #include <memory>
@@ -11,24 +12,27 @@
 
 #include "fit_worker.hpp"
 #include "regfeatd/base/fault.hpp"
-#include "thread_annotations.hpp"
+#include "regfeatd/base/mutex.hpp"
 
 namespace regfeatd::cli {
 namespace {
 
-/// A block on its way through: the main thread reads, places and writes it, any thread reads its rows and fits them.
+/// A block on its way through: the main thread reads, places and writes it, any thread reads its rows and
+/// fits them.
 struct Slot {
   enum class Stage { free, read, rows_read, placed, fitted };
 
-  Stage stage = Stage::free;   ///< changed under the queue's mutex
-  std::exception_ptr failure;  ///< of the last step: set before the stage changes, rethrown when the block's turn comes
+  Stage stage = Stage::free;  ///< changed under the queue's mutex
+  std::exception_ptr
+      failure;  ///< of the last step: set before the stage changes, rethrown when the block's turn comes
   CsvBlock block;
   TableRows rows;
   FitJob job;
   TextBuffer text;
 };
 
-/// The slots that wait for a thread. Threads take a slot at stage `read` or `placed` and bring it to the next stage.
+/// The slots that wait for a thread. Threads take a slot at stage `read` or `placed` and bring it to the next
+/// stage.
 class WorkQueue {
  public:
   void push(Slot& slot, Slot::Stage stage) {
@@ -87,8 +91,8 @@ class WorkQueue {
 
 class Pipeline {
  public:
-  Pipeline(BlockReader& reader, const TableLayout& layout, const fit::Plan& plan, const SeriesTracker::Options& tracking,
-           const StreamOptions& options, const TextSink& sink);
+  Pipeline(BlockReader& reader, const TableLayout& layout, const fit::Plan& plan,
+           const SeriesTracker::Options& tracking, const StreamOptions& options, const TextSink& sink);
 
   void run(CsvBlock first);
 
@@ -108,11 +112,11 @@ class Pipeline {
   SeriesTracker tracker_;
   WorkQueue queue_;
   std::vector<std::unique_ptr<Slot>> slots_;
-  std::vector<std::unique_ptr<FitWorker>> workers_;  ///< the main thread's first
+  std::vector<std::unique_ptr<FitWorker>> workers_;    ///< the main thread's first
   std::uint64_t read_ = 0, placed_ = 0, written_ = 0;  ///< blocks so far; written_ <= placed_ <= read_
-  bool input_ended_ = false;  ///< also after a bad row: what follows is not read
-  bool stopped_ = false;      ///< nobody wants more
-  std::vector<std::jthread> threads_;  ///< last: stopped and joined first
+  bool input_ended_ = false;                           ///< also after a bad row: what follows is not read
+  bool stopped_ = false;                               ///< nobody wants more
+  std::vector<std::jthread> threads_;                  ///< last: stopped and joined first
 };
 
 Pipeline::Pipeline(BlockReader& reader, const TableLayout& layout, const fit::Plan& plan,
@@ -174,10 +178,15 @@ bool Pipeline::read_next() {
   next.failure = nullptr;
   next.job.error.clear();
   try {
-    switch (reader_.next(next.block, options_.limits, idle ? BlockReader::Mode::wait : BlockReader::Mode::try_only)) {
-      case BlockReader::Result::not_ready: return false;
-      case BlockReader::Result::end: input_ended_ = true; return true;
-      case BlockReader::Result::block: break;
+    switch (reader_.next(next.block, options_.limits,
+                         idle ? BlockReader::Mode::wait : BlockReader::Mode::try_only)) {
+      case BlockReader::Result::not_ready:
+        return false;
+      case BlockReader::Result::end:
+        input_ended_ = true;
+        return true;
+      case BlockReader::Result::block:
+        break;
     }
   } catch (const CsvError& e) {
     const std::string message = layout_.file + ":" + std::to_string(e.line()) + ": " + e.what();
@@ -228,10 +237,12 @@ BlockReader::Limits block_limits(const fit::Plan& plan, std::size_t inputs, bool
   constexpr std::size_t kMostOutputBytes = std::size_t{64} << 20;
   constexpr std::size_t kFieldBytes = 20;
   const std::size_t row_bytes = std::max<std::size_t>(plan.column_count() * inputs, 1) * kFieldBytes + 32;
-  // Each block fits its look-back anew (long windows) or copies it for every key (interleaved): that must stay small.
+  // Each block fits its look-back anew (long windows) or copies it for every key (interleaved): that must
+  // stay small.
   const auto lookback = static_cast<std::size_t>(plan.lookback_rows());
   const std::size_t wanted = std::max(kOutputBytes * (interleaved ? 4 : 1) / row_bytes, 2 * lookback);
-  const std::size_t rows = std::clamp<std::size_t>(wanted, 64, std::max<std::size_t>(kMostOutputBytes / row_bytes, 64));
+  const std::size_t rows =
+      std::clamp<std::size_t>(wanted, 64, std::max<std::size_t>(kMostOutputBytes / row_bytes, 64));
   return {.max_rows = std::min<std::size_t>(rows, 65'536), .max_bytes = std::size_t{4} << 20};
 }
 

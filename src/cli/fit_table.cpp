@@ -17,7 +17,9 @@ struct BadRow {
   std::string message;
 };
 
-std::string at_line(const TableLayout& layout, std::int64_t line) { return layout.file + ":" + std::to_string(line) + ": "; }
+std::string at_line(const TableLayout& layout, std::int64_t line) {
+  return layout.file + ":" + std::to_string(line) + ": ";
+}
 
 /// Two keys are the same if and only if their identities are: each value preceded by its length.
 void append_key_value(std::string& identity, std::string_view value) {
@@ -58,7 +60,8 @@ OrderValue RowReader::read_order(const Field& field) {
 double RowReader::read_value(const Field& field, std::size_t column) {
   const std::string_view text = field_value(field, scratch_);
   if (const auto value = parse_value(text)) return *value;
-  throw BadRow{"column " + in_quotes(layout_.header[column]) + ": " + in_quotes(text) + " is not a number" + layout_.value_hint};
+  throw BadRow{"column " + in_quotes(layout_.header[column]) + ": " + in_quotes(text) + " is not a number" +
+               layout_.value_hint};
 }
 
 bool RowReader::same_key_as_last(const std::vector<Field>& fields) const noexcept {
@@ -73,7 +76,8 @@ bool RowReader::same_key_as_last(const std::vector<Field>& fields) const noexcep
 std::uint32_t RowReader::read_key(const std::vector<Field>& fields) {
   if (same_key_as_last(fields)) return rows_.key.back();
   identity_.clear();
-  for (const std::size_t column : layout_.key_columns) append_key_value(identity_, field_value(fields[column], scratch_));
+  for (const std::size_t column : layout_.key_columns)
+    append_key_value(identity_, field_value(fields[column], scratch_));
   const auto [at, is_new] = key_index_.try_emplace(identity_, static_cast<std::uint32_t>(rows_.keys.size()));
   if (is_new) rows_.keys.push_back(identity_);
   return at->second;
@@ -81,11 +85,13 @@ std::uint32_t RowReader::read_key(const std::vector<Field>& fields) {
 
 void RowReader::add(const std::vector<Field>& fields, std::int64_t line) {
   if (fields.size() != layout_.header.size()) {
-    throw BadRow{std::to_string(fields.size()) + " fields where the header has " + std::to_string(layout_.header.size())};
+    throw BadRow{std::to_string(fields.size()) + " fields where the header has " +
+                 std::to_string(layout_.header.size())};
   }
   const OrderValue order = read_order(fields[layout_.order_column]);
   values_.clear();
-  for (const std::size_t column : layout_.value_columns) values_.push_back(read_value(fields[column], column));
+  for (const std::size_t column : layout_.value_columns)
+    values_.push_back(read_value(fields[column], column));
   const std::uint32_t key = read_key(fields);
 
   rows_.order.push_back(order);
@@ -156,9 +162,11 @@ std::string describe_key(const TableLayout& layout, const std::string& identity)
 std::string in_quotes(std::string_view text) {
   constexpr std::size_t kMaxShown = 60;
   std::size_t size = std::min(text.size(), kMaxShown);
-  while (size < text.size() && size > 0 && (static_cast<unsigned char>(text[size]) & 0xC0) == 0x80) --size;  // not inside a character
+  while (size < text.size() && size > 0 && (static_cast<unsigned char>(text[size]) & 0xC0) == 0x80)
+    --size;  // not inside a character
   std::string shown = "\"";
-  for (const char c : text.substr(0, size)) shown += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
+  for (const char c : text.substr(0, size))
+    shown += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
   return shown + (size < text.size() ? "...\"" : "\"");
 }
 

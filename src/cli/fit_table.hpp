@@ -14,8 +14,8 @@ namespace regfeatd::cli {
 
 /// Which columns of the input mean what; indices into the header.
 struct TableLayout {
-  std::string file;                      ///< for messages
-  std::vector<std::string> header;       ///< column names
+  std::string file;                 ///< for messages
+  std::vector<std::string> header;  ///< column names
   std::size_t order_column = 0;
   OrderKind order_kind = OrderKind::time;
   std::vector<std::size_t> key_columns;
@@ -33,9 +33,10 @@ struct TableRows {
   std::vector<std::vector<double>> values;  ///< by value column; NaN is NULL
   std::vector<std::uint32_t> key;           ///< index into `keys`
   std::vector<std::int64_t> line;
-  std::vector<std::string_view> passed;     ///< passed_columns() a row, time first, as they stand in the block
-  std::vector<std::string> keys;            ///< the different keys, by first appearance; the text identifies, `describe_key` shows it
-  std::string error;                        ///< `file:line: ...` of the first row that is bad; the rows before it are good
+  std::vector<std::string_view> passed;  ///< passed_columns() a row, time first, as they stand in the block
+  std::vector<std::string>
+      keys;  ///< the different keys, by first appearance; the text identifies, `describe_key` shows it
+  std::string error;  ///< `file:line: ...` of the first row that is bad; the rows before it are good
 
   [[nodiscard]] std::size_t size() const noexcept { return order.size(); }
 };
@@ -43,7 +44,8 @@ struct TableRows {
 /// Reads the rows of `block` up to the first bad one. `rows` borrows the bytes of `block`.
 void read_rows(const CsvBlock& block, const TableLayout& layout, TableRows& rows);
 
-/// NULL: nothing, NULL, NaN or an infinity, which give NaN. nullopt for what is no number or out of a double's range.
+/// NULL: nothing, NULL, NaN or an infinity, which give NaN. nullopt for what is no number or out of a
+/// double's range.
 [[nodiscard]] std::optional<double> parse_value(std::string_view text) noexcept;
 [[nodiscard]] std::optional<OrderValue> parse_sequence(std::string_view text) noexcept;
 

@@ -16,7 +16,8 @@ class FitWorker {
   /// `max_rows`: the most rows of one block. `layout` must outlive the worker.
   FitWorker(const TableLayout& layout, const fit::Plan& plan, std::size_t max_rows);
 
-  /// Replaces `out` with one line for each row of the block that is written; `rows` are those the job was made from.
+  /// Replaces `out` with one line for each row of the block that is written; `rows` are those the job was
+  /// made from.
   void run(const TableRows& rows, const FitJob& job, TextBuffer& out);
 
  private:

@@ -111,14 +111,18 @@ would not be finite; the last column says where else.
 std::string family_preface(Family family) {
   const std::int64_t offset = fit::default_offset(family);
   if (offset == 0) return {};
-  return "Windows end " + std::to_string(offset) + " row before the row they stand on, unless the window has an offset of its own.\n\n";
+  return "Windows end " + std::to_string(offset) +
+         " row before the row they stand on, unless the window has an offset of its own.\n\n";
 }
 
 std::string_view name_of(fit::NullRule rule) {
   switch (rule) {
-    case fit::NullRule::never: return "never";
-    case fit::NullRule::needs_four: return "needs_four";
-    case fit::NullRule::value_dependent: return "value_dependent";
+    case fit::NullRule::never:
+      return "never";
+    case fit::NullRule::needs_four:
+      return "needs_four";
+    case fit::NullRule::value_dependent:
+      return "value_dependent";
   }
   return {};
 }
@@ -143,8 +147,8 @@ std::string metrics_markdown(std::optional<Family> family) {
     text += "\n## Family `" + std::string(to_string(f)) + "`\n\n" + family_preface(f);
     text += "| metric | formula | unit | also NULL where |\n|---|---|---|---|\n";
     for (const MetricInfo& info : chosen(f)) {
-      text += "| `" + std::string(info.name) + "` | " + escaped(info.formula) + " | " + escaped(info.unit) + " | " +
-              escaped(also_null_where(info)) + " |\n";
+      text += "| `" + std::string(info.name) + "` | " + escaped(info.formula) + " | " + escaped(info.unit) +
+              " | " + escaped(also_null_where(info)) + " |\n";
     }
   }
   return text;

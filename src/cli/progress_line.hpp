@@ -6,8 +6,8 @@
 
 namespace regfeatd::cli {
 
-/// One line on standard error that is rewritten in place, a few times a second, while standard error is a terminal;
-/// nothing otherwise. It is gone when the object is.
+/// One line on standard error that is rewritten in place, a few times a second, while standard error is a
+/// terminal; nothing otherwise. It is gone when the object is.
 class ProgressLine {
  public:
   explicit ProgressLine(std::optional<std::uint64_t> total_bytes);

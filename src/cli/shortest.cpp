@@ -1,5 +1,6 @@
-// Schubfach: R. Giulietti, "The Schubfach way to render doubles", 2020; names as in that paper. Only the exponents are
-// taken whose powers of ten have no more than 128 bits, so that the table is small and exact; std::to_chars does the rest.
+// Schubfach: R. Giulietti, "The Schubfach way to render doubles", 2020; names as in that paper. Only the
+// exponents are taken whose powers of ten have no more than 128 bits, so that the table is small and exact;
+// std::to_chars does the rest.
 
 #include "shortest.hpp"
 
@@ -15,9 +16,9 @@ namespace {
 using Wide = unsigned __int128;
 
 constexpr int kSignificandBits = 52;
-constexpr int kExponentBias = 1075;            // value = c 2^(exponent bits - bias), c with the hidden bit
-constexpr std::size_t kPowers = 56;            // 5^55 < 2^128
-constexpr int kLeastExponent = -182;           // floor(-182 log10 2) = -55
+constexpr int kExponentBias = 1075;   // value = c 2^(exponent bits - bias), c with the hidden bit
+constexpr std::size_t kPowers = 56;   // 5^55 < 2^128
+constexpr int kLeastExponent = -182;  // floor(-182 log10 2) = -55
 
 /// 10^k for k = 0 ... 55, shifted so that the highest of 128 bits is set. All exact.
 constexpr std::array<Wide, kPowers> make_powers() {
@@ -43,7 +44,7 @@ std::uint64_t round_to_odd(Wide g, std::uint64_t c) noexcept {
 ShortestDecimal schubfach(std::uint64_t c, int q, bool lower_is_closer) noexcept {
   const std::uint64_t odd = c & 1;
   const int k = (q * 1'262'611 - (lower_is_closer ? 524'031 : 0)) >> 22;  // floor(log10(2^q)), or of 3/4 2^q
-  const int h = q + ((-k * 1'741'647) >> 19) + 1;                          // + floor(log2(10^-k))
+  const int h = q + ((-k * 1'741'647) >> 19) + 1;                         // + floor(log2(10^-k))
   const Wide g = kPowersOfTen[static_cast<std::size_t>(-k)];
   const std::uint64_t cb = 4 * c;
   const std::uint64_t lower = round_to_odd(g, (cb - (lower_is_closer ? 1 : 2)) << h) + odd;
@@ -67,16 +68,16 @@ std::uint64_t eight_digits(std::uint64_t x) noexcept {
   const std::uint64_t fours = x / 10'000 | (x % 10'000) << 32;
   const std::uint64_t hundreds = ((fours * 10'486) >> 20) & 0x7F'0000'007F;  // each half / 100
   const std::uint64_t twos = hundreds | (fours - hundreds * 100) << 16;
-  const std::uint64_t tens = ((twos * 103) >> 10) & 0x000F'000F'000F'000F;   // each quarter / 10
+  const std::uint64_t tens = ((twos * 103) >> 10) & 0x000F'000F'000F'000F;  // each quarter / 10
   return tens | (twos - tens * 10) << 8;
 }
 
-/// The significant digits of a decimal. They stay in registers: digits written to memory and read back at another offset
-/// would stall on every number.
+/// The significant digits of a decimal. They stay in registers: digits written to memory and read back at
+/// another offset would stall on every number.
 struct DigitText {
   char first = '0';
-  Wide rest = 0;     ///< sixteen characters after the first, the next one in the lowest byte; zeros at the end
-  int count = 0;     ///< of significant digits
+  Wide rest = 0;  ///< sixteen characters after the first, the next one in the lowest byte; zeros at the end
+  int count = 0;  ///< of significant digits
   int exponent = 0;  ///< of the last one
 
   explicit DigitText(ShortestDecimal d) noexcept;
@@ -90,7 +91,9 @@ DigitText::DigitText(ShortestDecimal d) noexcept {
   const std::uint64_t last = eight_digits(d.digits % kEight);
   Wide digits = static_cast<Wide>(last) << 64 | middle;
   // Digits that are zero are zero bytes, so that those at either end can be counted as bits.
-  const int trailing = last != 0 ? std::countl_zero(last) / 8 : middle != 0 ? 8 + std::countl_zero(middle) / 8 : 16;
+  const int trailing = last != 0     ? std::countl_zero(last) / 8
+                       : middle != 0 ? 8 + std::countl_zero(middle) / 8
+                                     : 16;
   std::uint64_t leading_digit = upper / kEight;
   count = 17 - trailing;
   if (leading_digit == 0) {
@@ -168,9 +171,9 @@ char* write_shortest(char* to, double value) noexcept {
   if (std::signbit(value)) *to++ = '-';
   const DigitText digits(*decimal);
   const int scientific_length = digits.count + (digits.count > 1 ? 5 : 4);
-  const int fixed_length = digits.exponent >= 0               ? digits.count + digits.exponent
+  const int fixed_length = digits.exponent >= 0              ? digits.count + digits.exponent
                            : digits.exponent > -digits.count ? digits.count + 1
-                                                              : 2 - digits.exponent;
+                                                             : 2 - digits.exponent;
   return fixed_length <= scientific_length ? write_fixed(to, digits) : write_scientific(to, digits);
 }
 

@@ -35,12 +35,15 @@ class WindowReader {
   [[nodiscard]] fit::Window read();
 
  private:
-  [[noreturn]] void fail(const std::string& what) const { throw UsageError("--windows " + in_quotes(item_) + ": " + what); }
+  [[noreturn]] void fail(const std::string& what) const {
+    throw UsageError("--windows " + in_quotes(item_) + ": " + what);
+  }
   void read_size(std::string_view size, bool is_range);
   void read_option(std::string_view option);
   void read_x(std::string_view value);
   void check() const;
-  [[nodiscard]] std::int64_t integer(std::string_view what, std::string_view text, std::int64_t least, std::int64_t most) const;
+  [[nodiscard]] std::int64_t integer(std::string_view what, std::string_view text, std::int64_t least,
+                                     std::int64_t most) const;
   [[nodiscard]] OrderValue distance(std::string_view what, std::string_view text) const;
 
   std::string_view item_;
@@ -71,7 +74,8 @@ void WindowReader::read_size(std::string_view size, bool is_range) {
   if (is_number && !is_range) {
     window_.rows = integer("the number of rows", size, fit::kMinWindowRows, fit::kMaxWindowRows);
   } else {
-    if (!is_number && !parse_duration(size)) fail(in_quotes(size) + " is neither a number of rows nor a duration such as 5d or 90min");
+    if (!is_number && !parse_duration(size))
+      fail(in_quotes(size) + " is neither a number of rows nor a duration such as 5d or 90min");
     window_.kind = fit::Window::Kind::range;
     window_.range = distance("the range", size);
   }
@@ -93,7 +97,8 @@ void WindowReader::read_option(std::string_view option) {
     window_.x_unit = static_cast<double>(distance(name, value));
     has_unit_ = true;
   } else {
-    fail("there is no option " + in_quotes(option) + "; range, min_rows=N, offset=N, x=row|time and unit=DURATION are known");
+    fail("there is no option " + in_quotes(option) +
+         "; range, min_rows=N, offset=N, x=row|time and unit=DURATION are known");
   }
 }
 
@@ -105,15 +110,19 @@ void WindowReader::read_x(std::string_view value) {
 
 void WindowReader::check() const {
   const bool by_time = window_.x == fit::XAxis::time;
-  if (has_min_rows_ && window_.kind == fit::Window::Kind::rows) fail("min_rows goes with a range only: a window by rows always has all its rows");
+  if (has_min_rows_ && window_.kind == fit::Window::Kind::rows)
+    fail("min_rows goes with a range only: a window by rows always has all its rows");
   if (has_unit_ && !by_time) fail("unit goes with x=time only");
-  if (by_time && !has_unit_ && order_ == OrderKind::time) fail("x=time needs unit=DURATION, what 1 on the x axis means");
+  if (by_time && !has_unit_ && order_ == OrderKind::time)
+    fail("x=time needs unit=DURATION, what 1 on the x axis means");
 }
 
-std::int64_t WindowReader::integer(std::string_view what, std::string_view text, std::int64_t least, std::int64_t most) const {
+std::int64_t WindowReader::integer(std::string_view what, std::string_view text, std::int64_t least,
+                                   std::int64_t most) const {
   const auto value = parse_sequence(text);
   if (!value || *value < least || *value > most) {
-    fail(std::string(what) + " must be from " + format_count(least) + " to " + format_count(most) + ", not " + in_quotes(text));
+    fail(std::string(what) + " must be from " + format_count(least) + " to " + format_count(most) + ", not " +
+         in_quotes(text));
   }
   return *value;
 }
@@ -123,13 +132,16 @@ OrderValue WindowReader::distance(std::string_view what, std::string_view text) 
   if (order_ == OrderKind::sequence) {
     const auto value = parse_sequence(text);
     if (!value || *value < 1 || *value > kMaxDistance) {
-      fail(std::string(what) + " must be a whole number above 0 because the rows are ordered by a sequence, not " + in_quotes(text));
+      fail(std::string(what) +
+           " must be a whole number above 0 because the rows are ordered by a sequence, not " +
+           in_quotes(text));
     }
     return *value;
   }
   const auto value = parse_duration(text);
   if (!value || value->count() < 1 || value->count() > kMaxDuration) {
-    fail(std::string(what) + " must be a duration such as 5d or 90min, a hundred years at most, not " + in_quotes(text));
+    fail(std::string(what) + " must be a duration such as 5d or 90min, a hundred years at most, not " +
+         in_quotes(text));
   }
   return value->count();
 }
@@ -139,11 +151,14 @@ std::vector<fit::Metric> parse_metric(std::string_view name) {
   const fit::MetricLookup lookup = fit::find_metric(name);
   if (lookup.metric) return {*lookup.metric};
   if (lookup.matches.empty()) {
-    throw UsageError("--metrics: there is no metric or family " + in_quotes(name) + "; `regfeatd metrics` lists them");
+    throw UsageError("--metrics: there is no metric or family " + in_quotes(name) +
+                     "; `regfeatd metrics` lists them");
   }
   std::string candidates;
-  for (const fit::Metric m : lookup.matches) candidates += (candidates.empty() ? "" : ", ") + qualified_name(m);
-  throw UsageError("--metrics: several families have a metric " + in_quotes(name) + "; say which: " + candidates);
+  for (const fit::Metric m : lookup.matches)
+    candidates += (candidates.empty() ? "" : ", ") + qualified_name(m);
+  throw UsageError("--metrics: several families have a metric " + in_quotes(name) +
+                   "; say which: " + candidates);
 }
 
 }  // namespace
@@ -155,7 +170,8 @@ std::vector<fit::Window> parse_windows(std::string_view list, OrderKind order) {
     const std::string& label = windows.back().label;
     const auto same = [&](const fit::Window& w) { return w.label == label; };
     if (std::count_if(windows.begin(), windows.end(), same) > 1) {
-      throw UsageError("--windows: two windows are labelled " + in_quotes(label) + "; give one another label, such as short=15");
+      throw UsageError("--windows: two windows are labelled " + in_quotes(label) +
+                       "; give one another label, such as short=15");
     }
   }
   return windows;

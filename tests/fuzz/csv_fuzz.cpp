@@ -1,5 +1,6 @@
-// The CSV reader of `regfeatd fit`: whatever the bytes and wherever the stream is cut, records are those of the whole
-// text, numbers and times are read or refused, and rows placed and fitted in blocks give what one block gives.
+// The CSV reader of `regfeatd fit`: whatever the bytes and wherever the stream is cut, records are those of
+// the whole text, numbers and times are read or refused, and rows placed and fitted in blocks give what one
+// block gives.
 
 #include <algorithm>
 #include <cstddef>
@@ -52,7 +53,8 @@ ByteSource source_of(std::string_view text, std::size_t step) {
   }};
 }
 
-/// A misplaced quote makes the cutter see record ends elsewhere, so what follows the first error is not compared.
+/// A misplaced quote makes the cutter see record ends elsewhere, so what follows the first error is not
+/// compared.
 void check_cutting(std::string_view text, std::size_t step, BlockReader::Limits limits) {
   Whole whole;
   read_into(whole, text, 1);

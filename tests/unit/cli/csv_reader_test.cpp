@@ -43,7 +43,8 @@ std::vector<CsvBlock> blocks_of(const std::string& text, std::size_t step, Block
   BlockReader reader(pieces(text, step));
   std::vector<CsvBlock> blocks;
   CsvBlock block;
-  while (reader.next(block, limits, BlockReader::Mode::wait) == BlockReader::Result::block) blocks.push_back(block);
+  while (reader.next(block, limits, BlockReader::Mode::wait) == BlockReader::Result::block)
+    blocks.push_back(block);
   return blocks;
 }
 
@@ -101,9 +102,12 @@ TEST(RecordReader, RawKeepsTheQuotes) {
 }
 
 TEST(RecordReader, MisplacedQuotesAreErrorsWithTheirLine) {
-  EXPECT_EQ(error_of("a\n\"b\"x\n"), (std::pair<std::int64_t, std::string>{2, "text after the closing quote of a field"}));
-  EXPECT_EQ(error_of("a\nb\"c\n"), (std::pair<std::int64_t, std::string>{2, "a quote inside a field that does not start with one"}));
-  EXPECT_EQ(error_of("a\n\nx,\"b\n\n"), (std::pair<std::int64_t, std::string>{3, "a quoted field is not closed"}));
+  EXPECT_EQ(error_of("a\n\"b\"x\n"),
+            (std::pair<std::int64_t, std::string>{2, "text after the closing quote of a field"}));
+  EXPECT_EQ(error_of("a\nb\"c\n"),
+            (std::pair<std::int64_t, std::string>{2, "a quote inside a field that does not start with one"}));
+  EXPECT_EQ(error_of("a\n\nx,\"b\n\n"),
+            (std::pair<std::int64_t, std::string>{3, "a quoted field is not closed"}));
 }
 
 TEST(RecordReader, ReadsBackWhatTheWriterWrites) {
@@ -177,18 +181,21 @@ TEST(BlockReader, SkipsAByteOrderMark) {
 TEST(BlockReader, RowsAndBytesBoundABlock) {
   std::string text;
   for (int i = 0; i < 100; ++i) text += "12345678\n";
-  for (const CsvBlock& block : blocks_of(text, 1000, {.max_rows = 7, .max_bytes = 1000})) EXPECT_LE(block.bytes.size(), 63U);
-  for (const CsvBlock& block : blocks_of(text, 1000, {.max_rows = 1000, .max_bytes = 20})) EXPECT_LE(block.bytes.size(), 27U);
+  for (const CsvBlock& block : blocks_of(text, 1000, {.max_rows = 7, .max_bytes = 1000}))
+    EXPECT_LE(block.bytes.size(), 63U);
+  for (const CsvBlock& block : blocks_of(text, 1000, {.max_rows = 1000, .max_bytes = 20}))
+    EXPECT_LE(block.bytes.size(), 27U);
 }
 
 TEST(BlockReader, GivesWhatThereIsWhenTheSourceWouldBlock) {
   std::string arrived = "a\nb\nc";
   bool ended = false;
-  BlockReader reader({.read = [&](char* to, std::size_t) {
-                        const std::size_t size = arrived.copy(to, arrived.size());
-                        arrived.clear();
-                        return size;
-                      },
+  BlockReader reader({.read =
+                          [&](char* to, std::size_t) {
+                            const std::size_t size = arrived.copy(to, arrived.size());
+                            arrived.clear();
+                            return size;
+                          },
                       .ready = [&] { return ended || !arrived.empty(); }});
   CsvBlock block;
   const BlockReader::Limits limits{.max_rows = 100, .max_bytes = 1000};
@@ -212,7 +219,8 @@ TEST(BlockReader, AnOpenQuoteCannotTakeAllMemory) {
     return size;
   }});
   CsvBlock block;
-  EXPECT_THROW((void)reader.next(block, {.max_rows = 10, .max_bytes = 1000}, BlockReader::Mode::wait), CsvError);
+  EXPECT_THROW((void)reader.next(block, {.max_rows = 10, .max_bytes = 1000}, BlockReader::Mode::wait),
+               CsvError);
   EXPECT_LT(given, 2 * kMaxRecordBytes);
 }
 

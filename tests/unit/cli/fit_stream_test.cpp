@@ -34,7 +34,9 @@ TableLayout layout(bool keyed) {
   return layout;
 }
 
-fit::Plan plan(std::string_view windows) { return {parse_windows(windows, OrderKind::sequence), parse_metrics("terms,legacy_terms.a_coef")}; }
+fit::Plan plan(std::string_view windows) {
+  return {parse_windows(windows, OrderKind::sequence), parse_metrics("terms,legacy_terms.a_coef")};
+}
 
 std::string number(double value) {
   char buffer[kMaxNumberChars];
@@ -43,7 +45,8 @@ std::string number(double value) {
 
 std::string csv(const std::vector<Row>& rows) {
   std::string text;
-  for (const Row& row : rows) text += std::to_string(row.order) + ",k" + std::to_string(row.key) + "," + number(row.value) + "\n";
+  for (const Row& row : rows)
+    text += std::to_string(row.order) + ",k" + std::to_string(row.key) + "," + number(row.value) + "\n";
   return text;
 }
 
@@ -78,12 +81,14 @@ Outcome stream(const std::string& text, const TableLayout& table, const fit::Pla
   } catch (const Fault& e) {
     outcome.error = e.what();
   }
-  EXPECT_EQ(rows_reported, static_cast<std::uint64_t>(std::count(outcome.text.begin(), outcome.text.end(), '\n')));
+  EXPECT_EQ(rows_reported,
+            static_cast<std::uint64_t>(std::count(outcome.text.begin(), outcome.text.end(), '\n')));
   return outcome;
 }
 
 /// What the output must be: every series fitted as a whole, one row at a time.
-std::string expected(const std::vector<Row>& rows, bool keyed, const fit::Plan& fit_plan, const SeriesTracker::Options& tracking) {
+std::string expected(const std::vector<Row>& rows, bool keyed, const fit::Plan& fit_plan,
+                     const SeriesTracker::Options& tracking) {
   struct Whole {
     std::vector<OrderValue> order;
     std::vector<double> values;
@@ -116,9 +121,12 @@ std::vector<Row> random_rows(int keys, bool interleaved) {
     const auto step = *rc::gen::inRange<OrderValue>(1, 5);
     const bool is_null = *rc::gen::inRange(0, 20) == 0;
     last[key] += step;
-    rows.push_back({last[key], key, is_null ? std::numeric_limits<double>::quiet_NaN() : *rc::gen::inRange(-999, 999) / 100.0});
+    rows.push_back(
+        {last[key], key,
+         is_null ? std::numeric_limits<double>::quiet_NaN() : *rc::gen::inRange(-999, 999) / 100.0});
   }
-  if (!interleaved) std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.key < b.key; });
+  if (!interleaved)
+    std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.key < b.key; });
   return rows;
 }
 
@@ -154,7 +162,8 @@ TEST(FitStream, LongWindowsDoNotDependOnTheCut) {
   for (int i = 0; i < 12'000; ++i) rows.push_back({i, i < 9'000 ? 1 : 2, std::sin(i * 0.01) + i * 1e-5});
   const fit::Plan fit_plan = plan("2500,15");
   const std::string text = csv(rows);
-  const std::string reference = stream(text, layout(true), fit_plan, {}, {.max_rows = 20'000, .threads = 1}).text;
+  const std::string reference =
+      stream(text, layout(true), fit_plan, {}, {.max_rows = 20'000, .threads = 1}).text;
   for (const Cut cut : {Cut{7, 3}, Cut{1000, 4}, Cut{4096, 2}, Cut{2501, 1}}) {
     EXPECT_TRUE(stream(text, layout(true), fit_plan, {}, cut).text == reference) << cut.max_rows;
   }
@@ -169,10 +178,13 @@ TEST(FitStream, ErrorsComeAfterTheRowsBeforeThem) {
   };
   const std::vector<Case> cases{
       {"1,a,1\n2,a,1\n2,a,1\n", false, 2, "in.csv:3: column \"n\": 2 stands on two rows of key id=\"a\""},
-      {"1,a,1\n3,a,1\n2,a,1\n", false, 2, "in.csv:3: column \"n\": 2 comes after 3 of key id=\"a\": the rows of a series must ascend"},
+      {"1,a,1\n3,a,1\n2,a,1\n", false, 2,
+       "in.csv:3: column \"n\": 2 comes after 3 of key id=\"a\": the rows of a series must ascend"},
       {"1,a,1\n1,b,1\n2,a,1\n", false, 2,
-       "in.csv:3: rows of key id=\"a\" come again after rows of another key: sort by key then time, or give --interleaved"},
-      {"1,a,1\n1,b,1\n2,a,1\n1,b,1\n", true, 3, "in.csv:4: column \"n\": 1 stands on two rows of key id=\"b\""},
+       "in.csv:3: rows of key id=\"a\" come again after rows of another key: sort by key then time, or give "
+       "--interleaved"},
+      {"1,a,1\n1,b,1\n2,a,1\n1,b,1\n", true, 3,
+       "in.csv:4: column \"n\": 1 stands on two rows of key id=\"b\""},
       {"1,a,1\n2,a,x\n3,a,1\n", false, 1, "in.csv:2: column \"x\": \"x\" is not a number"},
       {"1,a,1\n2,a,1\n\"3\n", false, 2, "in.csv:3: a quoted field is not closed"},
       {"1,a,1\n2,a,x\n1,a,1\n", false, 1, "in.csv:2: column \"x\": \"x\" is not a number"},
@@ -184,7 +196,9 @@ TEST(FitStream, ErrorsComeAfterTheRowsBeforeThem) {
         tracking.interleaved = c.interleaved;
         const Outcome outcome = stream(c.input, layout(true), plan("3"), tracking, {max_rows, threads});
         EXPECT_EQ(outcome.error, c.error) << max_rows;
-        EXPECT_EQ(static_cast<std::size_t>(std::count(outcome.text.begin(), outcome.text.end(), '\n')), c.rows_before) << c.input;
+        EXPECT_EQ(static_cast<std::size_t>(std::count(outcome.text.begin(), outcome.text.end(), '\n')),
+                  c.rows_before)
+            << c.input;
       }
     }
   }
@@ -208,7 +222,8 @@ TEST(FitStream, StopsWhenNobodyWantsMore) {
     return count;
   }});
   int calls = 0;
-  fit_stream({}, reader, layout(false), plan("3"), {}, {.threads = 3, .limits = {.max_rows = 10, .max_bytes = 1000}},
+  fit_stream({}, reader, layout(false), plan("3"), {},
+             {.threads = 3, .limits = {.max_rows = 10, .max_bytes = 1000}},
              [&](std::string_view, std::uint64_t) { return ++calls < 3; });
   EXPECT_EQ(calls, 3);
   EXPECT_LT(pos, text.size() / 2);
@@ -219,7 +234,8 @@ TEST(BlockLimits, StayWithinBounds) {
     for (const std::size_t inputs : {1, 10, 1000}) {
       const BlockReader::Limits limits = block_limits(plan(windows), inputs, false);
       EXPECT_GE(limits.max_rows, 64U);
-      EXPECT_LE(limits.max_rows * plan(windows).column_count() * inputs * 8, std::size_t{256} << 20) << windows << ' ' << inputs;
+      EXPECT_LE(limits.max_rows * plan(windows).column_count() * inputs * 8, std::size_t{256} << 20)
+          << windows << ' ' << inputs;
     }
   }
 }

@@ -44,7 +44,8 @@ TEST(ReadRows, TakesOrderKeysAndValues) {
 }
 
 TEST(ReadRows, QuotesDoNotMakeAnotherKey) {
-  const TableRows rows = read("2024-07-01,7,1,,1\n2024-07-02,\"7\",1,,1\n2024-07-03,8,1,,1\n2024-07-04,7,1,,1\n");
+  const TableRows rows =
+      read("2024-07-01,7,1,,1\n2024-07-02,\"7\",1,,1\n2024-07-03,8,1,,1\n2024-07-04,7,1,,1\n");
   EXPECT_THAT(rows.key, ElementsAre(0, 0, 1, 0));
   ASSERT_EQ(rows.keys.size(), 2U);
   EXPECT_EQ(describe_key(layout(), rows.keys[0]), "id=\"7\"");
@@ -70,7 +71,8 @@ TEST(ReadRows, TheFirstBadRowEndsTheBlock) {
   EXPECT_EQ(error("2024-07-02,7,1x,,1"), "in.csv:3: column \"x\": \"1x\" is not a number");
   EXPECT_EQ(error("2024-07-02,7,0,, 1"), "in.csv:3: column \"y\": \" 1\" is not a number");
   EXPECT_EQ(error("2024-07-02,7,0,,1e999"), "in.csv:3: column \"y\": \"1e999\" is not a number");
-  EXPECT_EQ(error("2024-07-32,7,1,,1"), "in.csv:3: column \"t\": \"2024-07-32\" is not a time such as 2024-07-01T12:30:00Z");
+  EXPECT_EQ(error("2024-07-32,7,1,,1"),
+            "in.csv:3: column \"t\": \"2024-07-32\" is not a time such as 2024-07-01T12:30:00Z");
   EXPECT_EQ(error(",7,1,,1"), "in.csv:3: column \"t\": \"\" is not a time such as 2024-07-01T12:30:00Z");
   EXPECT_EQ(error("2024-07-02,7,1,1"), "in.csv:3: 4 fields where the header has 5");
   EXPECT_EQ(error("2024-07-02,7,1,,1,"), "in.csv:3: 6 fields where the header has 5");
@@ -86,7 +88,8 @@ TEST(ParseValue, NullsAndNumbers) {
   EXPECT_EQ(parse_value("1.25"), 1.25);
   EXPECT_EQ(parse_value("+1.25"), 1.25);
   EXPECT_EQ(parse_value("-1e-3"), -0.001);
-  for (const char* text : {"null", "-", "+", "+-1", "++1", "1,5", "1 ", "0x10", "1e", "N/A", "1e999", "1e-999"}) {
+  for (const char* text :
+       {"null", "-", "+", "+-1", "++1", "1,5", "1 ", "0x10", "1e", "N/A", "1e999", "1e-999"}) {
     EXPECT_FALSE(parse_value(text)) << text;
   }
 }
@@ -102,7 +105,8 @@ TEST(ParseSequence, PlainIntegersOnly) {
 TEST(InQuotes, ShowsWhatATerminalCanShow) {
   EXPECT_EQ(in_quotes("a\tb\x1b[31m"), "\"a?b?[31m\"");
   EXPECT_EQ(in_quotes(std::string(200, 'x')), "\"" + std::string(60, 'x') + "...\"");
-  EXPECT_EQ(in_quotes(std::string(59, 'x') + "é"), "\"" + std::string(59, 'x') + "...\"");  // not half a character
+  EXPECT_EQ(in_quotes(std::string(59, 'x') + "é"),
+            "\"" + std::string(59, 'x') + "...\"");  // not half a character
 }
 
 }  // namespace
