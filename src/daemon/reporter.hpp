@@ -4,6 +4,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -20,6 +21,8 @@ class Reporter {
  public:
   struct Callbacks {
     std::function<std::vector<queue::WorkerReport>()> workers;
+    std::function<void(const queue::RunningClaim&)> fenced;  ///< somebody requeued, cancelled or took over what a worker runs
+    std::function<void(std::optional<int>, int)> workers_ordered;  ///< regfeat.set_workers, and its generation
     std::function<void()> lease_lost;      ///< another daemon has declared this one lost
     std::function<void(DaemonResult)> queue_empty;  ///< `once`: nothing is left to do
     std::function<void(const std::vector<queue::FeatureSetStatus>&)> on_status;
@@ -29,6 +32,8 @@ class Reporter {
 
   /// Writes the state of the settings with the next report.
   void settings_changed(int generation, std::string message);
+  /// Acknowledges set_workers with the next report.
+  void workers_applied(int desired_generation, int settings_generation);
   /// Last report and the daemon's row set to stopped. Ends the thread.
   void stop(const std::string& message);
   /// When the last heartbeat was acknowledged.
@@ -42,6 +47,7 @@ class Reporter {
   void report();
   void look_for_end();
   void write_settings();
+  void look_for_orders();
 
   Shared& shared_;
   const queue::DaemonIdentity identity_;
@@ -51,8 +57,11 @@ class Reporter {
   std::atomic<Clock::time_point> last_heartbeat_{Clock::now()};
   Clock::time_point next_beat_, next_report_;
   bool drain_written_ = false;
+  int orders_seen_ = 0;
 
   Mutex mutex_;
+  int desired_applied_ REGFEATD_GUARDED_BY(mutex_) = 0;
+  bool workers_dirty_ REGFEATD_GUARDED_BY(mutex_) = false;
   int generation_ REGFEATD_GUARDED_BY(mutex_) = 1;
   std::string message_ REGFEATD_GUARDED_BY(mutex_);
   bool settings_dirty_ REGFEATD_GUARDED_BY(mutex_) = false;
