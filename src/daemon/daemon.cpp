@@ -215,12 +215,11 @@ void Daemon::reload() {
 
 /// A few times a second: restarts workers, watches the lease, ends the loop when all workers have ended.
 void Daemon::watch() {
-  const auto settings = shared_.settings();
   if (shared_.fatal.load()) {
     drain(DaemonResult::fatal, "fatal fault");
     abort_runs("fatal fault");
   }
-  if (std::chrono::steady_clock::now() - reporter_->last_heartbeat() > settings->lease && shared_.lease_held.exchange(false)) {
+  if (std::chrono::steady_clock::now() > reporter_->lease_until() && shared_.lease_held.exchange(false)) {
     log::error("no heartbeat was acknowledged for longer than the lease: work in hand is given up");
     cancel_all();
   }

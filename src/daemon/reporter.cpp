@@ -12,6 +12,7 @@ Reporter::Reporter(Shared& shared, queue::DaemonIdentity identity, bool once, Ca
       identity_(std::move(identity)),
       once_(once),
       callbacks_(std::move(callbacks)),
+      lease_until_(Clock::now() + shared.settings()->lease),
       next_beat_(Clock::now() + shared.settings()->heartbeat),
       next_report_(Clock::now()),
       thread_([this](const std::stop_token& stop) { loop(stop); }) {}
@@ -101,7 +102,7 @@ void Reporter::beat() {
     orders_seen_ = 0;
     shared_.daemon_id = queue::register_daemon(*session_, identity_, settings->lease, shared_.workers_wanted.load()).value;
   }
-  last_heartbeat_ = sent;
+  lease_until_ = sent + shared_.settings()->lease;
   next_beat_ = sent + shared_.settings()->heartbeat;
   if (!shared_.lease_held.exchange(true)) shared_.wake_workers();
 }

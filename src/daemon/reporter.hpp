@@ -36,8 +36,8 @@ class Reporter {
   void workers_applied(int desired_generation, int settings_generation);
   /// Last report and the daemon's row set to stopped. Ends the thread.
   void stop(const std::string& message);
-  /// When the last heartbeat was acknowledged.
-  [[nodiscard]] std::chrono::steady_clock::time_point last_heartbeat() const noexcept { return last_heartbeat_.load(); }
+  /// Until when the last acknowledged heartbeat holds the lease, by the lease that was in force when it was sent.
+  [[nodiscard]] std::chrono::steady_clock::time_point lease_until() const noexcept { return lease_until_.load(); }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -54,7 +54,7 @@ class Reporter {
   const bool once_;
   const Callbacks callbacks_;
   std::unique_ptr<pg::Session> session_;
-  std::atomic<Clock::time_point> last_heartbeat_{Clock::now()};
+  std::atomic<Clock::time_point> lease_until_;
   Clock::time_point next_beat_, next_report_;
   bool drain_written_ = false;
   int orders_seen_ = 0;

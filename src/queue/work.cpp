@@ -93,14 +93,20 @@ void record_attempt(pqxx::transaction_base& tx, const Claim& claim, const std::s
                  t.read_ms, t.fit_ms, t.send_ms, t.publish_ms);
 }
 
-/// Opens the breaker once configuration faults have hit enough different partitions in a row.
+/// Opens the breaker once configuration faults have hit enough different partitions in a row. While it is open, faults
+/// are not charged (the feature set is to blame), and the partition stays away from the next probe, so that one broken
+/// series cannot keep the breaker open for the others.
 void count_configuration_fault(pqxx::transaction_base& tx, const Claim& claim, const std::string& message) {
   tx.exec_params(
       "UPDATE regfeat.feature_set SET breaker_faults = breaker_faults + 1, breaker_partition_id = $2, breaker_reason = $3, "
       "       breaker_until = CASE WHEN breaker_faults + 1 >= $4 THEN clock_timestamp() + "
-      "         least(interval '10 minutes', interval '10 seconds' * power(2, least(breaker_faults + 1 - $4, 10))) END "
+      "         least(interval '2 minutes', interval '10 seconds' * power(2, least(breaker_faults + 1 - $4, 10))) END "
       " WHERE feature_set_id = $1 AND (breaker_partition_id IS DISTINCT FROM $2 OR breaker_until IS NOT NULL)",
       claim.feature_set.value, claim.partition.value, message, kBreakerFaults);
+  tx.exec_params("UPDATE regfeat.partition p SET attempts = greatest(p.attempts - 1, 0), state = 'pending', "
+                 "       not_before = greatest(p.not_before, f.breaker_until + interval '1 second') "
+                 "  FROM regfeat.feature_set f WHERE f.feature_set_id = $1 AND f.breaker_until IS NOT NULL AND p.partition_id = $2",
+                 claim.feature_set.value, claim.partition.value);
 }
 
 }  // namespace
