@@ -214,6 +214,14 @@ bool append_row(const pg::CopyOut& copy, std::size_t keys, std::size_t inputs, I
   return new_key;
 }
 
+void check_budget(const InputRows& rows, std::size_t budget_bytes) {
+  if (rows.bytes() <= budget_bytes) return;
+  throw Fault(FaultClass::partition,
+              fmt::format("the partition's input exceeds this worker's share of the memory budget ({} of input rows read so far, {} allowed): "
+                          "raise memory_budget, lower workers or make partitions smaller",
+                          format_bytes(static_cast<double>(rows.bytes())), format_bytes(static_cast<double>(budget_bytes))));
+}
+
 }  // namespace
 
 ResolvedSource resolve_source(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series, std::vector<std::string>& findings) {
@@ -271,13 +279,9 @@ void read_source(pg::Session& session, pqxx::transaction_base& tx, const spec::F
     Segment& segment = rows.segments.back();
     if (rows.order[r] < range.lower) segment.output = r + 1;
     segment.end = r + 1;
-    if ((r & 0xfff) == 0 && rows.bytes() > budget_bytes) {
-      throw Fault(FaultClass::partition,
-                  fmt::format("the partition's input exceeds this worker's share of the memory budget ({} of input rows read so far, {} allowed): "
-                              "raise memory_budget, lower workers or make partitions smaller",
-                              format_bytes(static_cast<double>(rows.bytes())), format_bytes(static_cast<double>(budget_bytes))));
-    }
+    if ((r & 0xfff) == 0) check_budget(rows, budget_bytes);
   }
+  check_budget(rows, budget_bytes);
 }
 
 std::int64_t estimate_rows(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range) {
