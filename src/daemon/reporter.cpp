@@ -76,6 +76,7 @@ void Reporter::loop(const std::stop_token& stop) {
       if (now >= next_beat_) beat();
       if (now >= next_report_) report();
       write_settings();
+      if (now >= next_prune_) prune();
       if (once_ && shared_.idle_workers.load() > 0 && !shared_.draining.load()) look_for_end();
       const auto next = std::min(next_beat_, next_report_);
       const auto sleep = std::chrono::duration_cast<std::chrono::milliseconds>(next - Clock::now());
@@ -120,6 +121,13 @@ void Reporter::report() {
   // However large the work table: reports never take more than a tenth of this thread's time.
   const auto took = Clock::now() - start;
   next_report_ = start + std::max<Clock::duration>(settings->progress, 10 * took);
+}
+
+/// A batch at a time, with a pause between batches; an hour between two walks over the history.
+void Reporter::prune() {
+  const auto kept = shared_.settings()->retention;
+  pruned_up_to_ = queue::prune(*session_, kept.attempts, kept.progress, pruned_up_to_);
+  next_prune_ = Clock::now() + (pruned_up_to_ == 0 ? Clock::duration(std::chrono::hours{1}) : Clock::duration(std::chrono::seconds{2}));
 }
 
 void Reporter::look_for_end() {

@@ -48,6 +48,7 @@ class Reporter {
   void look_for_end();
   void write_settings();
   void look_for_orders();
+  void prune();
 
   Shared& shared_;
   const queue::DaemonIdentity identity_;
@@ -58,6 +59,8 @@ class Reporter {
   Clock::time_point next_beat_, next_report_;
   bool drain_written_ = false;
   int orders_seen_ = 0;
+  std::int64_t pruned_up_to_ = 0;
+  Clock::time_point next_prune_ = Clock::now() + std::chrono::minutes{1};
 
   Mutex mutex_;
   int desired_applied_ REGFEATD_GUARDED_BY(mutex_) = 0;

@@ -120,6 +120,17 @@ void record_workers(pg::Session& session, DaemonId self, int workers, int desire
   });
 }
 
+std::int64_t prune(pg::Session& session, std::chrono::microseconds attempts, std::chrono::microseconds progress, std::int64_t after) {
+  return pg::guarded("pruning history", [&] {
+    pqxx::work tx(session.sql());
+    tx.exec_params("SELECT regfeat.prune_progress(now() - $1 * interval '1 microsecond', 1000)", progress.count());
+    const pqxx::result r = tx.exec_params("SELECT coalesce(next_after, 0) FROM regfeat.prune_attempts(now() - $1 * interval '1 microsecond', $2, 1000)",
+                                          attempts.count(), after);
+    tx.commit();
+    return r[0][0].as<std::int64_t>();
+  });
+}
+
 bool behind_pooler(pg::Session& session) {
   return pg::guarded("looking for a pooler", [&] {
     pqxx::work tx(session.sql());

@@ -90,7 +90,8 @@ TEST_F(Operators, RequeueAndCancelFenceWhatRuns) {
 TEST_F(Operators, APauseLetsWhatRunsFinish) {
   const auto claim = queue::claim(*session_, daemon_, 0);
   ASSERT_TRUE(claim);
-  EXPECT_EQ(db_.text("SELECT paused_reason FROM regfeat.pause('demo', 'maintenance')"), "paused by regfeatd: maintenance");
+  db_.exec("SELECT regfeat.pause('demo', 'maintenance')");
+  EXPECT_EQ(db_.text("SELECT paused_reason FROM regfeat.status"), "paused by regfeatd: maintenance");
   EXPECT_FALSE(queue::claim(*session_, daemon_, 0));
   pqxx::work tx(session_->sql());
   EXPECT_TRUE(queue::complete(tx, *claim, {}));
@@ -100,7 +101,8 @@ TEST_F(Operators, APauseLetsWhatRunsFinish) {
 }
 
 TEST_F(Operators, PriorityGoesFirst) {
-  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.set_priority('demo', 5, 'gbpusd', '2024-07-04')"), 2);
+  db_.exec("SELECT regfeat.set_priority('demo', 5, 'gbpusd', '2024-07-04')");
+  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.partition WHERE priority = 5"), 2);
   const auto claim = queue::claim(*session_, daemon_, 0);
   ASSERT_TRUE(claim);
   EXPECT_EQ(claim->series, "gbpusd");
@@ -137,7 +139,7 @@ TEST_F(Operators, RescuePassesOverALockedRowAndComesBack) {
     db_.exec("SET lock_timeout = '2s'; SELECT * FROM regfeat.rescue()");
   }
   EXPECT_EQ(db_.text("SELECT state FROM regfeat.daemon"), "lost");
-  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.rescue()"), 1);
+  db_.exec("SELECT * FROM regfeat.rescue()");
   EXPECT_EQ(db_.text(fmt::format("SELECT outcome FROM regfeat.attempt WHERE attempt_id = {}", claim->attempt.value)), "lost");
   EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.partition WHERE state = 'running'"), 0);
 }
@@ -145,10 +147,12 @@ TEST_F(Operators, RescuePassesOverALockedRowAndComesBack) {
 TEST_F(Operators, TheClaimTouchesAFewPagesOfALargeTable) {
   db_.exec("INSERT INTO regfeat.partition (feature_set_id, series, lower_bound, upper_bound, claim_rank, state) "
            "SELECT feature_set_id, 'big', i, i + 1, i, 'done' FROM regfeat.feature_set, generate_series(1, 50000) i; ANALYZE regfeat.partition");
-  const std::string plan = db_.text(
-      "SELECT string_agg(x, E'\\n') FROM (SELECT 1) one, LATERAL (SELECT query_to_xml("
-      "'EXPLAIN (ANALYZE, BUFFERS) SELECT q.partition_id FROM regfeat.partition q WHERE q.feature_set_id = 1 AND q.state = ''pending'' "
-      "AND q.not_before <= now() ORDER BY q.priority DESC, q.claim_rank, q.partition_id LIMIT 1 FOR UPDATE SKIP LOCKED', true, false, '')::text AS x) p");
+  std::string plan;
+  pqxx::work tx(session_->sql());
+  for (const auto& row : tx.exec("EXPLAIN (ANALYZE, BUFFERS) SELECT q.partition_id FROM regfeat.partition q WHERE q.feature_set_id = 1 AND q.state = 'pending' "
+                                 "AND q.not_before <= now() ORDER BY q.priority DESC, q.claim_rank, q.partition_id LIMIT 1 FOR UPDATE SKIP LOCKED")) {
+    plan += row[0].as<std::string>() + '\n';
+  }
   EXPECT_NE(plan.find("partition_claim"), std::string::npos) << plan;
   EXPECT_EQ(plan.find("Sort"), std::string::npos) << plan;
   EXPECT_EQ(plan.find("Seq Scan"), std::string::npos) << plan;
@@ -173,7 +177,7 @@ TEST_F(Operators, HistoryIsPrunedButForTheLatestAttempts) {
     db_.exec("SELECT regfeat.requeue('demo')");
   }
   db_.exec("UPDATE regfeat.attempt SET started_at = now() - interval '1 year', finished_at = now() - interval '1 year'");
-  EXPECT_EQ(db_.count("SELECT deleted FROM regfeat.prune_attempts(now() - interval '90 days', 0, 100)"), 2);
+  db_.exec("SELECT * FROM regfeat.prune_attempts(now() - interval '90 days', 0, 100)");
   EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.attempt"), 1);
 }
 
@@ -193,7 +197,7 @@ TEST(Daemons, ComputeEachPartitionOnceAndObeySetWorkers) {
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.attempt"), 24);
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.attempt WHERE outcome IN ('done', 'empty')"), 24);
   EXPECT_TRUE(eventually([&] { return db.count("SELECT count(*) FROM regfeat.daemons WHERE alive") == 4; }));
-  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.set_workers('many', 2)"), 4);
+  db.exec("SELECT regfeat.set_workers('many', 2)");
   EXPECT_TRUE(eventually([&] { return db.count("SELECT count(*) FROM regfeat.daemons WHERE applied_generation = 1 AND workers_configured = 2") == 4; }));
   EXPECT_TRUE(eventually([&] { return db.count("SELECT count(*) FROM regfeat.worker") == 8; }));
 

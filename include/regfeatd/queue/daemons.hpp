@@ -49,6 +49,9 @@ struct Orders {
 /// Acknowledges `Orders::workers`.
 void record_workers(pg::Session& session, DaemonId self, int workers, int desired_generation, int settings_generation);
 
+/// Deletes a batch of history older than given. Walks the attempts from `after`; returns where to go on, 0 at the end.
+[[nodiscard]] std::int64_t prune(pg::Session& session, std::chrono::microseconds attempts, std::chrono::microseconds progress, std::int64_t after);
+
 /// Is there a pooler between this session and the server? Then LISTEN and process ids mean nothing.
 [[nodiscard]] bool behind_pooler(pg::Session& session);
 
