@@ -1,5 +1,5 @@
 -- Operating the work table from psql: functions for people, roles, privileges. docs/work-table.md defines what each
--- function does to running partitions; docs/operating.md shows all of them in use.
+-- function does to running partitions.
 --
 -- The operator functions run with the rights of their owner, so that regfeat_operator needs no privilege on any table.
 -- Each has a pinned search_path, names everything in full, and reads times without a zone as UTC.
