@@ -1,5 +1,7 @@
 #include "regfeatd/queue/feature_sets.hpp"
 
+#include <algorithm>
+
 #include "regfeatd/base/build_info.hpp"
 #include "regfeatd/base/fault.hpp"
 #include "regfeatd/pg/catalog.hpp"
@@ -61,6 +63,12 @@ StoredFeatureSet store_feature_set(pqxx::transaction_base& tx, const spec::Featu
   tx.exec_params("UPDATE regfeat.feature_set SET specification_version = $2, order_kind = $3, claim_order = $4, applied_at = now() "
                  "WHERE feature_set_id = $1",
                  stored->id.value, stored->version, order_kind, claim_order);
+  const fit::Plan plan = fs.plan();
+  const bool looks_back = fs.lookback == spec::Lookback::rows;
+  const auto rows = looks_back ? std::max<std::int64_t>(plan.lookback_rows(), plan.lookback_offset()) : 0;
+  // Windows of a keyed set count the rows of a key; how many rows of the series lie between them is unknown.
+  tx.exec_params("UPDATE regfeat.feature_set SET lookback_rows = nullif($2, -1), lookback_span = $3 WHERE feature_set_id = $1", stored->id.value,
+                 !fs.key.empty() && rows > 0 ? -1 : rows, looks_back ? plan.lookback_range() : 0);
   return *stored;
 }
 

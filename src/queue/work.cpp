@@ -13,8 +13,9 @@ std::optional<Claim> claim(pg::Session& session, DaemonId daemon, int worker) {
     pqxx::work tx(session.sql());
     const pqxx::result r =
         tx.exec_params("SELECT partition_id, attempt_id, epoch, attempts, feature_set_id, specification_version, series, lower_bound, upper_bound "
-                       "FROM regfeat.claim($1, $2, pg_backend_pid(), $3)",
-                       daemon.value, worker, std::string(build_id()));
+                       "FROM regfeat.claim($1, $2, CASE WHEN pg_backend_pid() = $4 THEN $4 END, $3)",
+                       // Behind a pooler libpq's number is not that of a server process: then none is recorded, and nobody ends it.
+                       daemon.value, worker, std::string(build_id()), session.backend_pid());
     tx.commit();
     if (r.empty()) return std::nullopt;
     const auto row = r[0];
@@ -60,10 +61,16 @@ bool complete(pqxx::transaction_base& tx, const Claim& claim, const Completion& 
   return true;
 }
 
-bool committed(pg::Session& session, AttemptId attempt) {
+bool committed(pg::Session& session, const Claim& claim) {
   return pg::guarded("reading the outcome of an unanswered commit", [&] {
     pqxx::work tx(session.sql());
-    return !tx.exec_params("SELECT 1 FROM regfeat.attempt WHERE attempt_id = $1 AND outcome IN ('done', 'empty', 'unchanged')", attempt.value).empty();
+    tx.exec("SET LOCAL lock_timeout = '5s'");
+    // The server may still be at the COMMIT: its transaction holds the work row until it is decided. One whose COMMIT
+    // never arrived would hold it for ever, so it is ended; a COMMIT that is under way is not interrupted by that.
+    tx.exec_params("SELECT regfeat.end_backend(backend_pid, changed_at) FROM regfeat.partition WHERE partition_id = $1 AND epoch = $2 AND state = 'running'",
+                   claim.partition.value, claim.epoch.value);
+    tx.exec_params("SELECT 1 FROM regfeat.partition WHERE partition_id = $1 FOR UPDATE", claim.partition.value);
+    return !tx.exec_params("SELECT 1 FROM regfeat.attempt WHERE attempt_id = $1 AND outcome IN ('done', 'empty', 'unchanged')", claim.attempt.value).empty();
   });
 }
 
@@ -80,20 +87,26 @@ void record_attempt(pqxx::transaction_base& tx, const Claim& claim, const std::s
                     const std::string& message, const Timings& t) {
   tx.exec_params("UPDATE regfeat.attempt SET outcome = $2, finished_at = clock_timestamp(), fault_class = nullif($3, ''), step = $4, "
                  "       sqlstate = nullif($5, ''), message = $6, context = nullif($7, ''), claim_ms = $8, read_ms = $9, fit_ms = $10, "
-                 "       send_ms = $11, publish_ms = $12 WHERE attempt_id = $1 AND outcome = 'running'",
+                 "       send_ms = $11, publish_ms = $12 WHERE attempt_id = $1 AND (outcome = 'running' OR (outcome = 'lost' AND $2 = 'fenced'))",
                  claim.attempt.value, outcome, fault == nullptr ? std::string() : std::string(to_string(fault->fault_class())), step,
                  fault == nullptr ? std::string() : fault->sqlstate(), message, fault == nullptr ? std::string() : fault->context(), t.claim_ms,
                  t.read_ms, t.fit_ms, t.send_ms, t.publish_ms);
 }
 
-/// Opens the breaker once configuration faults have hit enough different partitions in a row.
+/// Opens the breaker once configuration faults have hit enough different partitions in a row. While it is open, faults
+/// are not charged (the feature set is to blame), and the partition stays away from the next probe, so that one broken
+/// series cannot keep the breaker open for the others.
 void count_configuration_fault(pqxx::transaction_base& tx, const Claim& claim, const std::string& message) {
   tx.exec_params(
       "UPDATE regfeat.feature_set SET breaker_faults = breaker_faults + 1, breaker_partition_id = $2, breaker_reason = $3, "
       "       breaker_until = CASE WHEN breaker_faults + 1 >= $4 THEN clock_timestamp() + "
-      "         least(interval '10 minutes', interval '10 seconds' * power(2, least(breaker_faults + 1 - $4, 10))) END "
+      "         least(interval '2 minutes', interval '10 seconds' * power(2, least(breaker_faults + 1 - $4, 10))) END "
       " WHERE feature_set_id = $1 AND (breaker_partition_id IS DISTINCT FROM $2 OR breaker_until IS NOT NULL)",
       claim.feature_set.value, claim.partition.value, message, kBreakerFaults);
+  tx.exec_params("UPDATE regfeat.partition p SET attempts = greatest(p.attempts - 1, 0), state = 'pending', "
+                 "       not_before = greatest(p.not_before, f.breaker_until + interval '1 second') "
+                 "  FROM regfeat.feature_set f WHERE f.feature_set_id = $1 AND f.breaker_until IS NOT NULL AND p.partition_id = $2",
+                 claim.feature_set.value, claim.partition.value);
 }
 
 }  // namespace
@@ -103,6 +116,10 @@ Verdict fail(pg::Session& session, const Claim& claim, const Fault& fault, const
   return pg::guarded("recording a failure", [&] {
     pqxx::work tx(session.sql());
     const bool transient = fault.fault_class() == FaultClass::transient;
+    tx.exec("SET LOCAL lock_timeout = '5s'");
+    // A broken connection may have left its backend behind, with the work row locked.
+    tx.exec_params("SELECT regfeat.end_backend(backend_pid, changed_at) FROM regfeat.partition WHERE partition_id = $1 AND epoch = $2 AND state = 'running'",
+                   claim.partition.value, claim.epoch.value);
     const pqxx::result row = tx.exec_params(
         "SELECT attempts, disturbances FROM regfeat.partition WHERE partition_id = $1 AND epoch = $2 AND state = 'running' FOR UPDATE",
         claim.partition.value, claim.epoch.value);

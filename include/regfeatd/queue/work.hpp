@@ -52,8 +52,8 @@ struct Completion {
 /// completion. false: somebody requeued, cancelled or took over the partition, nothing was written, roll back.
 [[nodiscard]] bool complete(pqxx::transaction_base& tx, const Claim& claim, const Completion& completion);
 
-/// Whether an attempt whose COMMIT went unanswered did commit.
-[[nodiscard]] bool committed(pg::Session& session, AttemptId attempt);
+/// Whether an attempt whose COMMIT went unanswered did commit. Waits until the server has decided it.
+[[nodiscard]] bool committed(pg::Session& session, const Claim& claim);
 
 /// How a failed attempt was recorded.
 enum class Verdict { retried, failed, fenced };
