@@ -304,7 +304,7 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
     pqxx::work tx(session.sql());
     // All arithmetic on times is in UTC; a lock that does not come soon is tried again later instead of piling up waiters.
     tx.exec("SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = 0; "
-            "SET LOCAL extra_float_digits = 1; SET LOCAL client_min_messages = 'warning'");
+            "SET LOCAL extra_float_digits = 1; SET LOCAL client_min_messages = 'warning'; SET LOCAL jit = off");
     if (!queue::still_ours(tx, claim)) return RunResult::fenced;
     Prepared& prepared = impl_->prepare(tx, claim);
     const SeriesPlaces& places = impl_->places(tx, prepared, claim.series);

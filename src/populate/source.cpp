@@ -30,18 +30,11 @@ void check_order_column(const spec::FeatureSet& fs, const std::string& where, co
   }
 }
 
-/// Puts the series into the query as a literal.
+/// Puts the series into the query as a literal; the other placeholders stay.
 std::string fill_series(const std::string& query, const std::string& series) {
   std::string out;
-  constexpr std::string_view kName = ":series";
-  for (std::size_t i = 0; i < query.size(); ++i) {
-    const bool cast = i > 0 && query[i - 1] == ':';
-    if (!cast && query.compare(i, kName.size(), kName) == 0) {
-      out += pg::quote_literal(series);
-      i += kName.size() - 1;
-    } else {
-      out += query[i];
-    }
+  for (const spec::QueryPiece& piece : spec::split_query(query)) {
+    out += !piece.is_placeholder ? piece.text : piece.text == "series" ? pg::quote_literal(series) : ':' + piece.text;
   }
   return out;
 }
@@ -143,6 +136,7 @@ void resolve_input(const spec::FeatureSet& fs, const spec::Input& input, const s
 void resolve_tables(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series, ResolvedSource& out,
                     std::vector<std::string>& findings) {
   std::vector<std::optional<pg::TableInfo>> tables;
+  out.key_index = !fs.key.empty();
   for (std::size_t t = 0; t < fs.source.tables.size(); ++t) {
     const std::string name = spec::source_table(fs, t, series);
     tables.push_back(pg::find_table(tx, pg::TableName::parse(name)));
@@ -163,6 +157,7 @@ void resolve_tables(pqxx::transaction_base& tx, const spec::FeatureSet& fs, cons
       if (column == nullptr) findings.push_back(fmt::format("source {}: no key column \"{}\"", name, key));
       if (t == 0) out.key_types.push_back(column == nullptr ? "text" : column->type_name);
     }
+    out.key_index = out.key_index && pg::has_index(tx, table.oid, fs.key, resolved.order_column);
   }
   for (const spec::Input& input : fs.inputs) resolve_input(fs, input, series, tables, out, findings);
 }

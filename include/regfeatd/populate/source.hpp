@@ -27,6 +27,7 @@ struct ResolvedSource {
   pg::ColumnType query_order_type = pg::ColumnType::timestamptz;
   std::vector<std::size_t> input_table;  ///< input i is a column of tables[input_table[i]]
   std::vector<std::string> key_types;    ///< as SQL knows them, for targets that are created
+  bool key_index = false;                ///< every table has an index on keys, then order: look-back can go key by key
 };
 
 /// Looks up the source of a series. What is missing or unusable is appended to `findings`, each naming the thing and
