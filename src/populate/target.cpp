@@ -157,8 +157,10 @@ std::vector<std::string> target_ddl(const spec::FeatureSet& fs, const spec::Targ
   for (std::size_t k = 0; k < fs.key.size(); ++k) columns += fmt::format(",\n  {} {} NOT NULL", quote_identifier(fs.key[k]), key_types.at(k));
   const std::string type = feature_sql_type(fs, target);
   for (const std::string& c : spec::target_columns(fs, target)) columns += fmt::format(",\n  {} {}", quote_identifier(c), type);
-  const std::string keys = fs.key.empty() ? "" : join(quoted(fs.key)) + ", ";
-  std::string create = fmt::format("CREATE TABLE {} (\n{},\n  PRIMARY KEY ({}{})\n)", name.quoted(), columns, keys, order);
+  // In a plain table a partition is a range of the order column, which is then deleted and counted by the primary key.
+  std::vector<std::string> unique = quoted(fs.key);
+  unique.insert(target.partition.empty() ? unique.begin() : unique.end(), order);
+  std::string create = fmt::format("CREATE TABLE {} (\n{},\n  PRIMARY KEY ({})\n)", name.quoted(), columns, join(unique));
   if (!target.partition.empty()) create += " PARTITION BY RANGE (" + order + ')';
   return {create, fmt::format("COMMENT ON TABLE {} IS {}", name.quoted(),
                               pg::quote_literal("Features of feature set " + fs.name + ", written by regfeatd."))};
@@ -219,6 +221,13 @@ Placement place(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const sp
     return {Strategy::remove, children[0].name};
   }
   return {Strategy::remove, resolved.table.name};
+}
+
+std::int64_t count_rows(pqxx::transaction_base& tx, const ResolvedTarget& target, OrderRange range) {
+  const std::string& order = target.order_column;
+  return tx.exec1(fmt::format("SELECT count(*) FROM {} WHERE {} >= {} AND {} < {}", target.table.name.quoted(), order,
+                              order_literal(target.order_type, range.lower), order, order_literal(target.order_type, range.upper)))[0]
+      .as<std::int64_t>();
 }
 
 TargetWriter::TargetWriter(pg::Session& session, pqxx::transaction_base& tx, const ResolvedTarget& resolved, const std::vector<std::string>& key,

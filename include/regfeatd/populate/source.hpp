@@ -40,6 +40,14 @@ struct Segment {
   std::size_t begin = 0, output = 0, end = 0;
 };
 
+/// A key whose rows cannot be used.
+struct BadKey {
+  std::string key;     ///< `player_id=7`
+  std::string reason;
+  OrderValue position = 0;
+  std::int64_t rows = 0;  ///< its rows inside the partition
+};
+
 /// The input rows of one partition, look-back included, ordered by key and position. Buffers keep their capacity from
 /// one partition to the next.
 class InputRows {
@@ -51,6 +59,7 @@ class InputRows {
   std::vector<std::byte> key_bytes;         ///< key fields as COPY wants them (length words included), row after row
   std::vector<std::size_t> key_ends;        ///< where row r's key ends in key_bytes; empty without keys
   std::vector<Segment> segments;
+  std::vector<BadKey> bad_keys;             ///< their rows are in none of the above
 
   [[nodiscard]] std::size_t rows() const noexcept { return order.size(); }
   [[nodiscard]] std::size_t output_rows() const noexcept;
@@ -60,7 +69,9 @@ class InputRows {
 
 /// Reads the rows of `range` and the look-back rows that the windows need: one COPY TO STDOUT, preceded for unkeyed
 /// series by a query that finds where look-back starts. Must run in a transaction whose time zone is UTC.
-/// Throws Fault: partition, when rows are out of order or doubled (named), or when they exceed `budget_bytes`.
+/// A key with positions given twice, or with NULL in it, is set aside in `bad_keys`, or fails the partition where the
+/// specification says `on_bad_key: fail`. Throws Fault: partition, for that, for positions given twice in a series
+/// without keys, and when the rows exceed `budget_bytes`.
 void read_source(pg::Session& session, pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range,
                  std::size_t budget_bytes, InputRows& rows);
 

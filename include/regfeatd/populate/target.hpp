@@ -52,6 +52,9 @@ struct Placement {
 [[nodiscard]] Placement place(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target, const ResolvedTarget& resolved,
                               const std::string& series, OrderRange range);
 
+/// Rows of a target inside a range.
+[[nodiscard]] std::int64_t count_rows(pqxx::transaction_base& tx, const ResolvedTarget& target, OrderRange range);
+
 /// One target of one partition, written inside the worker's transaction: `prepare`, any number of `copy().send`,
 /// `finish`, and `publish` once all targets are loaded.
 class TargetWriter {
