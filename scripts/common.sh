@@ -80,6 +80,9 @@ heading() {
   printf '\n== %d. %s   [%s]\n' "$step_number" "$*" "$(elapsed)"
 }
 
+# 1234567 as 1,234,567.
+grouped() { sed -E ':a; s/^([0-9]+)([0-9]{3})/\1,\2/; ta' <<<"$1"; }
+
 # A word quoted for a libpq connection string.
 conninfo_value() {
   if [[ $1 =~ ^[A-Za-z0-9_./:+,@%-]+$ ]]; then
@@ -88,4 +91,11 @@ conninfo_value() {
     local value=${1//\\/\\\\}
     printf "'%s'" "${value//\'/\\\'}"
   fi
+}
+
+# Configures a build tree; from scratch when it was made for another folder (a checkout that was copied or moved).
+configure() { # preset; the working directory is the checkout
+  local cache=build/$1/CMakeCache.txt fresh=() output
+  if [[ -f $cache ]] && ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$PWD" "$cache"; then fresh=(--fresh); fi
+  output=$(cmake --preset "$1" "${fresh[@]}" 2>&1) || { printf '%s\n' "$output" >&2; die "cmake failed"; }
 }

@@ -10,7 +10,7 @@ namespace regfeatd::fit {
 
 /// Windows by rows of at least this many rows are fitted from block moments, shorter ones directly. Where the one
 /// overtakes the other on AVX-512, the instruction set that favours the direct method most: docs/fit.md.
-inline constexpr std::int64_t kBlockMethodRows = 256;
+inline constexpr std::int64_t kBlockMethodRows = 128;
 
 /// Consecutive rows whose windows of n rows hold the same block boundary, a row whose number is a multiple of n.
 struct BlockSegment {

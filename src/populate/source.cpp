@@ -258,6 +258,14 @@ class RowReader {
   bool skipping_ = false;
 };
 
+void check_budget(const InputRows& rows, std::size_t budget_bytes) {
+  if (rows.bytes() <= budget_bytes) return;
+  throw Fault(FaultClass::partition,
+              fmt::format("the partition's input exceeds this worker's share of the memory budget ({} of input rows read so far, {} allowed): "
+                          "raise memory_budget, lower workers or make partitions smaller",
+                          format_bytes(static_cast<double>(rows.bytes())), format_bytes(static_cast<double>(budget_bytes))));
+}
+
 }  // namespace
 
 ResolvedSource resolve_source(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series, std::vector<std::string>& findings) {
@@ -308,13 +316,9 @@ void read_source(pg::Session& session, pqxx::transaction_base& tx, const spec::F
   RowReader reader(fs, range, rows);
   for (std::size_t taken = 0; copy.next(); ++taken) {
     reader.take(copy);
-    if ((taken & 0xfff) == 0 && rows.bytes() > budget_bytes) {
-      throw Fault(FaultClass::partition,
-                  fmt::format("the partition's input exceeds this worker's share of the memory budget ({} of input rows read so far, {} allowed): "
-                              "raise memory_budget, lower workers or make partitions smaller",
-                              format_bytes(static_cast<double>(rows.bytes())), format_bytes(static_cast<double>(budget_bytes))));
-    }
+    if ((taken & 0xfff) == 0) check_budget(rows, budget_bytes);
   }
+  check_budget(rows, budget_bytes);
 }
 
 std::int64_t estimate_rows(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range) {

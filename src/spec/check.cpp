@@ -10,11 +10,14 @@
 namespace regfeatd::spec {
 namespace {
 
-/// PostgreSQL: MaxTupleAttributeNumber, less a few columns for keys; and what one heap tuple of an 8 KiB page holds.
+/// PostgreSQL: MaxTupleAttributeNumber, less a few columns for keys; and what one heap tuple of an 8 KiB page
+/// holds.
 constexpr std::size_t kMaxTableColumns = 1600;
 constexpr std::size_t kMaxTupleBytes = 8160;
 
-std::string path_of_target(std::size_t t) { return "targets[" + std::to_string(t) + "]"; }
+std::string path_of_target(std::size_t t) {
+  return "targets[" + std::to_string(t) + "]";
+}
 
 std::vector<std::string> input_names(const FeatureSet& fs) {
   std::vector<std::string> names;
@@ -35,13 +38,15 @@ void check_target_inputs(const Draft& draft, Findings& findings) {
       if (!draft.inputs_are_whole) continue;
       std::string advice = did_you_mean(name, names);
       if (advice.empty()) advice = "; the inputs are " + quoted_list(names);
-      findings.add(draft.targets[t].inputs, at(path_of_target(t), "there is no input " + quote(name) + advice));
+      findings.add(draft.targets[t].inputs,
+                   at(path_of_target(t), "there is no input " + quote(name) + advice));
     }
   }
   if (!all_known) return;  // a misspelt name would make its input look unused
   for (const Input& input : draft.fs.inputs) {
     if (used.contains(input.name)) continue;
-    findings.add(input.mark.line, "inputs: no target uses " + quote(input.name) + "; name it in a target or leave it out");
+    findings.add(input.mark.line,
+                 "inputs: no target uses " + quote(input.name) + "; name it in a target or leave it out");
   }
 }
 
@@ -52,7 +57,8 @@ void check_input_tables(const Draft& draft, Findings& findings) {
   for (std::size_t i = 0; i < draft.fs.inputs.size(); ++i) {
     const Input& input = draft.fs.inputs[i];
     if (input.table.empty() || std::find(tables.begin(), tables.end(), input.table) != tables.end()) continue;
-    const std::string advice = tables.empty() ? "; the source is a query, so leave table out" : "; the source's tables are " + quoted_list(tables);
+    const std::string advice = tables.empty() ? "; the source is a query, so leave table out"
+                                              : "; the source's tables are " + quoted_list(tables);
     findings.add(draft.input_table_lines[i],
                  at(under("inputs", input.name), "the source has no table " + quote(input.table) + advice));
   }
@@ -64,7 +70,8 @@ void check_key_columns(const Draft& draft, Findings& findings) {
   for (const Target& target : draft.fs.targets) order_columns.insert(target.order_column);
   for (std::size_t k = 0; k < draft.fs.key.size(); ++k) {
     if (!order_columns.contains(draft.fs.key[k])) continue;
-    findings.add(draft.key_lines[k], "key: " + quote(draft.fs.key[k]) + " is the column that orders the rows; it cannot be a key too");
+    findings.add(draft.key_lines[k], "key: " + quote(draft.fs.key[k]) +
+                                         " is the column that orders the rows; it cannot be a key too");
   }
 }
 
@@ -79,7 +86,8 @@ std::string origin_of(const FeatureSet& fs, const Target& target, std::size_t in
   const fit::Column column = plan.column(index % plan.column_count());
   const fit::MetricInfo& info = fit::info(column.metric);
   return "metric " + std::string(fit::to_string(info.family)) + "." + std::string(info.name) + " of input " +
-         quote(target.inputs[index / plan.column_count()]) + ", window " + quote(plan.windows[column.window].label);
+         quote(target.inputs[index / plan.column_count()]) + ", window " +
+         quote(plan.windows[column.window].label);
 }
 
 /// The tables that several targets may share, with all their columns.
@@ -108,12 +116,15 @@ class ColumnCheck {
     std::size_t bytes = 0;
   };
 
-  void report(std::size_t t, int line, const std::string& message) { findings_.add(line, at(path_of_target(t), message)); }
+  void report(std::size_t t, int line, const std::string& message) {
+    findings_.add(line, at(path_of_target(t), message));
+  }
 
   void add_fixed(std::size_t t) {
     const Target& target = draft_.fs.targets[t];
     Table& table = tables_[target.table];
-    if (!target.order_column.empty()) table.columns.emplace(target.order_column, Origin{t, "the order column"});
+    if (!target.order_column.empty())
+      table.columns.emplace(target.order_column, Origin{t, "the order column"});
     for (const std::string& key : draft_.fs.key) table.columns.emplace(key, Origin{t, "a key column"});
     table.bytes = 8 * table.columns.size();
   }
@@ -137,8 +148,9 @@ class ColumnCheck {
     const bool real = target.storage.value_or(draft_.fs.storage) == Storage::real;
     table.bytes += count * (real ? 4 : 8);
     if (table.columns.size() + count > kMaxTableColumns) {
-      report(t, draft_.targets[t].table, "table " + quote(target.table) + " would have " + std::to_string(table.columns.size() + count) +
-                                             " columns; PostgreSQL allows " + std::to_string(kMaxTableColumns));
+      report(t, draft_.targets[t].table,
+             "table " + quote(target.table) + " would have " + std::to_string(table.columns.size() + count) +
+                 " columns; PostgreSQL allows " + std::to_string(kMaxTableColumns));
       table.bytes = 0;  // said enough
       return;
     }
@@ -153,7 +165,8 @@ class ColumnCheck {
     try {
       names = target_columns(draft_.fs, target);
     } catch (const SpecError& e) {
-      for (const std::string& finding : e.findings()) findings_.add(line, at(under(path_of_target(t), "column"), finding));
+      for (const std::string& finding : e.findings())
+        findings_.add(line, at(under(path_of_target(t), "column"), finding));
       return;
     }
     std::size_t clashes = 0;
@@ -162,12 +175,15 @@ class ColumnCheck {
       const std::string what = origin_of(draft_.fs, target, i);
       const auto [other, is_new] = table.columns.emplace(names[i], Origin{t, what});
       if (is_new || ++clashes > 1) continue;
-      const std::string where = other->second.target == t ? "" : " of " + path_of_target(other->second.target);
-      first_clash = "column " + quote(names[i]) + " is made twice: by " + other->second.what + where + " and by " + what;
+      const std::string where =
+          other->second.target == t ? "" : " of " + path_of_target(other->second.target);
+      first_clash = "column " + quote(names[i]) + " is made twice: by " + other->second.what + where +
+                    " and by " + what;
     }
     if (clashes == 0) return;
     const std::string more = clashes > 1 ? " (and " + std::to_string(clashes - 1) + " more)" : "";
-    findings_.add(line, at(under(path_of_target(t), "column"), first_clash + more + missing_placeholders(target)));
+    findings_.add(line,
+                  at(under(path_of_target(t), "column"), first_clash + more + missing_placeholders(target)));
   }
 
   /// The usual reason for a clash: a template that leaves out what varies.
@@ -175,7 +191,8 @@ class ColumnCheck {
     const NameTemplate column(target.column, column_placeholders());
     std::string missing;
     const auto want = [&](const char* name, bool varies) {
-      if (varies && !column.uses(name)) missing += std::string(missing.empty() ? "" : ", ") + "{" + name + "}";
+      if (varies && !column.uses(name))
+        missing += std::string(missing.empty() ? "" : ", ") + "{" + name + "}";
     };
     want("metric", draft_.fs.metrics.size() > 1);
     want("input", target.inputs.size() > 1);
@@ -189,8 +206,9 @@ class ColumnCheck {
     const std::size_t header = (23 + (table.columns.size() + 7) / 8 + 7) / 8 * 8;
     if (header + table.bytes <= kMaxTupleBytes) return;
     report(first, draft_.targets[first].table,
-           "a row of table " + quote(name) + " would take " + std::to_string(header + table.bytes) + " bytes; PostgreSQL stores at most " +
-               std::to_string(kMaxTupleBytes) + ", so spread the columns over several tables or use storage: real");
+           "a row of table " + quote(name) + " would take " + std::to_string(header + table.bytes) +
+               " bytes; PostgreSQL stores at most " + std::to_string(kMaxTupleBytes) +
+               ", so spread the columns over several tables or use storage: real");
   }
 
   const Draft& draft_;
@@ -207,6 +225,8 @@ void check_references(const Draft& draft, Findings& findings) {
   check_key_columns(draft, findings);
 }
 
-void check_columns(const Draft& draft, Findings& findings) { ColumnCheck(draft, findings).run(); }
+void check_columns(const Draft& draft, Findings& findings) {
+  ColumnCheck(draft, findings).run();
+}
 
 }  // namespace regfeatd::spec

@@ -3,9 +3,13 @@
 namespace regfeatd::spec {
 namespace {
 
-bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+bool is_space(char c) {
+  return c == ' ' || (c >= '\t' && c <= '\r');
+}
 
-bool is_secret(std::string_view keyword) { return keyword == "password" || keyword == "sslpassword"; }
+bool is_secret(std::string_view keyword) {
+  return keyword == "password" || keyword == "sslpassword";
+}
 
 /// `keyword = value` pairs; values may stand in single quotes, with backslash escapes.
 bool keywords_hold_password(std::string_view text) {
@@ -24,7 +28,8 @@ bool keywords_hold_password(std::string_view text) {
     skip_spaces();
     const bool in_quotes = pos < text.size() && text[pos] == '\'';
     if (in_quotes) ++pos;
-    while (pos < text.size() && (in_quotes ? text[pos] != '\'' : !is_space(text[pos]))) pos += text[pos] == '\\' ? 2 : 1;
+    while (pos < text.size() && (in_quotes ? text[pos] != '\'' : !is_space(text[pos])))
+      pos += text[pos] == '\\' ? 2 : 1;
     if (pos >= text.size()) return false;
     if (in_quotes) ++pos;
   }

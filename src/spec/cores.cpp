@@ -35,7 +35,8 @@ std::optional<int> quota(const std::filesystem::path& cgroup) {
 }
 
 std::optional<int> affinity_cores() {
-  // The kernel refuses a mask smaller than its own; machines with more than 1024 processors need a larger one.
+  // The kernel refuses a mask smaller than its own; machines with more than 1024 processors need a larger
+  // one.
   for (int most = 1024; most <= 1 << 20; most *= 2) {
     const std::unique_ptr<cpu_set_t, void (*)(cpu_set_t*)> set(CPU_ALLOC(static_cast<std::size_t>(most)),
                                                                [](cpu_set_t* s) { CPU_FREE(s); });

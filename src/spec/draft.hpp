@@ -8,8 +8,8 @@
 
 namespace regfeatd::spec {
 
-/// A feature set while it is read: what could not be read is left out or empty (findings have been noted), and every
-/// rule that needs it is skipped. Lines are kept for the findings of later checks.
+/// A feature set while it is read: what could not be read is left out or empty (findings have been noted),
+/// and every rule that needs it is skipped. Lines are kept for the findings of later checks.
 struct Draft {
   FeatureSet fs;
 
@@ -35,7 +35,8 @@ struct Draft {
 /// Reads a name: a text that PostgreSQL takes as an identifier. Empty when it is none (finding noted).
 [[nodiscard]] std::string read_name(const Field& field, Findings& findings);
 /// Reads a template and checks its placeholders. Empty when it is wrong (finding noted).
-[[nodiscard]] std::string read_template(const Field& field, const std::vector<std::string>& placeholders, Findings& findings);
+[[nodiscard]] std::string read_template(const Field& field, const std::vector<std::string>& placeholders,
+                                        Findings& findings);
 /// Reads a list of different names.
 struct NamedLine {
   std::string name;

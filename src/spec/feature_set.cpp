@@ -34,7 +34,8 @@ void decide_order(const std::optional<Field>& partition, Draft& draft, Findings&
     // Nothing readable says it: let the partitions speak, so that their own faults are still found.
     if (!partition || partition->node->kind != YamlNode::Kind::mapping) return;
     for (const YamlNode::Entry& e : partition->node->entries) {
-      const bool is_number = !e.value.text.empty() && e.value.text.find_first_not_of("0123456789") == std::string::npos;
+      const bool is_number =
+          !e.value.text.empty() && e.value.text.find_first_not_of("0123456789") == std::string::npos;
       if (e.key == "by" && is_number) draft.fs.order = OrderKind::sequence;
     }
     return;
@@ -44,26 +45,31 @@ void decide_order(const std::optional<Field>& partition, Draft& draft, Findings&
   draft.fs.order = first.kind;
   for (const Draft::OrderVote& vote : draft.votes) {
     if (vote.kind == first.kind) continue;
-    findings.add(vote.line, at(vote.path, "orders rows by " + word(vote.kind) + ", but " + first.path + " (line " +
-                                              std::to_string(first.line) + ") by " + word(first.kind) +
-                                              "; a feature set has one kind of order"));
+    findings.add(vote.line, at(vote.path, "orders rows by " + word(vote.kind) + ", but " + first.path +
+                                              " (line " + std::to_string(first.line) + ") by " +
+                                              word(first.kind) + "; a feature set has one kind of order"));
   }
 }
 
 void read_options(const MapReader& map, Draft& draft, Findings& findings) {
   FeatureSet& fs = draft.fs;
   if (const auto f = map.find("lookback")) {
-    fs.lookback = read_enum<Lookback>(*f, {{"rows", Lookback::rows}, {"none", Lookback::none}}, findings).value_or(fs.lookback);
+    fs.lookback = read_enum<Lookback>(*f, {{"rows", Lookback::rows}, {"none", Lookback::none}}, findings)
+                      .value_or(fs.lookback);
   }
   if (const auto f = map.find("storage")) {
-    fs.storage = read_enum<Storage>(*f, {{"double", Storage::double_precision}, {"real", Storage::real}}, findings).value_or(fs.storage);
+    fs.storage =
+        read_enum<Storage>(*f, {{"double", Storage::double_precision}, {"real", Storage::real}}, findings)
+            .value_or(fs.storage);
   }
   if (const auto f = map.find("on_bad_key")) {
-    fs.on_bad_key = read_enum<OnBadKey>(*f, {{"quarantine", OnBadKey::quarantine}, {"fail", OnBadKey::fail}}, findings)
-                        .value_or(fs.on_bad_key);
+    fs.on_bad_key =
+        read_enum<OnBadKey>(*f, {{"quarantine", OnBadKey::quarantine}, {"fail", OnBadKey::fail}}, findings)
+            .value_or(fs.on_bad_key);
   }
   if (const auto f = map.find("claim_order")) {
-    const Words<ClaimOrder> words{{"oldest_first", ClaimOrder::oldest_first}, {"newest_first", ClaimOrder::newest_first}};
+    const Words<ClaimOrder> words{{"oldest_first", ClaimOrder::oldest_first},
+                                  {"newest_first", ClaimOrder::newest_first}};
     fs.claim_order = read_enum(*f, words, findings).value_or(fs.claim_order);
   }
   if (const auto f = map.find("priority")) {
@@ -87,10 +93,11 @@ void read_relations(const MapReader& map, Draft& draft, Findings& findings) {
 }
 
 Draft read_draft(const Field& document, Findings& findings) {
-  const MapReader map(document,
-                      {"feature_set", "series", "series_query", "partition", "source", "key", "inputs", "windows", "metrics",
-                       "lookback", "storage", "targets", "depends_on", "on_bad_key", "claim_order", "priority"},
-                      findings);
+  const MapReader map(
+      document,
+      {"feature_set", "series", "series_query", "partition", "source", "key", "inputs", "windows", "metrics",
+       "lookback", "storage", "targets", "depends_on", "on_bad_key", "claim_order", "priority"},
+      findings);
   Draft draft;
   if (const auto f = map.require("feature_set")) draft.fs.name = read_name(*f, findings);
   read_series(map, draft, findings);
@@ -127,7 +134,8 @@ std::string read_name(const Field& field, Findings& findings) {
   return *text;
 }
 
-std::string read_template(const Field& field, const std::vector<std::string>& placeholders, Findings& findings) {
+std::string read_template(const Field& field, const std::vector<std::string>& placeholders,
+                          Findings& findings) {
   auto text = read_text(field, findings);
   if (!text) return {};
   try {
@@ -147,7 +155,8 @@ std::vector<NamedLine> read_names(const Field& field, Findings& findings) {
     if (name.empty()) continue;
     const auto [first, is_new] = lines.emplace(name, item.line());
     if (!is_new) {
-      findings.add(item.line(), at(field.path, quote(name) + " is listed on line " + std::to_string(first->second) + " already"));
+      findings.add(item.line(), at(field.path, quote(name) + " is listed on line " +
+                                                   std::to_string(first->second) + " already"));
       continue;
     }
     names.push_back({std::move(name), item.line()});

@@ -15,7 +15,8 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
     for (std::size_t j = 1; j <= b.size(); ++j) {
       const std::size_t replace = last[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1);
       now[j] = std::min({last[j] + 1, now[j - 1] + 1, replace});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) now[j] = std::min(now[j], before[j - 2] + 1);
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+        now[j] = std::min(now[j], before[j - 2] + 1);
     }
     std::swap(before, last);
     std::swap(last, now);
@@ -25,16 +26,20 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-void Findings::add(int line, std::string message) { found_.push_back({line, std::move(message)}); }
+void Findings::add(int line, std::string message) {
+  found_.push_back({line, std::move(message)});
+}
 
 void Findings::throw_if_any() const {
   if (found_.empty()) return;
   std::vector<Finding> sorted = found_;
-  std::stable_sort(sorted.begin(), sorted.end(), [](const Finding& a, const Finding& b) { return a.line < b.line; });
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [](const Finding& a, const Finding& b) { return a.line < b.line; });
   std::vector<std::string> texts;
   texts.reserve(sorted.size());
   for (const Finding& f : sorted) {
-    texts.push_back(f.line > 0 ? file_ + ":" + std::to_string(f.line) + ": " + f.message : file_ + ": " + f.message);
+    texts.push_back(f.line > 0 ? file_ + ":" + std::to_string(f.line) + ": " + f.message
+                               : file_ + ": " + f.message);
   }
   throw SpecError(std::move(texts));
 }
@@ -43,7 +48,8 @@ std::string quote(std::string_view text) {
   constexpr std::size_t kLongest = 100;
   std::string out = "\"";
   std::size_t end = std::min(text.size(), kLongest);
-  while (end < text.size() && end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;  // whole characters
+  while (end < text.size() && end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U)
+    --end;  // whole characters
   for (const char c : text.substr(0, end)) {
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
       char buffer[8];
@@ -72,7 +78,8 @@ std::string did_you_mean(std::string_view text, std::span<const std::string> can
   if (text.size() > 63) return {};
   const std::string* best = nullptr;
   std::size_t best_distance = std::max<std::size_t>(1, text.size() / 3) + 1;
-  for (const std::string& candidate : candidates) {
+  constexpr std::size_t kMostCandidates = 1000;  // a document may make up thousands of names, misspelt
+  for (const std::string& candidate : candidates.first(std::min(candidates.size(), kMostCandidates))) {
     if (candidate.size() > 63) continue;
     const std::size_t distance = edit_distance(text, candidate);
     if (distance < best_distance) {

@@ -36,14 +36,16 @@ std::string list(std::vector<std::string> parts, bool sorted) {
 
 std::string source_identity(const Source& source) {
   std::vector<std::string> tables;
-  for (const SourceTable& t : source.tables) tables.push_back(literal(t.table) + "/" + literal(t.order_column));
+  for (const SourceTable& t : source.tables)
+    tables.push_back(literal(t.table) + "/" + literal(t.order_column));
   return list(tables, false) + literal(source.query) + "/" + literal(source.query_order_column);
 }
 
 std::string window_identity(const fit::Window& w) {
   std::string out = literal(w.label);
-  out += w.kind == fit::Window::Kind::rows ? " rows=" + std::to_string(w.rows)
-                                           : " range=" + std::to_string(w.range) + " min_rows=" + std::to_string(w.min_rows);
+  out += w.kind == fit::Window::Kind::rows
+             ? " rows=" + std::to_string(w.rows)
+             : " range=" + std::to_string(w.range) + " min_rows=" + std::to_string(w.min_rows);
   if (w.offset) out += " offset=" + std::to_string(*w.offset);
   if (w.x == fit::XAxis::time) {
     char buffer[40];
@@ -57,8 +59,8 @@ std::string target_identity(const FeatureSet& fs, const Target& t) {
   std::vector<std::string> inputs;
   for (const std::string& name : t.inputs) inputs.push_back(literal(name));
   const bool real = t.storage.value_or(fs.storage) == Storage::real;
-  return list(inputs, true) + " table=" + literal(t.table) + " order=" + literal(t.order_column) + " column=" + literal(t.column) +
-         " partition=" + literal(t.partition) + (real ? " real" : " double");
+  return list(inputs, true) + " table=" + literal(t.table) + " order=" + literal(t.order_column) +
+         " column=" + literal(t.column) + " partition=" + literal(t.partition) + (real ? " real" : " double");
 }
 
 template <class Items, class Text>
@@ -74,11 +76,13 @@ std::string output_identity(const FeatureSet& fs) {
   std::string out = fs.order == OrderKind::time ? "v1 order=time" : "v1 order=sequence";
   out += " source=" + source_identity(fs.source);
   out += " key=" + list_of(fs.key, false, literal);
-  out += " inputs=" + list_of(fs.inputs, true, [](const Input& i) { return literal(i.name) + "=" + literal(i.column) + "@" + literal(i.table); });
+  out += " inputs=" + list_of(fs.inputs, true, [](const Input& i) {
+           return literal(i.name) + "=" + literal(i.column) + "@" + literal(i.table);
+         });
   out += " windows=" + list_of(fs.windows, true, window_identity);
   out += " metrics=" + list_of(fs.metrics, true, [](fit::Metric m) {
-    return std::string(fit::to_string(fit::info(m).family)) + "." + std::string(fit::info(m).name);
-  });
+           return std::string(fit::to_string(fit::info(m).family)) + "." + std::string(fit::info(m).name);
+         });
   out += fs.lookback == Lookback::rows ? " lookback=rows" : " lookback=none";
   out += " targets=" + list_of(fs.targets, true, [&](const Target& t) { return target_identity(fs, t); });
   return out;

@@ -18,13 +18,16 @@ std::string check_format(std::string_view format) {
     ++i;
     if (i == format.size()) return "ends in a single %";
     if (kConversions.find(format[i]) == std::string_view::npos) {
-      return "has an unknown conversion " + quote(format.substr(i - 1, 2)) + "; there are %Y %m %d %H %M %V %G %j %%";
+      return "has an unknown conversion " + quote(format.substr(i - 1, 2)) +
+             "; there are %Y %m %d %H %M %V %G %j %%";
     }
   }
   return {};
 }
 
-bool takes_format(std::string_view placeholder) { return placeholder == "start" || placeholder == "end"; }
+bool takes_format(std::string_view placeholder) {
+  return placeholder == "start" || placeholder == "end";
+}
 
 std::string braced(const std::vector<std::string>& names) {
   std::string out;
@@ -41,7 +44,8 @@ NameTemplate::Part make_placeholder(std::string_view inside, const std::vector<s
   const std::size_t colon = inside.find(':');
   NameTemplate::Part part{true, std::string(inside.substr(0, colon)), {}};
   if (std::find(known.begin(), known.end(), part.text) == known.end()) {
-    faults.push_back("unknown placeholder " + quote("{" + part.text + "}") + "; here there is " + braced(known));
+    faults.push_back("unknown placeholder " + quote("{" + part.text + "}") + "; here there is " +
+                     braced(known));
   } else if (colon != std::string_view::npos) {
     part.format = std::string(inside.substr(colon + 1));
     if (!takes_format(part.text)) {
@@ -56,18 +60,26 @@ NameTemplate::Part make_placeholder(std::string_view inside, const std::vector<s
 /// What `{start}` means without a format: enough to tell the unit's partitions apart.
 std::string_view default_format(PartitionUnit unit) {
   switch (unit) {
-    case PartitionUnit::hour: return "%Y_%m_%d_%H";
-    case PartitionUnit::day: return "%Y_%m_%d";
-    case PartitionUnit::week: return "%G_w%V";
-    case PartitionUnit::month: return "%Y_%m";
-    case PartitionUnit::year: return "%Y";
-    case PartitionUnit::step: break;
+    case PartitionUnit::hour:
+      return "%Y_%m_%d_%H";
+    case PartitionUnit::day:
+      return "%Y_%m_%d";
+    case PartitionUnit::week:
+      return "%G_w%V";
+    case PartitionUnit::month:
+      return "%Y_%m";
+    case PartitionUnit::year:
+      return "%Y";
+    case PartitionUnit::step:
+      break;
   }
   return "%Y_%m_%d";
 }
 
 /// Days since 2000-01-01, a Saturday.
-OrderValue day_number(OrderValue t) { return t / kMicrosPerDay - (t % kMicrosPerDay < 0 ? 1 : 0); }
+OrderValue day_number(OrderValue t) {
+  return t / kMicrosPerDay - (t % kMicrosPerDay < 0 ? 1 : 0);
+}
 
 OrderValue first_day_of_year(int year) {
   CivilTime c;
@@ -98,15 +110,24 @@ std::string padded(int width, long value) {
 std::string convert(char conversion, OrderValue t) {
   const CivilTime c = to_civil(t);
   switch (conversion) {
-    case 'Y': return padded(4, c.year);
-    case 'm': return padded(2, static_cast<long>(c.month));
-    case 'd': return padded(2, static_cast<long>(c.day));
-    case 'H': return padded(2, static_cast<long>(c.hour));
-    case 'M': return padded(2, static_cast<long>(c.minute));
-    case 'G': return padded(4, iso_week(t).year);
-    case 'V': return padded(2, iso_week(t).week);
-    case 'j': return padded(3, static_cast<long>(day_number(t) - first_day_of_year(c.year) + 1));
-    default: return std::string(1, conversion);
+    case 'Y':
+      return padded(4, c.year);
+    case 'm':
+      return padded(2, static_cast<long>(c.month));
+    case 'd':
+      return padded(2, static_cast<long>(c.day));
+    case 'H':
+      return padded(2, static_cast<long>(c.hour));
+    case 'M':
+      return padded(2, static_cast<long>(c.minute));
+    case 'G':
+      return padded(4, iso_week(t).year);
+    case 'V':
+      return padded(2, iso_week(t).week);
+    case 'j':
+      return padded(3, static_cast<long>(day_number(t) - first_day_of_year(c.year) + 1));
+    default:
+      return std::string(1, conversion);
   }
 }
 
@@ -142,7 +163,8 @@ NameTemplate::NameTemplate(std::string_view text, const std::vector<std::string>
 }
 
 bool NameTemplate::uses(std::string_view placeholder) const {
-  return std::any_of(parts_.begin(), parts_.end(), [&](const Part& p) { return p.is_placeholder && p.text == placeholder; });
+  return std::any_of(parts_.begin(), parts_.end(),
+                     [&](const Part& p) { return p.is_placeholder && p.text == placeholder; });
 }
 
 std::string NameTemplate::expand(const std::function<std::string(const Part&)>& value) const {
@@ -187,10 +209,11 @@ TableName split_table(const std::string& name) {
 std::string name_fault(std::string_view name) {
   if (name.empty()) return "is empty";
   if (name.size() > kMaxNameBytes) {
-    return "has " + std::to_string(name.size()) + " bytes; PostgreSQL cuts names after " + std::to_string(kMaxNameBytes) +
-           ", so write a shorter one";
+    return "has " + std::to_string(name.size()) + " bytes; PostgreSQL cuts names after " +
+           std::to_string(kMaxNameBytes) + ", so write a shorter one";
   }
-  const bool control = std::any_of(name.begin(), name.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+  const bool control = std::any_of(name.begin(), name.end(),
+                                   [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
   return control ? "holds a control character" : "";
 }
 
@@ -205,7 +228,8 @@ std::string table_name_fault(const std::string& name) {
 PartitionNamer::PartitionNamer(const FeatureSet& fs, const Target& target)
     : template_(target.partition, partition_placeholders()), order_(fs.order), unit_(fs.partitioning.by) {}
 
-std::string PartitionNamer::child(const std::string& bare_table, const std::string& series, OrderRange range) const {
+std::string PartitionNamer::child(const std::string& bare_table, const std::string& series,
+                                  OrderRange range) const {
   return template_.expand([&](const NameTemplate::Part& part) -> std::string {
     if (part.text == "table") return bare_table;
     if (part.text == "series") return series;

@@ -21,8 +21,8 @@ class NameTemplate {
     std::string format;  ///< after the colon
   };
 
-  /// Throws SpecError with every fault of the template: unbalanced braces, placeholders not among `known` (with what is),
-  /// formats where none is taken or with conversions other than %Y %m %d %H %M %V %G %j %%.
+  /// Throws SpecError with every fault of the template: unbalanced braces, placeholders not among `known`
+  /// (with what is), formats where none is taken or with conversions other than %Y %m %d %H %M %V %G %j %%.
   NameTemplate(std::string_view text, const std::vector<std::string>& known);
 
   [[nodiscard]] bool uses(std::string_view placeholder) const;
@@ -48,7 +48,8 @@ struct TableName {
 };
 [[nodiscard]] TableName split_table(const std::string& name);
 
-/// Why PostgreSQL would not take the name as it stands: empty, too long, control characters. Empty text: it would.
+/// Why PostgreSQL would not take the name as it stands: empty, too long, control characters. Empty text: it
+/// would.
 [[nodiscard]] std::string name_fault(std::string_view name);
 /// The same for `schema.table`.
 [[nodiscard]] std::string table_name_fault(const std::string& name);
@@ -58,7 +59,8 @@ class PartitionNamer {
  public:
   PartitionNamer(const FeatureSet& fs, const Target& target);
   /// The child's name without its schema. Not checked for length.
-  [[nodiscard]] std::string child(const std::string& bare_table, const std::string& series, OrderRange range) const;
+  [[nodiscard]] std::string child(const std::string& bare_table, const std::string& series,
+                                  OrderRange range) const;
 
  private:
   NameTemplate template_;

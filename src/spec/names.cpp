@@ -8,7 +8,7 @@ namespace regfeatd::spec {
 namespace {
 
 std::string expand_table(const std::string& text, const std::string& series) {
-  const std::string name = NameTemplate(text, table_placeholders()).expand([&](const auto&) { return series; });
+  std::string name = NameTemplate(text, table_placeholders()).expand([&](const auto&) { return series; });
   if (const std::string fault = table_name_fault(name); !fault.empty()) {
     throw SpecError({"the table name " + quote(name) + " " + fault});
   }
@@ -21,9 +21,12 @@ std::string source_table(const FeatureSet& fs, std::size_t i, const std::string&
   return expand_table(fs.source.tables.at(i).table, series);
 }
 
-std::string target_table(const Target& target, const std::string& series) { return expand_table(target.table, series); }
+std::string target_table(const Target& target, const std::string& series) {
+  return expand_table(target.table, series);
+}
 
-std::string target_partition(const FeatureSet& fs, const Target& target, const std::string& series, OrderRange range) {
+std::string target_partition(const FeatureSet& fs, const Target& target, const std::string& series,
+                             OrderRange range) {
   const TableName table = split_table(target_table(target, series));
   const std::string child = PartitionNamer(fs, target).child(table.table, series, range);
   if (const std::string fault = name_fault(child); !fault.empty()) {

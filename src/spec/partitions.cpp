@@ -11,8 +11,8 @@ OrderValue saturating_add(OrderValue a, OrderValue b) {
   return b < 0 ? std::numeric_limits<OrderValue>::min() : std::numeric_limits<OrderValue>::max();
 }
 
-/// The cell of the grid anchor + k * width that holds v. The distance to the anchor is taken modulo 2^64, where it
-/// always fits.
+/// The cell of the grid anchor + k * width that holds v. The distance to the anchor is taken modulo 2^64,
+/// where it always fits.
 OrderRange grid_cell(OrderValue anchor, OrderValue width, OrderValue v) {
   const auto w = static_cast<std::uint64_t>(width);
   const auto a = static_cast<std::uint64_t>(anchor), x = static_cast<std::uint64_t>(v);
@@ -41,19 +41,24 @@ constexpr OrderValue kSomeMonday = 2 * kMicrosPerDay;
 
 OrderRange partition_at(const Partitioning& p, OrderValue v) {
   switch (p.by) {
-    case PartitionUnit::hour: return grid_cell(0, 3600 * kMicrosPerSecond, v);
-    case PartitionUnit::day: return grid_cell(0, kMicrosPerDay, v);
-    case PartitionUnit::week: return grid_cell(kSomeMonday, 7 * kMicrosPerDay, v);
+    case PartitionUnit::hour:
+      return grid_cell(0, 3600 * kMicrosPerSecond, v);
+    case PartitionUnit::day:
+      return grid_cell(0, kMicrosPerDay, v);
+    case PartitionUnit::week:
+      return grid_cell(kSomeMonday, 7 * kMicrosPerDay, v);
     case PartitionUnit::month: {
       const CivilTime c = to_civil(v);
       const bool last = c.month == 12;
-      return {first_of_month(c.year, c.month), first_of_month(last ? c.year + 1 : c.year, last ? 1 : c.month + 1)};
+      return {first_of_month(c.year, c.month),
+              first_of_month(last ? c.year + 1 : c.year, last ? 1 : c.month + 1)};
     }
     case PartitionUnit::year: {
       const CivilTime c = to_civil(v);
       return {first_of_month(c.year, 1), first_of_month(c.year + 1, 1)};
     }
-    case PartitionUnit::step: return grid_cell(p.range.lower, p.step, v);
+    case PartitionUnit::step:
+      return grid_cell(p.range.lower, p.step, v);
   }
   return {v, v};
 }
@@ -72,6 +77,8 @@ std::vector<OrderRange> enumerate_partitions(const FeatureSet& fs) {
   return enumerate(fs.partitioning, std::numeric_limits<std::size_t>::max());
 }
 
-OrderRange partition_holding(const FeatureSet& fs, OrderValue v) { return partition_at(fs.partitioning, v); }
+OrderRange partition_holding(const FeatureSet& fs, OrderValue v) {
+  return partition_at(fs.partitioning, v);
+}
 
 }  // namespace regfeatd::spec

@@ -29,12 +29,15 @@ void read_extent(const MapReader& map, OrderKind order, fit::Window& window, Fin
     return;
   }
   if (map.has("rows")) {
-    if (const auto f = map.find("min_rows")) findings.add(f->line(), at(f->path, "goes with range only; a window by rows always has all its rows"));
-    if (const auto f = map.find("rows")) window.rows = read_integer(*f, kRowBounds, findings).value_or(fit::kMinWindowRows);
+    if (const auto f = map.find("min_rows"))
+      findings.add(f->line(), at(f->path, "goes with range only; a window by rows always has all its rows"));
+    if (const auto f = map.find("rows"))
+      window.rows = read_integer(*f, kRowBounds, findings).value_or(fit::kMinWindowRows);
     return;
   }
   window.kind = fit::Window::Kind::range;
-  if (const auto f = map.find("min_rows")) window.min_rows = read_integer(*f, kRowBounds, findings).value_or(fit::kMinWindowRows);
+  if (const auto f = map.find("min_rows"))
+    window.min_rows = read_integer(*f, kRowBounds, findings).value_or(fit::kMinWindowRows);
   if (const auto f = map.find("range")) window.range = read_distance(*f, order, findings).value_or(1);
 }
 
@@ -42,13 +45,16 @@ void read_axis(const MapReader& map, OrderKind order, fit::Window& window, Findi
   if (const auto f = map.find("x")) {
     Words<fit::XAxis> words{{"row", fit::XAxis::row}, {"time", fit::XAxis::time}};
     if (order == OrderKind::sequence) words.emplace_back("sequence", fit::XAxis::time);
-    window.x = read_enum(*f, words, findings).value_or(fit::XAxis::row);
+    const auto axis = read_enum(*f, words, findings);
+    if (!axis) return;
+    window.x = *axis;
     if (window.x == fit::XAxis::time && order == OrderKind::time && !map.has("unit")) {
       map.report("needs unit: DURATION with x: time, what 1 on the x axis means");
     }
   }
   if (const auto f = map.find("unit")) {
-    if (map.has("x") && window.x == fit::XAxis::row) findings.add(f->line(), at(f->path, "has no meaning with x: row"));
+    if (map.has("x") && window.x == fit::XAxis::row)
+      findings.add(f->line(), at(f->path, "has no meaning with x: row"));
     if (!map.has("x")) findings.add(f->line(), at(f->path, "goes with x: time only"));
     if (const auto unit = read_distance(*f, order, findings)) window.x_unit = static_cast<double>(*unit);
   }
@@ -91,14 +97,15 @@ std::vector<fit::Metric> resolve(const Field& field, Findings& findings) {
   if (lookup.metric) return {*lookup.metric};
   if (lookup.matches.empty()) {
     const std::string advice = did_you_mean(*name, all_metric_names());
-    findings.add(field.line(), at(field.path, "there is no metric or family " + quote(*name) +
-                                                  (advice.empty() ? "; `regfeatd metrics` lists them" : advice)));
+    findings.add(field.line(),
+                 at(field.path, "there is no metric or family " + quote(*name) +
+                                    (advice.empty() ? "; `regfeatd metrics` lists them" : advice)));
     return {};
   }
   std::vector<std::string> candidates;
   for (const fit::Metric m : lookup.matches) candidates.push_back(qualified(m));
-  findings.add(field.line(), at(field.path, "several families have a metric " + quote(*name) + "; say which: " +
-                                                quoted_list(candidates)));
+  findings.add(field.line(), at(field.path, "several families have a metric " + quote(*name) +
+                                                "; say which: " + quoted_list(candidates)));
   return {};
 }
 
@@ -118,7 +125,8 @@ void read_windows(const Field& field, Draft& draft, Findings& findings) {
 }
 
 void read_metrics(const Field& field, Draft& draft, Findings& findings) {
-  const std::vector<Field> items = field.node->kind == YamlNode::Kind::scalar ? std::vector{field} : read_list(field, findings);
+  const std::vector<Field> items =
+      field.node->kind == YamlNode::Kind::scalar ? std::vector{field} : read_list(field, findings);
   std::map<fit::Metric, int> lines;
   for (const Field& item : items) {
     for (const fit::Metric metric : resolve(item, findings)) {

@@ -18,7 +18,8 @@ using std::chrono::milliseconds;
 constexpr const char* kDefaultFile = "/etc/regfeatd/regfeatd.yaml";
 constexpr std::uint64_t kLeastMemoryBytes = 64ull << 20;
 constexpr const char* kPasswordAdvice =
-    "passwords do not belong in this file; put it into ~/.pgpass (or the file that $PGPASSFILE names, for example a systemd "
+    "passwords do not belong in this file; put it into ~/.pgpass (or the file that $PGPASSFILE names, for "
+    "example a systemd "
     "credential) and the rest into a service file";
 
 /// The line of each key that a later check may have to name.
@@ -26,8 +27,8 @@ struct Lines {
   int lease = 0, heartbeat = 0, retry_base = 0, retry_cap = 0;
 };
 
-void read_duration_into(const MapReader& map, std::string_view key, Bounds<microseconds> bounds, microseconds& value, Findings& findings,
-                        int* line = nullptr) {
+void read_duration_into(const MapReader& map, std::string_view key, Bounds<microseconds> bounds,
+                        microseconds& value, Findings& findings, int* line = nullptr) {
   const auto field = map.find(key);
   if (!field) return;
   if (line != nullptr) *line = field->line();
@@ -60,7 +61,8 @@ void read_workers(const Field& field, Settings& settings, Findings& findings) {
     (void)read_word(field, {"auto", "a whole number from 1 to 1024"}, findings);
     return;
   }
-  if (const auto workers = read_integer(field, {1, 1024}, findings)) settings.workers = static_cast<int>(*workers);
+  if (const auto workers = read_integer(field, {1, 1024}, findings))
+    settings.workers = static_cast<int>(*workers);
 }
 
 void read_memory(const Field& field, Settings& settings, Findings& findings) {
@@ -90,8 +92,10 @@ void read_log(const Field& field, Settings& settings, Findings& findings) {
   const MapReader map(field, {"level", "format"}, findings);
   if (!map.is_mapping()) return;
   if (const auto f = map.find("level")) {
-    const Words<log::Level> words{
-        {"debug", log::Level::debug}, {"info", log::Level::info}, {"warning", log::Level::warning}, {"error", log::Level::error}};
+    const Words<log::Level> words{{"debug", log::Level::debug},
+                                  {"info", log::Level::info},
+                                  {"warning", log::Level::warning},
+                                  {"error", log::Level::error}};
     settings.log_level = read_enum(*f, words, findings).value_or(settings.log_level);
   }
   if (const auto f = map.find("format")) {
@@ -102,7 +106,8 @@ void read_log(const Field& field, Settings& settings, Findings& findings) {
 
 void read_times(const MapReader& map, Settings& settings, Lines& lines, Findings& findings) {
   read_duration_into(map, "lease", {milliseconds{500}, hours{24}}, settings.lease, findings, &lines.lease);
-  read_duration_into(map, "heartbeat", {milliseconds{100}, hours{1}}, settings.heartbeat, findings, &lines.heartbeat);
+  read_duration_into(map, "heartbeat", {milliseconds{100}, hours{1}}, settings.heartbeat, findings,
+                     &lines.heartbeat);
   read_duration_into(map, "poll", {milliseconds{10}, hours{1}}, settings.poll, findings);
   read_duration_into(map, "progress", {milliseconds{100}, hours{1}}, settings.progress, findings);
   read_duration_into(map, "shutdown_grace", {microseconds{0}, hours{1}}, settings.shutdown_grace, findings);
@@ -112,19 +117,20 @@ void read_times(const MapReader& map, Settings& settings, Lines& lines, Findings
 void check_together(const Settings& s, const Lines& lines, Findings& findings) {
   if (s.heartbeat * 2 > s.lease) {
     findings.add(lines.heartbeat != 0 ? lines.heartbeat : lines.lease,
-                 "heartbeat: " + format_duration(s.heartbeat) + " is more than half the lease of " + format_duration(s.lease) +
-                     "; one late heartbeat must not lose the lease");
+                 "heartbeat: " + format_duration(s.heartbeat) + " is more than half the lease of " +
+                     format_duration(s.lease) + "; one late heartbeat must not lose the lease");
   }
   if (s.retry.base > s.retry.cap) {
     findings.add(lines.retry_base != 0 ? lines.retry_base : lines.retry_cap,
-                 "retry.base: " + format_duration(s.retry.base) + " is more than the cap of " + format_duration(s.retry.cap));
+                 "retry.base: " + format_duration(s.retry.base) + " is more than the cap of " +
+                     format_duration(s.retry.cap));
   }
 }
 
 Settings read_settings(const Field& document, Findings& findings) {
   const MapReader map(document,
-                      {"database", "workers", "memory_budget", "lease", "heartbeat", "poll", "progress", "retry", "shutdown_grace",
-                       "listen", "daemon_name", "log"},
+                      {"database", "workers", "memory_budget", "lease", "heartbeat", "poll", "progress",
+                       "retry", "shutdown_grace", "listen", "daemon_name", "log"},
                       findings);
   Settings settings;
   Lines lines;
@@ -133,7 +139,8 @@ Settings read_settings(const Field& document, Findings& findings) {
   if (const auto f = map.find("memory_budget")) read_memory(*f, settings, findings);
   read_times(map, settings, lines, findings);
   if (const auto f = map.find("retry")) read_retry(*f, settings.retry, lines, findings);
-  if (const auto f = map.find("listen")) settings.listen = read_boolean(*f, findings).value_or(settings.listen);
+  if (const auto f = map.find("listen"))
+    settings.listen = read_boolean(*f, findings).value_or(settings.listen);
   if (const auto f = map.find("daemon_name")) settings.daemon_name = read_text(*f, findings).value_or("");
   if (const auto f = map.find("log")) read_log(*f, settings, findings);
   check_together(settings, lines, findings);
@@ -170,7 +177,8 @@ Settings load_settings(const std::string& path) {
   std::error_code code;
   const auto status = std::filesystem::status(kDefaultFile, code);
   // A file that cannot be looked at is an error of read_file, not a reason to run with the defaults.
-  if (status.type() != std::filesystem::file_type::not_found) return parse_settings(read_file(kDefaultFile), kDefaultFile);
+  if (status.type() != std::filesystem::file_type::not_found)
+    return parse_settings(read_file(kDefaultFile), kDefaultFile);
   return {};
 }
 

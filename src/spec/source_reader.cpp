@@ -24,7 +24,8 @@ void read_source_table(const Field& field, Draft& draft, Findings& findings) {
   table.order_column = read_order_column(map, draft, findings);
   if (table.table.empty() || table.order_column.empty()) draft.source_is_whole = false;
   const auto& known = draft.fs.source.tables;
-  if (!table.table.empty() && std::any_of(known.begin(), known.end(), [&](const auto& t) { return t.table == table.table; })) {
+  if (!table.table.empty() &&
+      std::any_of(known.begin(), known.end(), [&](const auto& t) { return t.table == table.table; })) {
     findings.add(field.line(), at(field.path, "table " + quote(table.table) + " is listed already"));
   }
   draft.fs.source.tables.push_back(std::move(table));
@@ -36,7 +37,8 @@ void read_joined_tables(const MapReader& map, Draft& draft, Findings& findings) 
   }
   // Behind the tables: what they order by is the better witness when the two differ.
   if (const auto join = map.find("join")) {
-    const auto kind = read_enum<OrderKind>(*join, {{"time", OrderKind::time}, {"sequence", OrderKind::sequence}}, findings);
+    const auto kind =
+        read_enum<OrderKind>(*join, {{"time", OrderKind::time}, {"sequence", OrderKind::sequence}}, findings);
     if (kind) draft.votes.push_back({*kind, join->line(), join->path});
   }
   if (draft.fs.source.tables.empty()) draft.source_is_whole = false;
@@ -44,7 +46,8 @@ void read_joined_tables(const MapReader& map, Draft& draft, Findings& findings) 
 
 void read_query(const MapReader& map, Draft& draft, Findings& findings) {
   for (const std::string key : {"join", "tables"}) {
-    if (const auto f = map.find(key)) findings.add(f->line(), at(f->path, "stands beside a query; give one or the other"));
+    if (const auto f = map.find(key))
+      findings.add(f->line(), at(f->path, "stands beside a query; give one or the other"));
   }
   draft.fs.source.query_order_column = read_order_column(map, draft, findings);
   const auto field = map.find("query");
@@ -60,14 +63,18 @@ void read_query(const MapReader& map, Draft& draft, Findings& findings) {
 /// `from` or `to` as a position of the set's order.
 std::optional<OrderValue> read_position(const Field& field, OrderKind order, Findings& findings) {
   if (order == OrderKind::sequence) {
-    return read_integer(field, {std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max()}, findings);
+    return read_integer(field,
+                        {std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max()},
+                        findings);
   }
   const auto text = read_text(field, findings);
   if (!text) return std::nullopt;
   const auto time = parse_time(*text);
   if (!time) {
-    findings.add(field.line(), at(field.path, "must be a date or a time in UTC, such as 2024-07-01 or 2024-07-01T06:00, not " +
-                                                  quote(*text)));
+    findings.add(
+        field.line(),
+        at(field.path,
+           "must be a date or a time in UTC, such as 2024-07-01 or 2024-07-01T06:00, not " + quote(*text)));
   }
   return time;
 }
@@ -93,12 +100,18 @@ bool read_unit(const Field& field, Draft& draft, Findings& findings) {
 
 std::string unit_name(PartitionUnit unit) {
   switch (unit) {
-    case PartitionUnit::hour: return "an hour";
-    case PartitionUnit::day: return "a day";
-    case PartitionUnit::week: return "a week (Monday)";
-    case PartitionUnit::month: return "a month";
-    case PartitionUnit::year: return "a year";
-    case PartitionUnit::step: break;
+    case PartitionUnit::hour:
+      return "an hour";
+    case PartitionUnit::day:
+      return "a day";
+    case PartitionUnit::week:
+      return "a week (Monday)";
+    case PartitionUnit::month:
+      return "a month";
+    case PartitionUnit::year:
+      return "a year";
+    case PartitionUnit::step:
+      break;
   }
   return "a step";
 }
@@ -107,19 +120,23 @@ void check_boundary(const Field& field, OrderValue v, const Draft& draft, Findin
   const Partitioning& p = draft.fs.partitioning;
   const OrderRange cell = partition_at(p, v);
   if (cell.lower == v) return;
-  const std::string around = format_order(draft.fs.order, cell.lower) + " and " + format_order(draft.fs.order, cell.upper);
+  const std::string around =
+      format_order(draft.fs.order, cell.lower) + " and " + format_order(draft.fs.order, cell.upper);
   if (p.by == PartitionUnit::step) {
-    findings.add(field.line(), at(field.path, "must lie a whole number of steps of " + std::to_string(p.step) +
-                                                  " above from; the nearest are " + around));
+    findings.add(field.line(),
+                 at(field.path, "must lie a whole number of steps of " + std::to_string(p.step) +
+                                    " above from; the nearest are " + around));
   } else {
-    findings.add(field.line(), at(field.path, "must be the start of " + unit_name(p.by) + " in UTC; the nearest are " + around));
+    findings.add(field.line(), at(field.path, "must be the start of " + unit_name(p.by) +
+                                                  " in UTC; the nearest are " + around));
   }
 }
 
 void check_range(const Field& from, const Field& to, Draft& draft, Findings& findings) {
   const Partitioning& p = draft.fs.partitioning;
   if (p.range.upper <= p.range.lower) {
-    findings.add(to.line(), at(to.path, "must lie after from; the range is half-open, " + quote(to.node->text) + " is not in it"));
+    findings.add(to.line(), at(to.path, "must lie after from; the range is half-open, " +
+                                            quote(to.node->text) + " is not in it"));
     draft.fs.partitioning.range = {};
     return;
   }
@@ -141,7 +158,8 @@ std::string read_order_column(const MapReader& map, Draft& draft, Findings& find
     return {};
   }
   if (!time && !sequence) {
-    if (!map.has("time") && !map.has("sequence")) map.report("needs time: COLUMN or sequence: COLUMN, by which rows are ordered");
+    if (!map.has("time") && !map.has("sequence"))
+      map.report("needs time: COLUMN or sequence: COLUMN, by which rows are ordered");
     return {};
   }
   const Field& field = time ? *time : *sequence;
@@ -161,7 +179,8 @@ void read_source(const Field& field, Draft& draft, Findings& findings) {
     return;
   }
   for (const std::string key : {"time", "sequence"}) {
-    if (const auto f = map.find(key)) findings.add(f->line(), at(f->path, "belongs to each of the tables, not here"));
+    if (const auto f = map.find(key))
+      findings.add(f->line(), at(f->path, "belongs to each of the tables, not here"));
   }
   if (!map.has("tables")) map.report("needs tables: [...] or query: \"SELECT ...\"");
   read_joined_tables(map, draft, findings);

@@ -9,7 +9,8 @@ namespace {
 void read_target_inputs(const MapReader& map, Target& target, Draft::TargetLines& lines, Findings& findings) {
   const auto one = map.find("input"), several = map.find("inputs");
   if (map.has("input") == map.has("inputs")) {
-    map.report(map.has("input") ? "has both input and inputs; give one" : "needs input: NAME or inputs: [NAME, ...]");
+    map.report(map.has("input") ? "has both input and inputs; give one"
+                                : "needs input: NAME or inputs: [NAME, ...]");
   }
   if (several) {
     lines.inputs = several->line();
@@ -22,7 +23,8 @@ void read_target_inputs(const MapReader& map, Target& target, Draft::TargetLines
 
 void read_target_options(const MapReader& map, Target& target, Findings& findings) {
   if (const auto f = map.find("storage")) {
-    target.storage = read_enum<Storage>(*f, {{"double", Storage::double_precision}, {"real", Storage::real}}, findings);
+    target.storage =
+        read_enum<Storage>(*f, {{"double", Storage::double_precision}, {"real", Storage::real}}, findings);
   }
   if (const auto f = map.find("publish")) {
     const Words<Publish> words{{"auto", Publish::automatic},
@@ -35,7 +37,9 @@ void read_target_options(const MapReader& map, Target& target, Findings& finding
 }
 
 void read_target(const Field& field, Draft& draft, Findings& findings) {
-  const MapReader map(field, {"input", "inputs", "table", "time", "sequence", "column", "partition", "storage", "publish"}, findings);
+  const MapReader map(
+      field, {"input", "inputs", "table", "time", "sequence", "column", "partition", "storage", "publish"},
+      findings);
   if (!map.is_mapping()) return;
   Target target;
   target.mark = findings.mark(field.line());

@@ -15,10 +15,14 @@ namespace {
 
 std::string kind_name(YamlNode::Kind kind) {
   switch (kind) {
-    case YamlNode::Kind::null: return "nothing";
-    case YamlNode::Kind::scalar: return "a plain value";
-    case YamlNode::Kind::sequence: return "a list";
-    case YamlNode::Kind::mapping: return "a mapping";
+    case YamlNode::Kind::null:
+      return "nothing";
+    case YamlNode::Kind::scalar:
+      return "a plain value";
+    case YamlNode::Kind::sequence:
+      return "a list";
+    case YamlNode::Kind::mapping:
+      return "a mapping";
   }
   return "something else";
 }
@@ -43,12 +47,14 @@ bool is_scalar(const Field& field, const std::string& wanted, Findings& findings
 
 }  // namespace
 
-std::string at(const std::string& path, const std::string& message) { return path.empty() ? message : path + ": " + message; }
+std::string at(const std::string& path, const std::string& message) {
+  return path.empty() ? message : path + ": " + message;
+}
 
 std::string under(const std::string& path, std::string_view key) {
   const bool plain = key.size() <= 63 && std::all_of(key.begin(), key.end(), [](char c) {
-    return static_cast<unsigned char>(c) > 0x20 && c != 0x7f && c != '"';
-  });
+                       return static_cast<unsigned char>(c) > 0x20 && c != 0x7f && c != '"';
+                     });
   const std::string name = plain ? std::string(key) : quote(key);
   return path.empty() ? name : path + "." + name;
 }
@@ -62,13 +68,16 @@ std::optional<std::string> read_text(const Field& field, Findings& findings) {
   return field.node->text;
 }
 
-std::optional<std::int64_t> read_integer(const Field& field, Bounds<std::int64_t> bounds, Findings& findings) {
-  const std::string wanted = "a whole number from " + std::to_string(bounds.least) + " to " + std::to_string(bounds.most);
+std::optional<std::int64_t> read_integer(const Field& field, Bounds<std::int64_t> bounds,
+                                         Findings& findings) {
+  const std::string wanted =
+      "a whole number from " + std::to_string(bounds.least) + " to " + std::to_string(bounds.most);
   if (!is_scalar(field, wanted, findings)) return std::nullopt;
   const std::string& text = field.node->text;
   std::int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size() || value < bounds.least || value > bounds.most) {
+  if (error != std::errc{} || end != text.data() + text.size() || value < bounds.least ||
+      value > bounds.most) {
     report_misfit(field, wanted, findings);
     return std::nullopt;
   }
@@ -83,7 +92,8 @@ std::optional<bool> read_boolean(const Field& field, Findings& findings) {
   return std::nullopt;
 }
 
-std::optional<std::chrono::microseconds> read_duration(const Field& field, Bounds<std::chrono::microseconds> bounds,
+std::optional<std::chrono::microseconds> read_duration(const Field& field,
+                                                       Bounds<std::chrono::microseconds> bounds,
                                                        Findings& findings) {
   const std::string form = "a duration with a unit (us, ms, s, min, h, d, w), such as 10s";
   if (!is_scalar(field, form, findings)) return std::nullopt;
@@ -93,13 +103,15 @@ std::optional<std::chrono::microseconds> read_duration(const Field& field, Bound
     return std::nullopt;
   }
   if (*value < bounds.least || *value > bounds.most) {
-    report_misfit(field, "from " + format_duration(bounds.least) + " to " + format_duration(bounds.most), findings);
+    report_misfit(field, "from " + format_duration(bounds.least) + " to " + format_duration(bounds.most),
+                  findings);
     return std::nullopt;
   }
   return value;
 }
 
-std::optional<std::size_t> read_word(const Field& field, const std::vector<std::string>& words, Findings& findings) {
+std::optional<std::size_t> read_word(const Field& field, const std::vector<std::string>& words,
+                                     Findings& findings) {
   std::string wanted;
   for (std::size_t i = 0; i < words.size(); ++i) {
     if (i > 0) wanted += i + 1 == words.size() ? " or " : ", ";
@@ -151,13 +163,15 @@ MapReader::MapReader(Field field, std::vector<std::string> known, Findings& find
     if (std::find(known_.begin(), known_.end(), entry.key) != known_.end()) continue;
     std::string what = advice == nullptr ? std::string{} : advice(entry.key);
     if (what.empty()) what = did_you_mean(entry.key, known_);
-    if (what.empty() && !std::exchange(keys_were_listed, true)) what = "; the keys here are " + quoted_list(known_, known_.size());
+    if (what.empty() && !std::exchange(keys_were_listed, true))
+      what = "; the keys here are " + quoted_list(known_, known_.size());
     findings.add(entry.line, at(field_.path, "unknown key " + quote(entry.key) + what));
   }
 }
 
 bool MapReader::has(std::string_view key) const {
-  return std::any_of(field_.node->entries.begin(), field_.node->entries.end(), [&](const auto& e) { return e.key == key; });
+  return std::any_of(field_.node->entries.begin(), field_.node->entries.end(),
+                     [&](const auto& e) { return e.key == key; });
 }
 
 std::optional<Field> MapReader::find(std::string_view key) const {
@@ -177,7 +191,9 @@ std::optional<Field> MapReader::require(std::string_view key) const {
   return find(key);
 }
 
-void MapReader::report(const std::string& message) const { findings_->add(line(), at(field_.path, message)); }
+void MapReader::report(const std::string& message) const {
+  findings_->add(line(), at(field_.path, message));
+}
 
 std::optional<Field> read_document(const std::string& text, YamlNode& tree, Findings& findings) {
   auto parsed = parse_yaml(text, findings);

@@ -29,18 +29,22 @@ struct Bounds {
 
 /// Values of a known type out of fields; every misfit becomes a finding and yields nullopt.
 [[nodiscard]] std::optional<std::string> read_text(const Field& field, Findings& findings);
-[[nodiscard]] std::optional<std::int64_t> read_integer(const Field& field, Bounds<std::int64_t> bounds, Findings& findings);
+[[nodiscard]] std::optional<std::int64_t> read_integer(const Field& field, Bounds<std::int64_t> bounds,
+                                                       Findings& findings);
 [[nodiscard]] std::optional<bool> read_boolean(const Field& field, Findings& findings);
-[[nodiscard]] std::optional<std::chrono::microseconds> read_duration(const Field& field, Bounds<std::chrono::microseconds> bounds,
+[[nodiscard]] std::optional<std::chrono::microseconds> read_duration(const Field& field,
+                                                                     Bounds<std::chrono::microseconds> bounds,
                                                                      Findings& findings);
 /// The index of the word among `words`.
-[[nodiscard]] std::optional<std::size_t> read_word(const Field& field, const std::vector<std::string>& words, Findings& findings);
+[[nodiscard]] std::optional<std::size_t> read_word(const Field& field, const std::vector<std::string>& words,
+                                                   Findings& findings);
 
 template <class Enum>
 using Words = std::vector<std::pair<std::string, Enum>>;
 
 template <class Enum>
-[[nodiscard]] std::optional<Enum> read_enum(const Field& field, const Words<Enum>& words, Findings& findings) {
+[[nodiscard]] std::optional<Enum> read_enum(const Field& field, const Words<Enum>& words,
+                                            Findings& findings) {
   std::vector<std::string> names;
   for (const auto& [name, value] : words) names.push_back(name);
   const auto index = read_word(field, names, findings);
@@ -50,7 +54,8 @@ template <class Enum>
 /// The items of a list that is not empty; anything else is a finding and gives no items.
 [[nodiscard]] std::vector<Field> read_list(const Field& field, Findings& findings);
 
-/// The entries of a mapping whose keys are names of the user's choice; anything but a mapping with entries is a finding.
+/// The entries of a mapping whose keys are names of the user's choice; anything but a mapping with entries is
+/// a finding.
 struct NamedField {
   std::string name;
   int line;
@@ -87,7 +92,8 @@ class MapReader {
 /// `path.key`
 [[nodiscard]] std::string under(const std::string& path, std::string_view key);
 
-/// Parses the text and returns its root as a mapping field in `tree`; nullopt when there is none (finding noted).
+/// Parses the text and returns its root as a mapping field in `tree`; nullopt when there is none (finding
+/// noted).
 [[nodiscard]] std::optional<Field> read_document(const std::string& text, YamlNode& tree, Findings& findings);
 
 /// Reads a whole file. Throws SpecError when that cannot be done.

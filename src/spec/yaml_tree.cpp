@@ -14,10 +14,12 @@ namespace {
 /// Ends a parse from inside the event handler; the finding has been noted.
 struct Stop {};
 
-/// Length of the UTF-8 character at `pos`, 0 when there is none (overlong forms, surrogates and values above U+10FFFF
-/// included).
+/// Length of the UTF-8 character at `pos`, 0 when there is none (overlong forms, surrogates and values above
+/// U+10FFFF included).
 std::size_t utf8_length(std::string_view text, std::size_t pos) {
-  const auto byte = [&](std::size_t i) -> unsigned { return pos + i < text.size() ? static_cast<unsigned char>(text[pos + i]) : 0U; };
+  const auto byte = [&](std::size_t i) -> unsigned {
+    return pos + i < text.size() ? static_cast<unsigned char>(text[pos + i]) : 0U;
+  };
   const auto follows = [&](std::size_t i) { return (byte(i) & 0xC0U) == 0x80U; };
   const unsigned b = byte(0);
   if (b < 0x80) return 1;
@@ -84,7 +86,8 @@ class TreeBuilder final : public YAML::EventHandler {
     throw Stop{};
   }
 
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& value) override {
     check_plain(mark, tag, anchor);
     if (awaits_key()) {
       open_.back().key = value;
@@ -96,11 +99,13 @@ class TreeBuilder final : public YAML::EventHandler {
     place(std::move(node));
   }
 
-  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
     open(YamlNode::Kind::sequence, mark, tag, anchor);
   }
   void OnSequenceEnd() override { close(); }
-  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
     open(YamlNode::Kind::mapping, mark, tag, anchor);
   }
   void OnMapEnd() override { close(); }
@@ -123,7 +128,8 @@ class TreeBuilder final : public YAML::EventHandler {
 
   void check_plain(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) {
     if (anchor != 0) findings_.add(mark.line + 1, "anchors (&name) are not supported; leave it out");
-    if (!tag.empty() && tag != "?" && tag != "!") findings_.add(mark.line + 1, "tags (" + quote(tag) + ") are not supported; leave it out");
+    if (!tag.empty() && tag != "?" && tag != "!")
+      findings_.add(mark.line + 1, "tags (" + quote(tag) + ") are not supported; leave it out");
   }
 
   [[nodiscard]] bool awaits_key() const {
@@ -140,7 +146,8 @@ class TreeBuilder final : public YAML::EventHandler {
     check_plain(mark, tag, anchor);
     require_scalar_key(mark.line + 1);
     if (open_.size() >= kMaxNesting) {
-      findings_.add(mark.line + 1, "the document is nested more than " + std::to_string(kMaxNesting) + " levels deep");
+      findings_.add(mark.line + 1,
+                    "the document is nested more than " + std::to_string(kMaxNesting) + " levels deep");
       throw Stop{};
     }
     open_.push_back({make(kind, mark)});
@@ -163,7 +170,8 @@ class TreeBuilder final : public YAML::EventHandler {
       parent.node.items.push_back(std::move(node));
       return;
     }
-    if (node.kind == YamlNode::Kind::null) node.line = parent.key_line;  // yaml-cpp gives the line of what follows
+    if (node.kind == YamlNode::Kind::null)
+      node.line = parent.key_line;  // yaml-cpp gives the line of what follows
     add_entry(parent, std::move(node));
     parent.key.reset();
   }

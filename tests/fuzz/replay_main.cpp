@@ -1,5 +1,5 @@
-// Runs files, and all files of directories, once through a fuzz target: the corpus as a plain test, and a crash again
-// under a debugger, both without libFuzzer.
+// Runs files, and all files of directories, once through a fuzz target: the corpus as a plain test, and a
+// crash again under a debugger, both without libFuzzer.
 
 #include <algorithm>
 #include <cstddef>

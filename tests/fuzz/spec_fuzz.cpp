@@ -1,5 +1,5 @@
-// Any bytes as a feature set and as a configuration: a value or a SpecError, nothing else. What parses must also give
-// names, partitions and an identity without trouble.
+// Any bytes as a feature set and as a configuration: a value or a SpecError, nothing else. What parses must
+// also give names, partitions and an identity without trouble.
 
 #include <algorithm>
 #include <cstdint>
@@ -37,7 +37,8 @@ void check_names(const spec::FeatureSet& fs) {
     for (const std::string& series : fs.series) {
       require(!spec::target_table(target, series).empty());
       if (!target.partition.empty()) require(!spec::target_partition(fs, target, series, first).empty());
-      for (std::size_t i = 0; i < fs.source.tables.size(); ++i) require(!spec::source_table(fs, i, series).empty());
+      for (std::size_t i = 0; i < fs.source.tables.size(); ++i)
+        require(!spec::source_table(fs, i, series).empty());
     }
   }
 }

@@ -39,11 +39,33 @@ TEST(Order, ParsesFormsAndOffsets) {
 }
 
 TEST(Order, RefusesWhatIsNoTime) {
-  for (const char* text :
-       {"", "2024", "2024-07", "2024-7-1", "2023-02-29", "2024-13-01", "2024-00-01", "2024-01-00", "2024-04-31", "0000-01-01",
-        "2024-07-01 ", "2024-07-01T", "2024-07-01 24:00", "2024-07-01 12:60", "2024-07-01 12:00:60", "2024-07-01 12:00:00.",
-        "2024-07-01 12:00:00.1234567", "2024-07-01 12:00+16", "2024-07-01 12:00+1", "2024-07-01 12:00+01:", "2024-07-01 12:00+01:60",
-        "2024-07-01 12:00 UTC", "2024-07-01x", "-2024-07-01", "24-07-01", "2024/07/01", "infinity"}) {
+  for (const char* text : {"",
+                           "2024",
+                           "2024-07",
+                           "2024-7-1",
+                           "2023-02-29",
+                           "2024-13-01",
+                           "2024-00-01",
+                           "2024-01-00",
+                           "2024-04-31",
+                           "0000-01-01",
+                           "2024-07-01 ",
+                           "2024-07-01T",
+                           "2024-07-01 24:00",
+                           "2024-07-01 12:60",
+                           "2024-07-01 12:00:60",
+                           "2024-07-01 12:00:00.",
+                           "2024-07-01 12:00:00.1234567",
+                           "2024-07-01 12:00+16",
+                           "2024-07-01 12:00+1",
+                           "2024-07-01 12:00+01:",
+                           "2024-07-01 12:00+01:60",
+                           "2024-07-01 12:00 UTC",
+                           "2024-07-01x",
+                           "-2024-07-01",
+                           "24-07-01",
+                           "2024/07/01",
+                           "infinity"}) {
     EXPECT_EQ(parse_time(text), std::nullopt) << text;
   }
 }
@@ -77,7 +99,8 @@ TEST(Order, CivilRoundTripEverywhere) {
     const auto t = *rc::gen::arbitrary<OrderValue>();
     RC_ASSERT(from_civil(to_civil(t)) == t);
   }));
-  for (const OrderValue t : {kLeast, kLeast + 1, kMost, kMost - 1, OrderValue{-1}, OrderValue{0}, OrderValue{1}}) {
+  for (const OrderValue t :
+       {kLeast, kLeast + 1, kMost, kMost - 1, OrderValue{-1}, OrderValue{0}, OrderValue{1}}) {
     EXPECT_EQ(from_civil(to_civil(t)), t);
   }
 }
@@ -92,10 +115,12 @@ TEST(Order, ParseReadsWhatFormatWrites) {
 
 TEST(Order, ConsecutiveDaysFollowTheCalendar) {
   CivilTime before = to_civil(from_civil(date(1896, 1, 1)));
-  for (OrderValue day = from_civil(date(1896, 1, 2)); day < from_civil(date(2105, 1, 1)); day += kMicrosPerDay) {
+  for (OrderValue day = from_civil(date(1896, 1, 2)); day < from_civil(date(2105, 1, 1));
+       day += kMicrosPerDay) {
     const CivilTime c = to_civil(day);
     const bool next_day = c.year == before.year && c.month == before.month && c.day == before.day + 1;
-    const bool next_month = c.day == 1 && before.day >= 28 && (c.month == before.month + 1 || (c.month == 1 && before.month == 12));
+    const bool next_month = c.day == 1 && before.day >= 28 &&
+                            (c.month == before.month + 1 || (c.month == 1 && before.month == 12));
     ASSERT_TRUE(next_day || next_month) << format_time(day);
     before = c;
   }

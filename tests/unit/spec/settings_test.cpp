@@ -15,8 +15,10 @@ using namespace std::chrono_literals;
 
 TEST(Settings, ReadsEveryKey) {
   const Settings s = parse_settings(
-      "database: { conninfo: \"service=bqx\" }\nworkers: 3\nmemory_budget: 512MiB\nlease: 30s\nheartbeat: 5s\npoll: 1s\n"
-      "progress: 500ms\nretry: { attempts: 7, base: 2s, cap: 1min }\nshutdown_grace: 0s\nlisten: false\ndaemon_name: a b\n"
+      "database: { conninfo: \"service=bqx\" }\nworkers: 3\nmemory_budget: 512MiB\nlease: 30s\nheartbeat: "
+      "5s\npoll: 1s\n"
+      "progress: 500ms\nretry: { attempts: 7, base: 2s, cap: 1min }\nshutdown_grace: 0s\nlisten: "
+      "false\ndaemon_name: a b\n"
       "log: { level: warning, format: json }\n",
       "c.yaml");
   EXPECT_EQ(s.conninfo, "service=bqx");
@@ -43,45 +45,57 @@ TEST(Settings, AnEmptyDocumentGivesTheDefaults) {
 }
 
 TEST(Settings, AllMistakesAtOnce) {
-  EXPECT_EQ(settings_findings("workers: 0\nmemory_budget: 1MiB\nlease: 60\nlisten: yes\nlog: { level: loud, fromat: json }\npoll: 2d\n"),
+  EXPECT_EQ(settings_findings("workers: 0\nmemory_budget: 1MiB\nlease: 60\nlisten: yes\nlog: { level: loud, "
+                              "fromat: json }\npoll: 2d\n"),
             (List{"c.yaml:1: workers: must be a whole number from 1 to 1024, not \"0\"",
                   "c.yaml:2: memory_budget: must be at least 64MiB, not \"1MiB\"",
-                  "c.yaml:3: lease: must be a duration with a unit (us, ms, s, min, h, d, w), such as 10s, not \"60\"",
+                  "c.yaml:3: lease: must be a duration with a unit (us, ms, s, min, h, d, w), such as 10s, "
+                  "not \"60\"",
                   "c.yaml:4: listen: must be true or false, not \"yes\"",
                   "c.yaml:5: log: unknown key \"fromat\"; did you mean \"format\"?",
                   "c.yaml:5: log.level: must be debug, info, warning or error, not \"loud\"",
                   "c.yaml:6: poll: must be from 10 ms to 1 h 00 min, not \"2d\""}));
-  EXPECT_EQ(settings_findings("workers: many\n"), List{"c.yaml:1: workers: must be auto or a whole number from 1 to 1024, not \"many\""});
-  EXPECT_EQ(settings_findings("workers: 1025\n"), List{"c.yaml:1: workers: must be a whole number from 1 to 1024, not \"1025\""});
-  EXPECT_EQ(settings_findings("workers: [1]\n"), List{"c.yaml:1: workers: must be auto or a whole number from 1 to 1024, not a list"});
-  EXPECT_EQ(settings_findings("memory_budget: much\n"), List{"c.yaml:1: memory_budget: must be a size such as 512MiB or 1GiB, not \"much\""});
+  EXPECT_EQ(settings_findings("workers: many\n"),
+            List{"c.yaml:1: workers: must be auto or a whole number from 1 to 1024, not \"many\""});
+  EXPECT_EQ(settings_findings("workers: 1025\n"),
+            List{"c.yaml:1: workers: must be a whole number from 1 to 1024, not \"1025\""});
+  EXPECT_EQ(settings_findings("workers: [1]\n"),
+            List{"c.yaml:1: workers: must be auto or a whole number from 1 to 1024, not a list"});
+  EXPECT_EQ(settings_findings("memory_budget: much\n"),
+            List{"c.yaml:1: memory_budget: must be a size such as 512MiB or 1GiB, not \"much\""});
 }
 
 TEST(Settings, ValuesMustFitTogether) {
   EXPECT_EQ(settings_findings("lease: 60s\nheartbeat: 31s\n"),
-            List{"c.yaml:2: heartbeat: 31 s is more than half the lease of 1 min 00 s; one late heartbeat must not lose the lease"});
+            List{"c.yaml:2: heartbeat: 31 s is more than half the lease of 1 min 00 s; one late heartbeat "
+                 "must not lose the lease"});
   EXPECT_TRUE(settings_findings("lease: 60s\nheartbeat: 30s\n").empty());
   // A lease that is too short for the default heartbeat is found where the lease stands.
-  EXPECT_EQ(settings_findings("\nlease: 15s\n"),
-            List{"c.yaml:2: heartbeat: 10 s is more than half the lease of 15 s; one late heartbeat must not lose the lease"});
-  EXPECT_EQ(settings_findings("retry: { base: 10s, cap: 5s }\n"), List{"c.yaml:1: retry.base: 10 s is more than the cap of 5.0 s"});
+  EXPECT_EQ(settings_findings("\nlease: 15s\n"), List{"c.yaml:2: heartbeat: 10 s is more than half the lease "
+                                                      "of 15 s; one late heartbeat must not lose the lease"});
+  EXPECT_EQ(settings_findings("retry: { base: 10s, cap: 5s }\n"),
+            List{"c.yaml:1: retry.base: 10 s is more than the cap of 5.0 s"});
 }
 
 TEST(Settings, PasswordsAreRefusedAndNotRepeated) {
-  for (const char* document :
-       {"database: { conninfo: \"host=h password=hunter2 dbname=d\" }\n", "database: { conninfo: \"host=h password = 'hunter2'\" }\n",
-        "database: { conninfo: postgresql://u:hunter2@h/d }\n", "database: { conninfo: \"postgres://h/d?user=u&password=hunter2\" }\n",
-        "database: { conninfo: \"postgres://h/d?p%61ssword=hunter2\" }\n", "database: { conninfo: \"sslpassword=hunter2\" }\n"}) {
+  for (const char* document : {"database: { conninfo: \"host=h password=hunter2 dbname=d\" }\n",
+                               "database: { conninfo: \"host=h password = 'hunter2'\" }\n",
+                               "database: { conninfo: postgresql://u:hunter2@h/d }\n",
+                               "database: { conninfo: \"postgres://h/d?user=u&password=hunter2\" }\n",
+                               "database: { conninfo: \"postgres://h/d?p%61ssword=hunter2\" }\n",
+                               "database: { conninfo: \"sslpassword=hunter2\" }\n"}) {
     const List found = settings_findings(document);
     ASSERT_EQ(found.size(), 1U) << document;
     EXPECT_EQ(found[0],
-              "c.yaml:1: database.conninfo: holds a password; passwords do not belong in this file; put it into ~/.pgpass (or the file "
+              "c.yaml:1: database.conninfo: holds a password; passwords do not belong in this file; put it "
+              "into ~/.pgpass (or the file "
               "that $PGPASSFILE names, for example a systemd credential) and the rest into a service file");
   }
   // In other wrong places neither.
-  for (const char* document : {"database: { password: hunter2 }\n", "database: \"postgresql://u:hunter2@h/d\"\n",
-                               "database: host=h password=hunter2\n", "database: [ \"password=hunter2\" ]\n",
-                               "workers: \"postgresql://u:hunter2@h/d\"\n"}) {
+  for (const char* document :
+       {"database: { password: hunter2 }\n", "database: \"postgresql://u:hunter2@h/d\"\n",
+        "database: host=h password=hunter2\n", "database: [ \"password=hunter2\" ]\n",
+        "workers: \"postgresql://u:hunter2@h/d\"\n"}) {
     const List found = settings_findings(document);
     ASSERT_EQ(found.size(), 1U) << document;
     EXPECT_EQ(found[0].find("hunter2"), std::string::npos) << found[0];
@@ -90,9 +104,10 @@ TEST(Settings, PasswordsAreRefusedAndNotRepeated) {
 
 TEST(Settings, ConninfoWithoutAPassword) {
   for (const char* conninfo :
-       {"", "service=bqx", "host=/tmp dbname=d", "application_name='password=x'", "application_name='it\\'s password=x'",
-        "application_name=a\\ password=x", "passfile=/etc/pgpass", "user=password", "postgresql://u@h/d", "postgresql:///d",
-        "postgresql://h:5432/d?sslmode=require", "postgresql://u:@h/d", "postgresql://h/a:b@c", "host = h  port=1", "dbname", "x='"}) {
+       {"", "service=bqx", "host=/tmp dbname=d", "application_name='password=x'",
+        "application_name='it\\'s password=x'", "application_name=a\\ password=x", "passfile=/etc/pgpass",
+        "user=password", "postgresql://u@h/d", "postgresql:///d", "postgresql://h:5432/d?sslmode=require",
+        "postgresql://u:@h/d", "postgresql://h/a:b@c", "host = h  port=1", "dbname", "x='"}) {
     EXPECT_FALSE(holds_password(conninfo)) << conninfo;
   }
   EXPECT_TRUE(holds_password("user=u\npassword\t=\tx"));
@@ -167,7 +182,9 @@ TEST_F(Cores, UnreadableQuotasAreNone) {
   EXPECT_GT(cgroup_cores(root_, "0::/\n"), 1000);
 }
 
-TEST(AvailableCores, AtLeastOne) { EXPECT_GE(available_cores(), 1); }
+TEST(AvailableCores, AtLeastOne) {
+  EXPECT_GE(available_cores(), 1);
+}
 
 }  // namespace
 }  // namespace regfeatd::spec
