@@ -29,7 +29,7 @@ targets: [ {{ input: points, table: players.{}_features, time: at, column: "{{me
                      name, windows, name, extra);
 }
 
-Finished apply(const Database& db, const std::string& specification) {
+Finished apply_text(const Database& db, const std::string& specification) {
   const TemporaryFile file("spec.yaml", specification);
   return db.regfeatd({"apply", file.path()});
 }
@@ -50,7 +50,7 @@ TEST(FeatureSets, KeyedWindowsHoldTheRowsThatSqlCounts) {
     db.migrate();
     make_players(db);
     if (!with_index) db.exec("ALTER TABLE players.games DROP CONSTRAINT games_pkey");
-    ASSERT_EQ(apply(db, players()).exit_status, 0);
+    ASSERT_EQ(apply_text(db, players()).exit_status, 0);
     ASSERT_EQ(run_once(db).exit_status, 0);
     EXPECT_EQ(db.count("SELECT count(*) FROM players.form_features"), db.count("SELECT count(*) FROM players.games"));
     EXPECT_EQ(db.count("WITH c AS (SELECT id, at, count(*) OVER (PARTITION BY id ORDER BY at RANGE BETWEEN interval '5 days' - interval '1 us' PRECEDING AND CURRENT ROW) AS d5, "
@@ -69,7 +69,7 @@ TEST(FeatureSets, OnlyPartitionsWithOtherInputsAreWrittenAgain) {
   const Database db;
   db.migrate();
   make_players(db);
-  ASSERT_EQ(apply(db, players({}, "form", "g3: 3")).exit_status, 0);
+  ASSERT_EQ(apply_text(db, players({}, "form", "g3: 3")).exit_status, 0);
   ASSERT_EQ(run_once(db).exit_status, 0);
   const std::int64_t done = attempts(db, "done");
   requeue_all(db);
@@ -97,13 +97,13 @@ TEST(FeatureSets, AKeyThatCannotBeUsedIsSetAside) {
   db.exec("ALTER TABLE players.games DROP CONSTRAINT games_pkey; ALTER TABLE players.games ALTER id DROP NOT NULL; "
           "INSERT INTO players.games SELECT * FROM players.games WHERE id = 5 AND at::date = '2020-09-22'; "
           "INSERT INTO players.games VALUES (NULL, '2020-09-23 15:00+00', 1)");
-  ASSERT_EQ(apply(db, players({}, "form", "g3: 3")).exit_status, 0);
+  ASSERT_EQ(apply_text(db, players({}, "form", "g3: 3")).exit_status, 0);
   ASSERT_EQ(run_once(db).exit_status, 0);
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.quarantine WHERE key = 'id=5' AND position LIKE '2020-09-22%'"), 3 - 1);
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.quarantine WHERE key = 'id=NULL' AND rows_left_out = 1"), 1);
   EXPECT_EQ(db.count("SELECT count(*) FROM players.form_features WHERE id = 5 AND at::date = '2020-09-22'"), 0);
   EXPECT_EQ(db.count("SELECT count(*) FROM players.games g LEFT JOIN players.form_features f USING (id, at) WHERE g.id <> 5 AND f.id IS NULL"), 0);
-  ASSERT_EQ(apply(db, players("on_bad_key: fail", "strict", "g3: 3")).exit_status, 0);
+  ASSERT_EQ(apply_text(db, players("on_bad_key: fail", "strict", "g3: 3")).exit_status, 0);
   EXPECT_EQ(db.text("SELECT count(*) FROM regfeat.partition"), "80");
 }
 
@@ -111,16 +111,16 @@ TEST(FeatureSets, ApplyTouchesWhatChanged) {
   const Database db;
   db.migrate();
   make_players(db);
-  ASSERT_EQ(apply(db, players()).exit_status, 0);
+  ASSERT_EQ(apply_text(db, players()).exit_status, 0);
   ASSERT_EQ(run_once(db).exit_status, 0);
-  EXPECT_NE(apply(db, players()).out.find("0 partitions added, 0 requeued, 40 unchanged"), std::string::npos);
-  EXPECT_NE(apply(db, players("priority: 3")).out.find("0 requeued, 40 unchanged"), std::string::npos);
-  const Finished wider = apply(db, players({}, "form", "l5d: { range: 5d }, l30d: { range: 30d }, g3: 3, g4: 4"));
+  EXPECT_NE(apply_text(db, players()).out.find("0 partitions added, 0 requeued, 40 unchanged"), std::string::npos);
+  EXPECT_NE(apply_text(db, players("priority: 3")).out.find("0 requeued, 40 unchanged"), std::string::npos);
+  const Finished wider = apply_text(db, players({}, "form", "l5d: { range: 5d }, l30d: { range: 30d }, g3: 3, g4: 4"));
   EXPECT_NE(wider.out.find("40 requeued"), std::string::npos) << wider.out;
   ASSERT_EQ(run_once(db).exit_status, 0);
   EXPECT_GT(db.count("SELECT count(n_obs_g4) FROM players.form_features"), 0);
   db.exec("DELETE FROM regfeat.target");  // as if the table were somebody else's
-  const Finished foreign = apply(db, players({}, "form", "g3: 3, g6: 6"));
+  const Finished foreign = apply_text(db, players({}, "form", "g3: 3, g6: 6"));
   EXPECT_EQ(foreign.exit_status, 78);
   EXPECT_NE(foreign.out.find("n_obs_g6"), std::string::npos) << foreign.out;
 }
@@ -129,9 +129,9 @@ TEST(FeatureSets, ADependentPartitionWaitsAndSaysForWhat) {
   const Database db;
   db.migrate();
   make_players(db);
-  EXPECT_EQ(apply(db, players("depends_on: [form]", "second", "l5d: { range: 5d }")).exit_status, 78);
-  ASSERT_EQ(apply(db, players({}, "form", "g3: 3")).exit_status, 0);
-  ASSERT_EQ(apply(db, players("depends_on: [form]", "second", "l5d: { range: 5d }")).exit_status, 0);
+  EXPECT_EQ(apply_text(db, players("depends_on: [form]", "second", "l5d: { range: 5d }")).exit_status, 78);
+  ASSERT_EQ(apply_text(db, players({}, "form", "g3: 3")).exit_status, 0);
+  ASSERT_EQ(apply_text(db, players("depends_on: [form]", "second", "l5d: { range: 5d }")).exit_status, 0);
   db.exec("UPDATE regfeat.partition SET state = 'failed', message = 'broken' FROM regfeat.feature_set f "
           " WHERE f.feature_set_id = partition.feature_set_id AND f.name = 'form' AND regfeat.order_time('time', lower_bound) = '2020-10-01 00:00+00'");
   EXPECT_NE(run_once(db).exit_status, 0);
@@ -154,7 +154,7 @@ TEST(FeatureSets, NumericTargetsEqualDoubleOnes) {
                        "targets: [ {{ input: v, table: \"bqx.{0}_{{series}}\", time: ts_utc, column: \"{{metric}}_{{window}}\" }} ]\n",
                        target);
   };
-  for (const char* target : {"numeric", "real", "plain"}) ASSERT_EQ(apply(db, specification(target)).exit_status, 0) << target;
+  for (const char* target : {"numeric", "real", "plain"}) ASSERT_EQ(apply_text(db, specification(target)).exit_status, 0) << target;
   ASSERT_EQ(run_once(db).exit_status, 0);
   const std::int64_t rows = db.count("SELECT count(*) FROM bqx.bqx_eurusd");
   EXPECT_EQ(db.count("SELECT count(*) FROM bqx.plain_eurusd p JOIN bqx.numeric_eurusd n ON n.ts_utc = p.ts_utc AT TIME ZONE 'UTC' "
