@@ -38,23 +38,54 @@ bool still_ours(pqxx::transaction_base& tx, const Claim& claim) {
               .empty();
 }
 
+std::optional<LastResult> last_result(pqxx::transaction_base& tx, const Claim& claim) {
+  const pqxx::result r = tx.exec_params("SELECT input_fingerprint, rows_out FROM regfeat.partition "
+                                        " WHERE partition_id = $1 AND input_fingerprint IS NOT NULL AND rows_out > 0",
+                                        claim.partition.value);
+  if (r.empty()) return std::nullopt;
+  return LastResult{r[0][0].as<std::string>(), r[0][1].as<std::int64_t>()};
+}
+
+namespace {
+
+void record_quarantine(pqxx::transaction_base& tx, const Claim& claim, const std::vector<QuarantinedKey>& keys) {
+  tx.exec_params("DELETE FROM regfeat.quarantine WHERE partition_id = $1", claim.partition.value);
+  for (const QuarantinedKey& k : keys) {
+    tx.exec_params("INSERT INTO regfeat.quarantine (partition_id, feature_set, series, key, reason, position, rows_left_out) "
+                   "SELECT $1, f.name, $2, $3, $4, $5, $6 FROM regfeat.feature_set f WHERE f.feature_set_id = $7",
+                   claim.partition.value, claim.series, k.key, k.reason, k.position, k.rows, claim.feature_set.value);
+  }
+}
+
+/// The same rows under the same fingerprint: who wrote them, and what, stays on record.
+bool complete_unchanged(pqxx::transaction_base& tx, const Claim& claim, const Completion& c) {
+  return tx.exec_params("UPDATE regfeat.partition SET state = 'done', daemon_id = NULL, worker = NULL, backend_pid = NULL, "
+                        "       changed_at = clock_timestamp(), rows_in = $3, specification_version = $4, disturbances = 0, message = NULL "
+                        " WHERE partition_id = $1 AND epoch = $2 AND state = 'running'",
+                        claim.partition.value, claim.epoch.value, c.rows_in, claim.specification_version)
+             .affected_rows() == 1;
+}
+
+}  // namespace
+
 bool complete(pqxx::transaction_base& tx, const Claim& claim, const Completion& c) {
   const std::string state = c.empty ? "empty" : "done";
   // Under READ COMMITTED the UPDATE waits for whoever holds the row and then looks at the epoch again: the check is
   // made under the lock that lasts until COMMIT.
-  const pqxx::result fenced = tx.exec_params(
+  const bool held = c.unchanged ? complete_unchanged(tx, claim, c) : tx.exec_params(
       "UPDATE regfeat.partition SET state = $3, daemon_id = NULL, worker = NULL, backend_pid = NULL, changed_at = clock_timestamp(), "
       "       rows_in = $4, rows_out = $5, bytes_out = $6, nulls_out = $7, checksum = $8, input_fingerprint = $9, "
       "       specification_version = $10, build_id = $11, disturbances = 0, message = NULL "
       " WHERE partition_id = $1 AND epoch = $2 AND state = 'running'",
       claim.partition.value, claim.epoch.value, state, c.rows_in, c.rows_out, c.bytes_out, c.nulls_out, c.checksum, c.input_fingerprint,
-      claim.specification_version, std::string(build_id()));
-  if (fenced.affected_rows() != 1) return false;
+      claim.specification_version, std::string(build_id())).affected_rows() == 1;
+  if (!held) return false;
+  record_quarantine(tx, claim, c.quarantined);
   const Timings& t = c.timings;
   tx.exec_params(
       "UPDATE regfeat.attempt SET outcome = $2, finished_at = clock_timestamp(), rows_in = $3, rows_out = $4, bytes_out = $5, nulls_out = $6, "
       "       claim_ms = $7, read_ms = $8, fit_ms = $9, send_ms = $10, publish_ms = $11 WHERE attempt_id = $1",
-      claim.attempt.value, state, c.rows_in, c.rows_out, c.bytes_out, c.nulls_out, t.claim_ms, t.read_ms, t.fit_ms, t.send_ms, t.publish_ms);
+      claim.attempt.value, c.unchanged ? "unchanged" : state, c.rows_in, c.rows_out, c.bytes_out, c.nulls_out, t.claim_ms, t.read_ms, t.fit_ms, t.send_ms, t.publish_ms);
   tx.exec_params("UPDATE regfeat.feature_set SET breaker_faults = 0, breaker_partition_id = NULL, breaker_until = NULL, breaker_reason = NULL "
                  " WHERE feature_set_id = $1 AND breaker_faults > 0",
                  claim.feature_set.value);
@@ -135,6 +166,7 @@ Verdict fail(pg::Session& session, const Claim& claim, const Fault& fault, const
     record_attempt(tx, claim, transient ? "disturbed" : "failed", &fault, step, fault.what(), timings);
     tx.exec_params("UPDATE regfeat.partition SET state = $3, attempts = attempts - $4, disturbances = $5, "
                    "       not_before = clock_timestamp() + $6 * interval '1 microsecond', daemon_id = NULL, worker = NULL, backend_pid = NULL, "
+                   "       input_fingerprint = CASE WHEN $3 = 'failed' THEN NULL ELSE input_fingerprint END, "
                    "       changed_at = clock_timestamp(), message = $7 WHERE partition_id = $1 AND epoch = $2",
                    claim.partition.value, claim.epoch.value, give_up ? "failed" : "pending", transient ? 1 : 0, disturbances, delay.count(),
                    std::string(fault.what()));
@@ -179,9 +211,11 @@ Outlook outlook(pg::Session& session) {
     const pqxx::result r = tx.exec(
         "SELECT count(*) FILTER (WHERE p.state IN ('pending', 'running') AND NOT (p.state = 'pending' AND b.blocked)), "
         "       count(*) FILTER (WHERE p.state = 'failed'), count(*) FILTER (WHERE p.state = 'pending' AND b.blocked), "
-        "       max(CASE WHEN b.blocked THEN 'feature set ' || f.name || ': ' || coalesce(f.paused_reason, f.breaker_reason, 'paused') END) "
+        "       max(CASE WHEN b.blocked THEN 'feature set ' || f.name || ': ' || coalesce(f.paused_reason, f.breaker_reason, w.waits, 'paused') END) "
         "  FROM regfeat.partition p JOIN regfeat.feature_set f USING (feature_set_id) "
-        "  CROSS JOIN LATERAL (SELECT f.paused_at IS NOT NULL OR f.breaker_until IS NOT NULL AS blocked) b "
+        "  CROSS JOIN LATERAL (SELECT CASE WHEN p.state = 'pending' AND EXISTS (SELECT FROM regfeat.dependency d "
+        "                                   WHERE d.feature_set_id = f.feature_set_id) THEN regfeat.blocked_by(p.partition_id) END AS waits) w "
+        "  CROSS JOIN LATERAL (SELECT f.paused_at IS NOT NULL OR f.breaker_until IS NOT NULL OR w.waits IS NOT NULL AS blocked) b "
         " WHERE p.state IN ('pending', 'running', 'failed')");
     Outlook o;
     o.claimable = r[0][0].as<std::int64_t>();
