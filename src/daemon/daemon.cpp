@@ -197,7 +197,7 @@ void Daemon::reload() {
   sd_notify(0, "RELOADING=1");
   try {
     spec::Settings next = spec::load_settings(options_.config_path);
-    if (next.conninfo.empty()) next.conninfo = old->conninfo;  // --conninfo stays in force
+    next.conninfo = old->conninfo;  // sessions in hand are to it; another database takes a restart
     log::configure(next.log_level, next.log_format);
     shared_.workers_wanted = worker_count(next);
     shared_.replace_settings(next);
