@@ -51,16 +51,19 @@ ShortestDecimal schubfach(std::uint64_t c, int q, bool lower_is_closer) noexcept
   const std::uint64_t vb = round_to_odd(g, cb << h);
   const std::uint64_t upper = round_to_odd(g, (cb + 2) << h) - odd;
 
+  // With one digit less, if exactly one of the neighbours reads back; else the nearer one. Chosen without
+  // branches: which it is cannot be predicted. (s >= 10 for every normal number.)
   const std::uint64_t s = vb / 4;
   const std::uint64_t tens = s / 10;
   const bool tens_below = lower <= 40 * tens;
   const bool tens_above = 40 * tens + 40 <= upper;
-  if (s >= 10 && tens_below != tens_above) return {tens + (tens_above ? 1 : 0), k + 1};
   const bool below = lower <= 4 * s;
   const bool above = 4 * s + 4 <= upper;
-  if (below != above) return {s + (above ? 1 : 0), k};
   const std::uint64_t middle = 4 * s + 2;
-  return {s + (vb > middle || (vb == middle && (s & 1) != 0) ? 1 : 0), k};
+  const bool nearer_above = (vb > middle) | ((vb == middle) & ((s & 1) != 0));
+  const bool up = below != above ? above : nearer_above;
+  const bool shorter = tens_below != tens_above;
+  return {shorter ? tens + (tens_above ? 1 : 0) : s + (up ? 1 : 0), k + (shorter ? 1 : 0)};
 }
 
 /// The eight digits of x < 10^8 in eight bytes, the first digit in the lowest byte.
@@ -85,27 +88,24 @@ struct DigitText {
 
 DigitText::DigitText(ShortestDecimal d) noexcept {
   constexpr std::uint64_t kEight = 100'000'000;
+  constexpr std::uint64_t kSixteen = kEight * kEight;
   constexpr Wide kZeros = static_cast<Wide>(0x3030'3030'3030'3030) << 64 | 0x3030'3030'3030'3030;
+  // Seventeen digits: most numbers have them or lack one, and which it is cannot be predicted either.
+  while (d.digits < kSixteen / 10) [[unlikely]] d = {d.digits * 10, d.exponent - 1};
+  const bool lacks_one = d.digits < kSixteen;
+  d = {lacks_one ? d.digits * 10 : d.digits, d.exponent - (lacks_one ? 1 : 0)};
+
   const std::uint64_t upper = d.digits / kEight;
   const std::uint64_t middle = eight_digits(upper % kEight);
   const std::uint64_t last = eight_digits(d.digits % kEight);
-  Wide digits = static_cast<Wide>(last) << 64 | middle;
-  // Digits that are zero are zero bytes, so that those at either end can be counted as bits.
-  const int trailing = last != 0     ? std::countl_zero(last) / 8
-                       : middle != 0 ? 8 + std::countl_zero(middle) / 8
-                                     : 16;
-  std::uint64_t leading_digit = upper / kEight;
-  count = 17 - trailing;
-  if (leading_digit == 0) {
-    const int leading = middle != 0 ? std::countr_zero(middle) / 8 : 8 + std::countr_zero(last) / 8;
-    digits >>= 8 * leading;
-    leading_digit = static_cast<std::uint64_t>(digits & 0xFF);
-    digits >>= 8;
-    count -= 1 + leading;
-  }
-  first = static_cast<char>('0' + leading_digit);
-  rest = digits | kZeros;
-  exponent = d.exponent + trailing;
+  // Digits that are zero are zero bytes: those at the end are counted as bits.
+  const int zeros = last != 0     ? std::countl_zero(last) / 8
+                    : middle != 0 ? 8 + std::countl_zero(middle) / 8
+                                  : 16;
+  first = static_cast<char>('0' + upper / kEight);
+  rest = (static_cast<Wide>(last) << 64 | middle) | kZeros;
+  count = 17 - zeros;
+  exponent = d.exponent + zeros;
 }
 
 /// Sixteen characters.
