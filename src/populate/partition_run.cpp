@@ -144,10 +144,10 @@ class PartitionWrite {
  public:
   PartitionWrite(pg::Session& session, pqxx::transaction_base& tx, Prepared& prepared, const SeriesPlaces& places, const queue::Claim& claim,
                  const InputRows& rows, RunObserver& observer, const std::stop_token& stop, queue::Timings& timings)
-      : session_(session), tx_(tx), prepared_(prepared), places_(places), claim_(claim), rows_(rows), observer_(observer), stop_(stop), timings_(timings) {
+      : prepared_(prepared), places_(places), rows_(rows), observer_(observer), stop_(stop), timings_(timings) {
     for (std::size_t t = 0; t < places.targets.size(); ++t) {
       const Placement placement = place(tx, prepared.fs, prepared.fs.targets[t], places.targets[t], claim.series, claim.range);
-      writers_.emplace_back(session, tx, places.targets[t], prepared.fs.key, placement, claim.range);
+      writers_.emplace_back(session, tx, places.targets[t], placement, claim.range);
     }
   }
 
@@ -257,11 +257,8 @@ class PartitionWrite {
     }
   }
 
-  pg::Session& session_;
-  pqxx::transaction_base& tx_;
   Prepared& prepared_;
   const SeriesPlaces& places_;
-  const queue::Claim& claim_;
   const InputRows& rows_;
   RunObserver& observer_;
   const std::stop_token& stop_;

@@ -246,7 +246,7 @@ std::int64_t count_rows(pqxx::transaction_base& tx, const ResolvedTarget& target
 
 TargetWriter::TargetWriter(pg::Session& session, pqxx::transaction_base& tx, const ResolvedTarget& resolved, const std::vector<std::string>& key,
                            Placement placement, OrderRange range)
-    : session_(session), tx_(tx), resolved_(resolved), key_(key), placement_(std::move(placement)), range_(range) {}
+    : session_(session), tx_(tx), resolved_(resolved), placement_(std::move(placement)), range_(range) {}
 
 void TargetWriter::create_child() {
   // The CHECK spares ATTACH a scan. The rest of the parent (keys, indexes, triggers) is copied by ATTACH, after the load.

@@ -64,7 +64,7 @@ struct Placement {
 /// `finish`, and `publish` once all targets are loaded.
 class TargetWriter {
  public:
-  TargetWriter(pg::Session& session, pqxx::transaction_base& tx, const ResolvedTarget& resolved, const std::vector<std::string>& key, Placement placement,
+  TargetWriter(pg::Session& session, pqxx::transaction_base& tx, const ResolvedTarget& resolved, Placement placement,
                OrderRange range);
 
   /// Makes the place empty and starts the COPY.
@@ -83,7 +83,6 @@ class TargetWriter {
   pg::Session& session_;
   pqxx::transaction_base& tx_;
   const ResolvedTarget& resolved_;
-  const std::vector<std::string>& key_;
   Placement placement_;
   OrderRange range_;
   std::unique_ptr<pg::CopyIn> copy_;
