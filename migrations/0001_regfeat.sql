@@ -12,6 +12,8 @@ CREATE TABLE regfeat.feature_set (
   specification_version  integer NOT NULL,
   order_kind             text NOT NULL CHECK (order_kind IN ('time', 'sequence')),
   claim_order            text NOT NULL DEFAULT 'oldest_first' CHECK (claim_order IN ('oldest_first', 'newest_first')),
+  lookback_rows          bigint,
+  lookback_span          bigint NOT NULL DEFAULT 0,
   paused_at              timestamptz,
   paused_reason          text,
   breaker_faults         integer NOT NULL DEFAULT 0,
@@ -24,6 +26,8 @@ CREATE TABLE regfeat.feature_set (
 COMMENT ON TABLE  regfeat.feature_set IS 'One row per named specification. Made and changed by `regfeatd apply`.';
 COMMENT ON COLUMN regfeat.feature_set.specification_version IS 'The version in force; its text is in regfeat.specification.';
 COMMENT ON COLUMN regfeat.feature_set.order_kind IS 'What orders the rows: time (bounds are microseconds since 2000-01-01 UTC) or sequence (bounds are the numbers themselves).';
+COMMENT ON COLUMN regfeat.feature_set.lookback_rows IS 'How many earlier rows of a series a value depends on; NULL: no number of a series'' rows bounds it (windows that count rows per key). For requeue(widen => true).';
+COMMENT ON COLUMN regfeat.feature_set.lookback_span IS 'The same as a distance, for range windows: microseconds, or sequence numbers.';
 COMMENT ON COLUMN regfeat.feature_set.breaker_faults IS 'Consecutive configuration faults on different partitions; back to 0 with the first success.';
 COMMENT ON COLUMN regfeat.feature_set.breaker_until IS 'The breaker is open: until then nothing is claimed, then one partition as a probe. A success closes it.';
 COMMENT ON COLUMN regfeat.feature_set.paused_at IS 'Set: nothing of this feature set is claimed. Running partitions finish.';
@@ -57,11 +61,21 @@ CREATE TABLE regfeat.daemon (
   state                text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'draining', 'stopped', 'lost')),
   workers_configured   integer NOT NULL,
   workers_active       integer NOT NULL DEFAULT 0,
+  workers_desired      integer CHECK (workers_desired BETWEEN 0 AND 1024),
+  desired_generation   integer NOT NULL DEFAULT 0,
+  applied_generation   integer NOT NULL DEFAULT 0,
   settings_generation  integer NOT NULL DEFAULT 1,
+  settings             jsonb NOT NULL DEFAULT '{}',
   message              text
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
 COMMENT ON TABLE  regfeat.daemon IS 'One row per started daemon process. Its heartbeat is the lease of all partitions that it runs.';
 COMMENT ON COLUMN regfeat.daemon.process_identity IS 'Boot, process namespace and start time: a daemon that starts on the same machine can tell that this one is dead before its lease runs out.';
+COMMENT ON COLUMN regfeat.daemon.workers_configured IS 'The number of workers that the daemon keeps running now.';
+COMMENT ON COLUMN regfeat.daemon.workers_desired IS 'What regfeat.set_workers asked for; NULL: the configuration decides.';
+COMMENT ON COLUMN regfeat.daemon.desired_generation IS 'Grows with every set_workers.';
+COMMENT ON COLUMN regfeat.daemon.applied_generation IS 'The desired_generation that the daemon has applied: equal means acknowledged.';
+COMMENT ON COLUMN regfeat.daemon.settings_generation IS 'Grows with every change of settings that took effect, by SIGHUP or set_workers.';
+COMMENT ON COLUMN regfeat.daemon.settings IS 'The settings in force.';
 COMMENT ON COLUMN regfeat.daemon.heartbeat_at IS 'A daemon whose heartbeat is older than its lease is lost: its partitions are given to others.';
 
 CREATE TABLE regfeat.worker (
@@ -127,9 +141,10 @@ COMMENT ON COLUMN regfeat.partition.checksum IS 'XXH3 of the COPY tuples written
 COMMENT ON COLUMN regfeat.partition.input_fingerprint IS 'XXH3 of the input rows, look-back included, the specification''s output identity and the engine version.';
 
 -- Serves exactly the claim: the pending partitions of one feature set, in claim order.
-CREATE INDEX partition_claim ON regfeat.partition (feature_set_id, priority DESC, claim_rank, partition_id) WHERE state = 'pending';
--- Serves rescue, fairness and the status views.
-CREATE INDEX partition_running ON regfeat.partition (daemon_id, feature_set_id) WHERE state = 'running';
+-- not_before stands at the end so that partitions in back-off are passed over inside the index.
+CREATE INDEX partition_claim ON regfeat.partition (feature_set_id, priority DESC, claim_rank, partition_id, not_before) WHERE state = 'pending';
+-- Serves fairness, rescue and the status views: it has as many entries as there are workers.
+CREATE INDEX partition_running ON regfeat.partition (feature_set_id, daemon_id) WHERE state = 'running';
 CREATE INDEX partition_failed ON regfeat.partition (feature_set_id) WHERE state = 'failed';
 
 CREATE TABLE regfeat.attempt (
@@ -210,27 +225,35 @@ CREATE FUNCTION regfeat.order_time(order_kind text, bound bigint) RETURNS timest
   AS $$ SELECT CASE order_kind WHEN 'time' THEN timestamptz '2000-01-01 00:00:00+00' + bound * interval '1 microsecond' END $$;
 COMMENT ON FUNCTION regfeat.order_time IS 'A bound of a partition as a time; NULL for sequences.';
 
--- Partitions of a daemon that is gone: claimable at once, with a new epoch. Where the daemon only stalls, its backends
--- may still hold locks on the targets: they are ended where that is allowed. The epoch fences them in any case.
-CREATE FUNCTION regfeat.release_daemon(gone bigint, reason text) RETURNS TABLE (partition_id bigint, epoch bigint)
-  LANGUAGE plpgsql AS $$
+-- Ends the backend that claimed a partition, if it is still there and may be ended: it may hold locks on the targets and,
+-- between the completing UPDATE and COMMIT, on the work row. A backend that started before the claim and has its process
+-- id is the claimant's: ids are not reused while in use. NULL (behind a transaction pooler): nothing can be told.
+CREATE FUNCTION regfeat.end_backend(claimant_backend integer, claimed_at timestamptz) RETURNS boolean
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN coalesce((SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a
+                    WHERE a.pid = claimant_backend AND a.backend_start <= claimed_at AND a.application_name LIKE 'regfeatd/%'
+                      AND a.pid <> pg_backend_pid()), false);
+EXCEPTION WHEN insufficient_privilege THEN
+  RETURN false;
+END $$;
+COMMENT ON FUNCTION regfeat.end_backend IS 'Ends the backend of a claimant that is gone or stalls, where that is allowed.';
+
+-- Partitions whose daemon is gone: claimable at once, with a new epoch. The epoch fences their transactions in any case;
+-- ending the backends frees their locks. A row that such a transaction has locked (it stalls right before its COMMIT) is
+-- passed over, so that nobody's heartbeat waits for it, and taken by the next call.
+CREATE FUNCTION regfeat.release_partitions(gone bigint, reason text) RETURNS TABLE (partition_id bigint, epoch bigint)
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
 DECLARE
   p record;
 BEGIN
-  UPDATE regfeat.daemon d SET state = 'lost', stopped_at = clock_timestamp(), workers_active = 0, message = reason WHERE d.daemon_id = gone;
-  DELETE FROM regfeat.worker w WHERE w.daemon_id = gone;
+  PERFORM regfeat.end_backend(q.backend_pid, q.changed_at) FROM regfeat.partition q
+    WHERE q.state = 'running' AND q.daemon_id = gone AND q.backend_pid IS NOT NULL;
   FOR p IN
-    SELECT q.partition_id, q.epoch, q.backend_pid, q.changed_at, q.disturbances FROM regfeat.partition q
-     WHERE q.state = 'running' AND q.daemon_id = gone ORDER BY q.partition_id FOR UPDATE
+    SELECT q.partition_id, q.epoch, q.disturbances FROM regfeat.partition q
+     WHERE q.state = 'running' AND q.daemon_id = gone ORDER BY q.partition_id FOR UPDATE SKIP LOCKED
   LOOP
-    BEGIN
-      -- A backend that started before the claim and has its process id is the claimant's: ids are not reused while in use.
-      PERFORM pg_terminate_backend(a.pid) FROM pg_stat_activity a
-        WHERE a.pid = p.backend_pid AND a.backend_start <= p.changed_at AND a.application_name LIKE 'regfeatd/%'
-          AND a.pid <> pg_backend_pid();
-    EXCEPTION WHEN insufficient_privilege THEN
-      NULL;
-    END;
     UPDATE regfeat.partition q
        SET state = CASE WHEN p.disturbances >= 100 THEN 'failed' ELSE 'pending' END,
            epoch = q.epoch + 1, attempts = greatest(q.attempts - 1, 0), disturbances = q.disturbances + 1,
@@ -242,11 +265,24 @@ BEGIN
     epoch := p.epoch + 1;
     RETURN NEXT;
   END LOOP;
+  -- Attempts at partitions that were requeued or cancelled while this daemon ran them.
+  UPDATE regfeat.attempt a SET outcome = 'fenced', finished_at = clock_timestamp(), message = concat_ws('; ', a.message, reason)
+    FROM regfeat.partition q
+   WHERE a.daemon_id = gone AND a.outcome = 'running' AND q.partition_id = a.partition_id AND q.epoch <> a.epoch;
 END $$;
-COMMENT ON FUNCTION regfeat.release_daemon IS 'Declares a daemon lost and gives its partitions back to the queue, uncharged up to 100 times.';
+COMMENT ON FUNCTION regfeat.release_partitions IS 'Gives the partitions of a daemon that is gone back to the queue, uncharged up to 100 times.';
+
+CREATE FUNCTION regfeat.release_daemon(gone bigint, reason text) RETURNS TABLE (partition_id bigint, epoch bigint)
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  UPDATE regfeat.daemon d SET state = 'lost', stopped_at = clock_timestamp(), workers_active = 0, message = reason WHERE d.daemon_id = gone;
+  DELETE FROM regfeat.worker w WHERE w.daemon_id = gone;
+  RETURN QUERY SELECT * FROM regfeat.release_partitions(gone, reason);
+END $$;
+COMMENT ON FUNCTION regfeat.release_daemon IS 'Declares a daemon lost and gives its partitions back to the queue.';
 
 CREATE FUNCTION regfeat.rescue() RETURNS TABLE (partition_id bigint, lost_daemon_id bigint)
-  LANGUAGE plpgsql AS $$
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   d record;
 BEGIN
@@ -257,38 +293,61 @@ BEGIN
   LOOP
     RETURN QUERY SELECT r.partition_id, d.daemon_id FROM regfeat.release_daemon(d.daemon_id, 'daemon ' || d.name || ' lost its lease') r;
   END LOOP;
+  -- What was passed over the last time, and what a daemon that stopped could not give back.
+  FOR d IN
+    SELECT DISTINCT q.daemon_id, coalesce(x.name, q.daemon_id::text) AS name FROM regfeat.partition q
+      LEFT JOIN regfeat.daemon x ON x.daemon_id = q.daemon_id
+     WHERE q.state = 'running' AND (x.daemon_id IS NULL OR x.state IN ('lost', 'stopped')) ORDER BY q.daemon_id
+  LOOP
+    RETURN QUERY SELECT r.partition_id, d.daemon_id FROM regfeat.release_partitions(d.daemon_id, 'daemon ' || d.name || ' is gone') r;
+  END LOOP;
 END $$;
 COMMENT ON FUNCTION regfeat.rescue IS 'Releases every daemon whose lease ran out. Called by each daemon with its heartbeat.';
 
+-- The SET clauses keep plans on the claim index whatever the statistics say (a work table that was just filled has none).
+-- `instant` is a variable because clock_timestamp(), being volatile, could not be looked up inside the index.
 CREATE FUNCTION regfeat.claim(claimant bigint, claimant_worker integer, claimant_backend integer, claimant_build text)
   RETURNS TABLE (partition_id bigint, attempt_id bigint, epoch bigint, attempts integer, feature_set_id integer,
                  specification_version integer, series text, lower_bound bigint, upper_bound bigint)
-  LANGUAGE plpgsql AS $$
+  LANGUAGE plpgsql
+  SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
 DECLARE
   s record;
   p record;
   a bigint;
+  instant timestamptz := clock_timestamp();
 BEGIN
+  -- A daemon that was declared lost, or whose lease just ran out, claims nothing: others would take it away at once.
+  PERFORM FROM regfeat.daemon d
+    WHERE d.daemon_id = claimant AND d.state = 'running' AND d.heartbeat_at + d.lease >= instant;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
   -- Highest priority first; among equals the feature set with the fewest running partitions.
   FOR s IN
     SELECT f.feature_set_id, f.specification_version, f.breaker_until IS NOT NULL AS probing
       FROM regfeat.feature_set f
       CROSS JOIN LATERAL (SELECT q.priority FROM regfeat.partition q
-                           WHERE q.feature_set_id = f.feature_set_id AND q.state = 'pending'
-                           ORDER BY q.priority DESC LIMIT 1) top
-     WHERE f.paused_at IS NULL AND (f.breaker_until IS NULL OR f.breaker_until <= clock_timestamp())
+                           WHERE q.feature_set_id = f.feature_set_id AND q.state = 'pending' AND q.not_before <= instant
+                           ORDER BY q.priority DESC, q.claim_rank, q.partition_id LIMIT 1) top
+     WHERE f.paused_at IS NULL AND (f.breaker_until IS NULL OR f.breaker_until <= instant)
      ORDER BY top.priority DESC,
               (SELECT count(*) FROM regfeat.partition r WHERE r.state = 'running' AND r.feature_set_id = f.feature_set_id),
               f.feature_set_id
   LOOP
+    IF s.probing THEN  -- one probe at a time; who comes second finds the row locked, or the breaker open again
+      PERFORM FROM regfeat.feature_set f
+        WHERE f.feature_set_id = s.feature_set_id AND f.breaker_until <= instant FOR UPDATE SKIP LOCKED;
+      CONTINUE WHEN NOT FOUND;
+    END IF;
     SELECT q.partition_id, q.epoch, q.attempts, q.series, q.lower_bound, q.upper_bound INTO p
       FROM regfeat.partition q
-     WHERE q.feature_set_id = s.feature_set_id AND q.state = 'pending' AND q.not_before <= clock_timestamp()
+     WHERE q.feature_set_id = s.feature_set_id AND q.state = 'pending' AND q.not_before <= instant
      ORDER BY q.priority DESC, q.claim_rank, q.partition_id
      LIMIT 1 FOR UPDATE SKIP LOCKED;
     CONTINUE WHEN NOT FOUND;
-    IF s.probing THEN  -- one probe at a time
-      UPDATE regfeat.feature_set f SET breaker_until = clock_timestamp() + interval '1 minute' WHERE f.feature_set_id = s.feature_set_id;
+    IF s.probing THEN
+      UPDATE regfeat.feature_set f SET breaker_until = instant + interval '1 minute' WHERE f.feature_set_id = s.feature_set_id;
     END IF;
 
     INSERT INTO regfeat.attempt AS t (partition_id, feature_set_id, epoch, daemon_id, worker, backend_pid, build_id, specification_version)
@@ -374,6 +433,7 @@ COMMENT ON VIEW regfeat.failures IS 'Attempts that did not succeed, newest first
 CREATE VIEW regfeat.daemons AS
 SELECT d.daemon_id, d.name, d.host, d.process_id, d.build_id, d.state,
        CASE WHEN d.state IN ('running', 'draining') THEN d.heartbeat_at + d.lease > now() ELSE false END AS alive,
-       d.started_at, d.heartbeat_at, d.lease, d.stopped_at, d.workers_configured, d.workers_active, d.settings_generation, d.message
+       d.started_at, d.heartbeat_at, d.lease, d.stopped_at, d.workers_desired, d.workers_configured, d.workers_active,
+       d.desired_generation, d.applied_generation, d.settings_generation, d.settings, d.message
   FROM regfeat.daemon d ORDER BY d.daemon_id DESC;
-COMMENT ON VIEW regfeat.daemons IS 'Every daemon process, newest first, with the settings generation that it runs.';
+COMMENT ON VIEW regfeat.daemons IS 'Every daemon process, newest first: what was asked of it (workers_desired), what it runs (workers_configured, settings), and whether the two have met (applied_generation = desired_generation).';

@@ -80,6 +80,9 @@ heading() {
   printf '\n== %d. %s   [%s]\n' "$step_number" "$*" "$(elapsed)"
 }
 
+# 1234567 as 1,234,567.
+grouped() { sed -E ':a; s/^([0-9]+)([0-9]{3})/\1,\2/; ta' <<<"$1"; }
+
 # A word quoted for a libpq connection string.
 conninfo_value() {
   if [[ $1 =~ ^[A-Za-z0-9_./:+,@%-]+$ ]]; then

@@ -45,7 +45,7 @@ CREATE TABLE :"schema".:"bqx" (
   w15_bqx_return double precision, w30_bqx_return double precision, w45_bqx_return double precision,
   w60_bqx_return double precision, w75_bqx_return double precision);
 COMMENT ON TABLE :"schema".:"bqx" IS
-  'wN_bqx_return = sum over i = 1..N of (rate_index N rows back by i - rate_index) / rate_index; NULL in the first N rows. Written by load-bars.';
+  'wN_bqx_return = sum over i = 1..N of (rate_index N rows back by i - rate_index) / rate_index; over the rows that exist in the first N rows. Written by load-bars.';
 \endif
 
 -- -- input ---------------------------------------------------------------------------------------------------------
@@ -133,15 +133,17 @@ WHERE rate_index IS DISTINCT FROM 100 * close / :'base_close'::numeric;
 ANALYZE :"schema".:"m1";
 -- (sum of index(t-i) - W index(t)) / index(t) is the same quotient over closes, since the index is proportional to
 -- them. Sums of numeric are exact, so a window's sum is the difference of two running sums, which costs the same for
--- every W; that of W rows back does not exist in the first W rows, which makes them NULL.
+-- every W. A pair's first W rows have fewer than W rows before them: their sum is over those that exist, as a window
+-- frame of SQL takes it (0 in the very first row), so that the column has no NULL.
 INSERT INTO :"schema".:"bqx" AS t (ts_utc, w15_bqx_return, w30_bqx_return, w45_bqx_return, w60_bqx_return, w75_bqx_return)
 SELECT time AT TIME ZONE 'UTC',
-       ((before - lag(before, 15) OVER bars - 15 * close) / close)::float8,
-       ((before - lag(before, 30) OVER bars - 30 * close) / close)::float8,
-       ((before - lag(before, 45) OVER bars - 45 * close) / close)::float8,
-       ((before - lag(before, 60) OVER bars - 60 * close) / close)::float8,
-       ((before - lag(before, 75) OVER bars - 75 * close) / close)::float8
-FROM (SELECT time, close, sum(close) OVER (ORDER BY time ROWS UNBOUNDED PRECEDING) - close AS before FROM :"schema".:"m1") bar
+       ((before - coalesce(lag(before, 15) OVER bars, 0) - least(rows_before, 15) * close) / close)::float8,
+       ((before - coalesce(lag(before, 30) OVER bars, 0) - least(rows_before, 30) * close) / close)::float8,
+       ((before - coalesce(lag(before, 45) OVER bars, 0) - least(rows_before, 45) * close) / close)::float8,
+       ((before - coalesce(lag(before, 60) OVER bars, 0) - least(rows_before, 60) * close) / close)::float8,
+       ((before - coalesce(lag(before, 75) OVER bars, 0) - least(rows_before, 75) * close) / close)::float8
+FROM (SELECT time, close, row_number() OVER (ORDER BY time) - 1 AS rows_before,
+             sum(close) OVER (ORDER BY time ROWS UNBOUNDED PRECEDING) - close AS before FROM :"schema".:"m1") bar
 WINDOW bars AS (ORDER BY time)
 ON CONFLICT (ts_utc) DO UPDATE SET w15_bqx_return = excluded.w15_bqx_return, w30_bqx_return = excluded.w30_bqx_return,
   w45_bqx_return = excluded.w45_bqx_return, w60_bqx_return = excluded.w60_bqx_return, w75_bqx_return = excluded.w75_bqx_return

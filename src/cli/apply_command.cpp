@@ -54,6 +54,10 @@ void print_plan(const spec::FeatureSet& fs, const populate::ApplyPlan& plan, boo
               fs.metrics.size(), fs.inputs.size(), fs.targets.size());
   std::printf("  partitions  %s new, %s to be computed anew, %s unchanged\n", format_count(plan.new_partitions).c_str(),
               format_count(plan.requeued_partitions).c_str(), format_count(plan.unchanged_partitions).c_str());
+  if (!plan.removed.empty()) {
+    std::printf("  removed     %s partitions that the specification names no longer: cancelled; their rows stay in the targets\n",
+                format_count(static_cast<std::int64_t>(plan.removed.size())).c_str());
+  }
   std::printf("  to compute  about %s source rows, %s to be written (estimated from statistics)\n", format_count(plan.estimated_rows).c_str(),
               format_bytes(plan.estimated_bytes).c_str());
   for (const std::string& line : plan.placement) std::printf("  publishing  %s\n", line.c_str());

@@ -47,6 +47,8 @@ class Daemon {
   void drain(DaemonResult result, const std::string& why);
   void abort_runs(const std::string& why);
   void cancel_all();
+  void cancel_fenced(const queue::RunningClaim& claim);
+  void order_workers(std::optional<int> workers, int generation);
   [[nodiscard]] int worker_count(const spec::Settings& s) const;
   [[nodiscard]] std::vector<queue::WorkerReport> reports();
 
@@ -57,6 +59,7 @@ class Daemon {
   boost::asio::steady_timer tick_, grace_;
   queue::DaemonIdentity identity_;
   int generation_ = 1;
+  std::optional<int> ordered_;  ///< by regfeat.set_workers
   DaemonResult result_ = DaemonResult::finished;
   std::string stop_reason_ = "stopped";
   Mutex workers_mutex_;
@@ -65,6 +68,7 @@ class Daemon {
 };
 
 int Daemon::worker_count(const spec::Settings& s) const {
+  if (ordered_) return *ordered_;
   if (options_.workers) return *options_.workers;
   return s.workers.value_or(spec::available_cores());
 }
@@ -98,7 +102,8 @@ DaemonResult Daemon::run() {
   start();
   reporter_ = std::make_unique<Reporter>(
       shared_, identity_, options_.once,
-      Reporter::Callbacks{[this] { return reports(); }, [this] { cancel_all(); },
+      Reporter::Callbacks{[this] { return reports(); }, [this](const queue::RunningClaim& c) { cancel_fenced(c); },
+                          [this](std::optional<int> n, int g) { boost::asio::post(io_, [this, n, g] { order_workers(n, g); }); }, [this] { cancel_all(); },
                           [this](DaemonResult r) { boost::asio::post(io_, [this, r] { drain(r, "the queue is empty"); }); }, options_.on_status});
   apply_worker_count();
   wait_for_signal();
@@ -122,6 +127,21 @@ std::vector<queue::WorkerReport> Daemon::reports() {
 void Daemon::cancel_all() {
   const MutexLock lock(workers_mutex_);
   for (const auto& w : workers_) w->cancel_run();
+}
+
+void Daemon::cancel_fenced(const queue::RunningClaim& claim) {
+  const MutexLock lock(workers_mutex_);
+  for (const auto& w : workers_) w->cancel_run(claim);
+}
+
+/// What regfeat.set_workers asked for; it outlasts reloads, not the process.
+void Daemon::order_workers(std::optional<int> workers, int generation) {
+  ordered_ = workers;
+  shared_.workers_wanted = worker_count(*shared_.settings());
+  if (!shared_.draining.load()) apply_worker_count();
+  shared_.wake_workers();
+  reporter_->workers_applied(generation, ++generation_);
+  log::info("number of workers set from the database", {{"workers", std::to_string(shared_.workers_wanted.load())}});
 }
 
 /// Starts workers that are wanted and not there; those that are surplus end by themselves after their partition.
@@ -177,7 +197,7 @@ void Daemon::reload() {
   sd_notify(0, "RELOADING=1");
   try {
     spec::Settings next = spec::load_settings(options_.config_path);
-    if (next.conninfo.empty()) next.conninfo = old->conninfo;  // --conninfo stays in force
+    next.conninfo = old->conninfo;  // sessions in hand are to it; another database takes a restart
     log::configure(next.log_level, next.log_format);
     shared_.workers_wanted = worker_count(next);
     shared_.replace_settings(next);
@@ -195,12 +215,11 @@ void Daemon::reload() {
 
 /// A few times a second: restarts workers, watches the lease, ends the loop when all workers have ended.
 void Daemon::watch() {
-  const auto settings = shared_.settings();
   if (shared_.fatal.load()) {
     drain(DaemonResult::fatal, "fatal fault");
     abort_runs("fatal fault");
   }
-  if (std::chrono::steady_clock::now() - reporter_->last_heartbeat() > settings->lease && shared_.lease_held.exchange(false)) {
+  if (std::chrono::steady_clock::now() > reporter_->lease_until() && shared_.lease_held.exchange(false)) {
     log::error("no heartbeat was acknowledged for longer than the lease: work in hand is given up");
     cancel_all();
   }

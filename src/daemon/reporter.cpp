@@ -12,6 +12,7 @@ Reporter::Reporter(Shared& shared, queue::DaemonIdentity identity, bool once, Ca
       identity_(std::move(identity)),
       once_(once),
       callbacks_(std::move(callbacks)),
+      lease_until_(Clock::now() + shared.settings()->lease),
       next_beat_(Clock::now() + shared.settings()->heartbeat),
       next_report_(Clock::now()),
       thread_([this](const std::stop_token& stop) { loop(stop); }) {}
@@ -31,12 +32,36 @@ void Reporter::settings_changed(int generation, std::string message) {
   shared_.wake_reporter();
 }
 
+void Reporter::workers_applied(int desired_generation, int settings_generation) {
+  {
+    const MutexLock lock(mutex_);
+    desired_applied_ = desired_generation;
+    generation_ = settings_generation;
+    workers_dirty_ = true;
+  }
+  shared_.wake_reporter();
+}
+
+/// What was decided in the database about this daemon: with every report, and at once when a notification comes.
+void Reporter::look_for_orders() {
+  std::vector<queue::RunningClaim> running;
+  for (const queue::WorkerReport& w : callbacks_.workers()) {
+    if (w.partition_id != 0) running.push_back({w.worker, w.partition_id, w.epoch});
+  }
+  const queue::Orders orders = queue::read_orders(*session_, DaemonId{shared_.daemon_id.load()}, running);
+  for (const queue::RunningClaim& claim : orders.fenced) callbacks_.fenced(claim);
+  if (orders.generation > orders_seen_) {
+    orders_seen_ = orders.generation;
+    callbacks_.workers_ordered(orders.workers, orders.generation);
+  }
+}
+
 void Reporter::connect(const std::stop_token& stop) {
   if (session_ && !session_->broken()) return;
   const auto settings = shared_.settings();
   session_ = pg::connect_patiently({settings->conninfo, "regfeatd/" + identity_.name.substr(0, 45) + "/reporter"}, std::chrono::seconds{5},
                                    [&](const Fault&) { return stop.stop_requested(); });
-  if (settings->listen) {
+  if (settings->listen && !queue::behind_pooler(*session_)) {
     pqxx::work tx(session_->sql());
     tx.exec("LISTEN regfeat_work");
     tx.commit();
@@ -51,10 +76,14 @@ void Reporter::loop(const std::stop_token& stop) {
       if (now >= next_beat_) beat();
       if (now >= next_report_) report();
       write_settings();
+      if (now >= next_prune_) prune();
       if (once_ && shared_.idle_workers.load() > 0 && !shared_.draining.load()) look_for_end();
       const auto next = std::min(next_beat_, next_report_);
       const auto sleep = std::chrono::duration_cast<std::chrono::milliseconds>(next - Clock::now());
-      if (session_->wait_for_notification(std::max(sleep, std::chrono::milliseconds{1}), shared_.reporter_fd())) shared_.wake_workers();
+      if (session_->wait_for_notification(std::max(sleep, std::chrono::milliseconds{1}), shared_.reporter_fd())) {
+        shared_.wake_workers();
+        look_for_orders();
+      }
     } catch (const std::exception& e) {
       if (stop.stop_requested()) return;
       log::warning("heartbeat or progress failed", {{"error", e.what()}});
@@ -71,9 +100,10 @@ void Reporter::beat() {
     log::error("this daemon was declared lost by another one: its work is given up, and it registers anew");
     callbacks_.lease_lost();
     const auto settings = shared_.settings();
+    orders_seen_ = 0;
     shared_.daemon_id = queue::register_daemon(*session_, identity_, settings->lease, shared_.workers_wanted.load()).value;
   }
-  last_heartbeat_ = sent;
+  lease_until_ = sent + shared_.settings()->lease;
   next_beat_ = sent + shared_.settings()->heartbeat;
   if (!shared_.lease_held.exchange(true)) shared_.wake_workers();
 }
@@ -85,11 +115,19 @@ void Reporter::report() {
     queue::record_draining(*session_, DaemonId{shared_.daemon_id.load()});
     drain_written_ = true;
   }
+  look_for_orders();
   queue::report(*session_, DaemonId{shared_.daemon_id.load()}, callbacks_.workers(), settings->progress);
   if (callbacks_.on_status) callbacks_.on_status(queue::read_status(*session_));
   // However large the work table: reports never take more than a tenth of this thread's time.
   const auto took = Clock::now() - start;
   next_report_ = start + std::max<Clock::duration>(settings->progress, 10 * took);
+}
+
+/// A batch at a time, with a pause between batches; an hour between two walks over the history.
+void Reporter::prune() {
+  const auto kept = shared_.settings()->retention;
+  pruned_up_to_ = queue::prune(*session_, kept.attempts, kept.progress, pruned_up_to_);
+  next_prune_ = Clock::now() + (pruned_up_to_ == 0 ? Clock::duration(std::chrono::hours{1}) : Clock::duration(std::chrono::seconds{2}));
 }
 
 void Reporter::look_for_end() {
@@ -102,6 +140,14 @@ void Reporter::look_for_end() {
 void Reporter::write_settings() {
   int generation = 0;
   std::string message;
+  std::optional<int> applied;
+  {
+    const MutexLock lock(mutex_);
+    if (workers_dirty_) applied = desired_applied_;
+    workers_dirty_ = false;
+    generation = generation_;
+  }
+  if (applied) queue::record_workers(*session_, DaemonId{shared_.daemon_id.load()}, shared_.workers_wanted.load(), *applied, generation);
   {
     const MutexLock lock(mutex_);
     if (!settings_dirty_) return;
@@ -109,6 +155,8 @@ void Reporter::write_settings() {
     generation = generation_;
     message = message_;
   }
+  // A shorter lease must not find an old heartbeat, and a longer heartbeat interval not an old appointment.
+  beat();
   queue::record_settings(*session_, DaemonId{shared_.daemon_id.load()}, shared_.workers_wanted.load(), shared_.settings()->lease, generation, message);
 }
 

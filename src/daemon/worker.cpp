@@ -103,6 +103,7 @@ void Worker::run(const queue::Claim& claim) {
   }
   rows_done_ = 0;
   rows_total_ = 0;
+  epoch_ = claim.epoch.value;
   partition_id_ = claim.partition.value;
   try {
     const auto settings = shared_.settings();
@@ -135,7 +136,7 @@ void Worker::settle_doubt(const queue::Claim& claim, const Fault& fault) {
   set_step("settle");
   while (!shared_.aborting.load() && ensure_session()) {
     try {
-      if (queue::committed(*session_, claim.attempt)) {
+      if (queue::committed(*session_, claim)) {
         log::info("the answer to COMMIT was lost, but it happened", {{"partition", std::to_string(claim.partition.value)}});
         return;
       }
@@ -209,11 +210,16 @@ void Worker::cancel_run() {
   if (canceller) canceller->cancel();  // outside the lock: it talks to the server
 }
 
+void Worker::cancel_run(const queue::RunningClaim& claim) {
+  if (partition_id_.load() == claim.partition_id && epoch_.load() == claim.epoch) cancel_run();
+}
+
 queue::WorkerReport Worker::report() const {
   queue::WorkerReport r;
   r.worker = number_;
   r.backend_pid = backend_pid_;
   r.partition_id = partition_id_;
+  r.epoch = epoch_;
   r.step = step_;
   r.rows_done = rows_done_;
   r.rows_total = rows_total_;

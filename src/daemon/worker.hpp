@@ -25,6 +25,8 @@ class Worker : private populate::RunObserver {
   [[nodiscard]] bool finished() const noexcept { return finished_.load(); }
   /// Ends the statement in hand and makes the run give up. The worker itself goes on.
   void cancel_run();
+  /// The same, only if that claim is still the one in hand.
+  void cancel_run(const queue::RunningClaim& claim);
   /// For progress; from any thread.
   [[nodiscard]] queue::WorkerReport report() const;
 
@@ -56,7 +58,7 @@ class Worker : private populate::RunObserver {
   bool running_ REGFEATD_GUARDED_BY(mutex_) = false;
 
   std::atomic<int> backend_pid_{0};
-  std::atomic<std::int64_t> partition_id_{0}, rows_done_{0}, rows_total_{0};
+  std::atomic<std::int64_t> partition_id_{0}, epoch_{0}, rows_done_{0}, rows_total_{0};
   std::atomic<const char*> step_{"start"};
   std::atomic<std::chrono::steady_clock::time_point> step_since_{std::chrono::steady_clock::now()};
   std::atomic<bool> finished_{false};

@@ -9,8 +9,9 @@
 
 namespace regfeatd::fit {
 
-/// What the values of the orthogonal polynomials say about the metrics: fills the fields of `g` that follow from n, n1,
-/// n2, lead1, lead2, p1_*, p2_*, slope2_*, x_end and s. `student` may be null (n = 3, or no metric asks for intervals).
+/// What the values of the orthogonal polynomials say about the metrics: fills the fields of `g` that follow
+/// from n, n1, n2, lead1, lead2, p1_*, p2_*, slope2_*, x_end and s. `student` may be null (n = 3, or no
+/// metric asks for intervals).
 void complete_geometry(Geometry& g, const StudentT* student);
 
 /// x = 0 ... n-1.

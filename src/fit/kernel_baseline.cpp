@@ -1,5 +1,5 @@
-// The instruction set that every processor of the distribution has. std::fma is a function call here (exact in software
-// where the processor has no such instruction): slow, and bit for bit what the others compute.
+// The instruction set that every processor of the distribution has. std::fma is a function call here (exact
+// in software where the processor has no such instruction): slow, and bit for bit what the others compute.
 #include "fit/kernel.hpp"
 
 // clang-format off
@@ -11,9 +11,13 @@
 
 namespace regfeatd::fit {
 
-const Kernel kKernelBaseline{
-    "baseline", direct<Scalar, 1>,  1,
-    {derive_coefficients<Scalar>, derive_terms<Scalar>, derive_legacy_terms<Scalar>, derive_inference<Scalar>},
-    prefix_moments, suffix_moments, block<Scalar>};
+const Kernel kKernelBaseline{"baseline",
+                             direct<Scalar, 1>,
+                             1,
+                             {derive_coefficients<Scalar>, derive_terms<Scalar>, derive_legacy_terms<Scalar>,
+                              derive_inference<Scalar>},
+                             prefix_moments,
+                             suffix_moments,
+                             block<Scalar>};
 
 }  // namespace regfeatd::fit

@@ -1,12 +1,13 @@
-// Fits from running moments: docs/fit.md, "Blocks". A window of n rows in blocks of n rows holds exactly one block
-// boundary; its moments about that boundary are the sum of a suffix of the block before and a prefix of the block after.
-// All sums are kept as two doubles, so that the residual sum of squares survives the subtraction that it is.
+// Fits from running moments: docs/fit.md, "Blocks". A window of n rows in blocks of n rows holds exactly one
+// block boundary; its moments about that boundary are the sum of a suffix of the block before and a prefix of
+// the block after. All sums are kept as two doubles, so that the residual sum of squares survives the
+// subtraction that it is.
 
 namespace regfeatd::fit {
 namespace {
 
-/// Below this RSS/TSS (or squared-step sum over that of the values) the direct residuals are taken instead: there the
-/// rounding of y - y_boundary, of which the two doubles know nothing, would show.
+/// Below this RSS/TSS (or squared-step sum over that of the values) the direct residuals are taken instead:
+/// there the rounding of y - y_boundary, of which the two doubles know nothing, would show.
 constexpr double kDirectBelow = 1e-8;
 
 template <class V>
@@ -66,7 +67,8 @@ REGFEATD_INLINE Double2<V> reciprocal(double x) {
 struct RunningSum {
   double hi = 0, lo = 0;
 
-  /// Adds value + error (Ogita, Rump, Oishi, "Accurate sum and dot product", SIAM J. Sci. Comput. 26, 2005, Dot2).
+  /// Adds value + error (Ogita, Rump, Oishi, "Accurate sum and dot product", SIAM J. Sci. Comput. 26, 2005,
+  /// Dot2).
   REGFEATD_INLINE void add(double value, double error) {
     const double s = hi + value;
     const double t = s - hi;
@@ -106,7 +108,8 @@ void prefix_moments(const double* boundary, std::size_t rows, std::size_t skip, 
   }
 }
 
-void suffix_moments(const double* boundary, std::size_t longest, std::size_t shortest, const MomentArrays& to) {
+void suffix_moments(const double* boundary, std::size_t longest, std::size_t shortest,
+                    const MomentArrays& to) {
   RunningMoments m;
   if (shortest == 0) m.store(to, longest);
   const double* y = boundary;
@@ -125,12 +128,12 @@ REGFEATD_INLINE Double2<V> moment(const BlockFit& b, std::size_t k, std::size_t 
                 {V::load(b.suffix.hi[k] + row), V::load(b.suffix.lo[k] + row)});
 }
 
-/// sum (e_j - e_{j-1})^2 from the squared steps of d, less what the parabola's own steps take of them. With v = P1, steps
-/// of 2: yhat_v - yhat_{v-2} = 2 g1 + 12 g2 (v - 1), and summing by parts
-/// sum (v - 1)(d_v - d_{v-2}) = n (d_first + d_last) - 2 sum d.
+/// sum (e_j - e_{j-1})^2 from the squared steps of d, less what the parabola's own steps take of them. With v
+/// = P1, steps of 2: yhat_v - yhat_{v-2} = 2 g1 + 12 g2 (v - 1), and summing by parts sum (v - 1)(d_v -
+/// d_{v-2}) = n (d_first + d_last) - 2 sum d.
 template <class V>
-REGFEATD_INLINE Double2<V> residual_steps(const BlockFit& b, const Geometry& g, std::size_t row, Double2<V> sum_d, V first,
-                                          V last, V g1, V g2) {
+REGFEATD_INLINE Double2<V> residual_steps(const BlockFit& b, const Geometry& g, std::size_t row,
+                                          Double2<V> sum_d, V first, V last, V g1, V g2) {
   const V n = V::set(g.n);
   const auto rise = two_sum(last, V::set(0.0) - first);
   const auto ends = multiply(two_sum(last, first), n);
@@ -143,10 +146,13 @@ REGFEATD_INLINE Double2<V> residual_steps(const BlockFit& b, const Geometry& g, 
 }
 
 template <class V>
-REGFEATD_INLINE void block_fit(const BlockFit& b, const Geometry& g, FitWants wants, const FitArrays& out, std::size_t row) {
-  const auto m0 = moment<V>(b, 0, row), m1 = moment<V>(b, 1, row), m2 = moment<V>(b, 2, row), q = moment<V>(b, 3, row);
+REGFEATD_INLINE void block_fit(const BlockFit& b, const Geometry& g, FitWants wants, const FitArrays& out,
+                               std::size_t row) {
+  const auto m0 = moment<V>(b, 0, row), m1 = moment<V>(b, 1, row), m2 = moment<V>(b, 2, row),
+             q = moment<V>(b, 3, row);
   // P1 = 2u + w and P2 = 3 (2u + w)^2 - (n^2 - 1), with u counted from the boundary and w an exact integer.
-  const V w = (V::set(2.0 * (b.rows_to_boundary - static_cast<double>(row)) - (g.n - 1)) - (V::iota() + V::iota()));
+  const V w =
+      (V::set(2.0 * (b.rows_to_boundary - static_cast<double>(row)) - (g.n - 1)) - (V::iota() + V::iota()));
   const auto s1 = add(multiply(m1, V::set(2.0)), multiply(m0, w));
   const V k = V::fma(V::set(3.0) * w, w, V::set(1.0 - g.n * g.n));
   const auto s2 = add(add(multiply(m2, V::set(12.0)), multiply(m1, V::set(12.0) * w)), multiply(m0, k));
@@ -178,13 +184,7 @@ REGFEATD_INLINE void block_fit(const BlockFit& b, const Geometry& g, FitWants wa
     r.sum_e = V::select(direct, exact.sum_e, r.sum_e);
     r.sum_de2 = V::select(direct, exact.sum_de2, r.sum_de2);
   }
-  anchor.store(out.anchor + row);
-  g0.store(out.g0 + row);
-  g1.store(out.g1 + row);
-  g2.store(out.g2 + row);
-  r.rss.store(out.rss + row);
-  if (wants.sum_e) r.sum_e.store(out.sum_e + row);
-  if (wants.sum_de2) r.sum_de2.store(out.sum_de2 + row);
+  store_fit(anchor, g0, g1, g2, r, wants, out, row);
 }
 
 template <class V>

@@ -1,4 +1,5 @@
-// From the fit to the metrics: docs/metrics.md, family by family. Positions in `out` are those of the catalogue.
+// From the fit to the metrics: docs/metrics.md, family by family. Positions in `out` are those of the
+// catalogue.
 
 namespace regfeatd::fit {
 namespace {
@@ -11,8 +12,8 @@ struct Fitted {
   typename V::Mask valid;
 
   static REGFEATD_INLINE Fitted load(const FitArrays& f, const double* run, double n, std::size_t row) {
-    return {V::load(f.anchor + row), V::load(f.g0 + row), V::load(f.g1 + row), V::load(f.g2 + row),
-            V::load(f.rss + row),    V::set(n) <= V::load(run + row)};
+    return {V::load(f.anchor + row), V::load(f.g0 + row),  V::load(f.g1 + row),
+            V::load(f.g2 + row),     V::load(f.rss + row), V::set(n) <= V::load(run + row)};
   }
 
   /// NULL, as one NaN with one bit pattern, where the window is not whole or the value is not finite.
@@ -27,7 +28,9 @@ struct Fitted {
   }
 
   /// g0 + g1 P1 + g2 P2: the fitted value less the anchor.
-  REGFEATD_INLINE V at(double p1, double p2) const { return V::fma(V::set(p2), g2, V::fma(V::set(p1), g1, g0)); }
+  REGFEATD_INLINE V at(double p1, double p2) const {
+    return V::fma(V::set(p2), g2, V::fma(V::set(p1), g1, g0));
+  }
   REGFEATD_INLINE V slope(const Geometry& g, double slope2) const {
     return V::fma(V::set(slope2), g2, V::set(g.lead1) * g1);
   }
@@ -40,8 +43,8 @@ struct Fitted {
 };
 
 template <class V>
-REGFEATD_INLINE void coefficients_of(const Geometry& g, const FitArrays& f, const double* run, std::size_t row,
-                                     double* const* out) {
+REGFEATD_INLINE void coefficients_of(const Geometry& g, const FitArrays& f, const double* run,
+                                     std::size_t row, double* const* out) {
   const auto fit = Fitted<V>::load(f, run, g.n, row);
   const V a2 = V::set(g.lead2 * g.s_squared) * fit.g2;
   const V a1 = V::set(g.s) * fit.slope(g, g.slope2_mean);
@@ -76,7 +79,8 @@ REGFEATD_INLINE void coefficients_of(const Geometry& g, const FitArrays& f, cons
 }
 
 template <class V>
-REGFEATD_INLINE void terms_of(const Geometry& g, const FitArrays& f, const double* run, std::size_t row, double* const* out) {
+REGFEATD_INLINE void terms_of(const Geometry& g, const FitArrays& f, const double* run, std::size_t row,
+                              double* const* out) {
   const auto fit = Fitted<V>::load(f, run, g.n, row);
   const V zero = V::set(0.0);
   const V end = fit.at(g.p1_end, g.p2_end);
@@ -92,8 +96,8 @@ REGFEATD_INLINE void terms_of(const Geometry& g, const FitArrays& f, const doubl
 }
 
 template <class V>
-REGFEATD_INLINE void legacy_terms_of(const Geometry& g, const FitArrays& f, const double* run, std::size_t row,
-                                     double* const* out) {
+REGFEATD_INLINE void legacy_terms_of(const Geometry& g, const FitArrays& f, const double* run,
+                                     std::size_t row, double* const* out) {
   const auto fit = Fitted<V>::load(f, run, g.n, row);
   const V zero = V::set(0.0);
   const V end = fit.at(g.p1_end, g.p2_end);
@@ -145,7 +149,8 @@ REGFEATD_INLINE void inference_of(const Geometry& g, const FitArrays& f, const d
     fit.store_where(V::both(four, zero < tss), out[11] + row, V::set(1.0) - ratio);
   }
   // TSS - RSS is the sum of squares of the fitted part, known without a subtraction.
-  if (out[12]) fit.store_where(has_rss, out[12] + row, (V::set(0.5) * fit.ssr(g)) / (fit.rss * V::set(g.inv_df)));
+  if (out[12])
+    fit.store_where(has_rss, out[12] + row, (V::set(0.5) * fit.ssr(g)) / (fit.rss * V::set(g.inv_df)));
   if (out[13]) fit.store(out[13] + row, fit.slope(g, g.slope2_end));
   if (out[14] || out[15] || out[19]) {
     const V end = fit.at(g.p1_end, g.p2_end);
@@ -165,15 +170,15 @@ REGFEATD_INLINE void inference_of(const Geometry& g, const FitArrays& f, const d
 }
 
 // The copies are the compiler's proof that no store to a column changes a constant or a pointer.
-#define REGFEATD_DERIVE(family)                                                                                        \
-  template <class V>                                                                                                   \
-  void derive_##family(const Geometry& geometry, const FitArrays& arrays, const double* run, std::size_t rows,         \
-                       double* const* out) {                                                                           \
-    const Geometry g = geometry;                                                                                       \
-    const FitArrays f = arrays;                                                                                        \
-    std::size_t row = 0;                                                                                               \
-    for (; row + V::kLanes <= rows; row += V::kLanes) family##_of<V>(g, f, run, row, out);                             \
-    for (; row < rows; ++row) family##_of<Scalar>(g, f, run, row, out);                                                \
+#define REGFEATD_DERIVE(family)                                                              \
+  template <class V>                                                                         \
+  void derive_##family(const Geometry& geometry, const FitArrays& arrays, const double* run, \
+                       std::size_t rows, double* const* out) {                               \
+    const Geometry g = geometry;                                                             \
+    const FitArrays f = arrays;                                                              \
+    std::size_t row = 0;                                                                     \
+    for (; row + V::kLanes <= rows; row += V::kLanes) family##_of<V>(g, f, run, row, out);   \
+    for (; row < rows; ++row) family##_of<Scalar>(g, f, run, row, out);                      \
   }
 REGFEATD_DERIVE(coefficients)
 REGFEATD_DERIVE(terms)

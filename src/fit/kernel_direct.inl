@@ -1,16 +1,17 @@
-// The direct fit: docs/fit.md, "Direct". Each lane is one window; a group is kGroup vectors of consecutive windows that
-// share the loads of the basis.
+// The direct fit: docs/fit.md, "Direct". Each lane is one window; a group is kGroup vectors of consecutive
+// windows that share the loads of the basis.
 //
-// Rows j and n-1-j of a window are taken together. P1 is odd and P2 even about the window's middle, so that the sums need
+// Rows j and n-1-j of a window are taken together. P1 is odd and P2 even about the window's middle, so that
+// the sums need
 //     u = d_j + d_{n-1-j}    for P0 and P2,        b = y_{n-1-j} - y_j    for P1,
-// half the multiplications; u and b are kept for the second pass, where e_{n-1-j} + e_j = u - 2(g0 + g2 P2) and
-// e_{n-1-j} - e_j = b - 2 g1 P1, and the sum of the squares of these two is twice that of the residuals.
+// half the multiplications; u and b are kept for the second pass, where e_{n-1-j} + e_j = u - 2(g0 + g2 P2)
+// and e_{n-1-j} - e_j = b - 2 g1 P1, and the sum of the squares of these two is twice that of the residuals.
 
 namespace regfeatd::fit {
 namespace {
 
-/// Below this RSS/TSS the residuals are small differences of large numbers: they are then computed with the rounding
-/// errors of each step carried along.
+/// Below this RSS/TSS the residuals are small differences of large numbers: they are then computed with the
+/// rounding errors of each step carried along.
 constexpr double kCompensateBelow = 1e-4;
 
 template <class V>
@@ -47,7 +48,8 @@ REGFEATD_INLINE V exact_residual(V y, V anchor, V g0, V g1, V g2, V p1, V p2) {
 
 /// The residual sums of one vector of windows with compensated residuals, from the outermost pair inwards.
 template <class V>
-__attribute__((noinline)) Residuals<V> exact_residuals(const PairBasis& basis, const double* y, V anchor, V g0, V g1, V g2) {
+__attribute__((noinline)) Residuals<V> exact_residuals(const PairBasis& basis, const double* y, V anchor,
+                                                       V g0, V g1, V g2) {
   const std::size_t n = basis.n, half = n / 2;
   const V zero = V::set(0.0);
   V rss = zero, sum_e = zero, sum_de2 = zero, left = zero, right = zero;
@@ -78,18 +80,9 @@ __attribute__((noinline)) Residuals<V> exact_residuals(const PairBasis& basis, c
   return {rss, sum_e, sum_de2};
 }
 
-/// Stores one vector's fit; redoes its residual sums where they need more precision.
 template <class V>
-REGFEATD_INLINE void finish_fit(const PairBasis& basis, const Geometry& g, const double* y, V anchor, V g0, V g1, V g2,
-                                Residuals<V> r, FitWants wants, const FitArrays& out, std::size_t row) {
-  const V ssr = V::fma(V::set(g.n1) * g1, g1, (V::set(g.n2) * g2) * g2);
-  const auto small = r.rss < V::set(kCompensateBelow) * (r.rss + ssr);
-  if (V::any(small)) [[unlikely]] {
-    const auto exact = exact_residuals(basis, y, anchor, g0, g1, g2);
-    r.rss = V::select(small, exact.rss, r.rss);
-    r.sum_e = V::select(small, exact.sum_e, r.sum_e);
-    r.sum_de2 = V::select(small, exact.sum_de2, r.sum_de2);
-  }
+REGFEATD_INLINE void store_fit(V anchor, V g0, V g1, V g2, Residuals<V> r, FitWants wants,
+                               const FitArrays& out, std::size_t row) {
   anchor.store(out.anchor + row);
   g0.store(out.g0 + row);
   g1.store(out.g1 + row);
@@ -99,6 +92,22 @@ REGFEATD_INLINE void finish_fit(const PairBasis& basis, const Geometry& g, const
   if (wants.sum_de2) r.sum_de2.store(out.sum_de2 + row);
 }
 
+/// Stores one vector's fit; redoes its residual sums where they need more precision.
+template <class V>
+REGFEATD_INLINE void finish_fit(const PairBasis& basis, const Geometry& g, const double* y, V anchor, V g0,
+                                V g1, V g2, Residuals<V> r, FitWants wants, const FitArrays& out,
+                                std::size_t row) {
+  const V ssr = V::fma(V::set(g.n1) * g1, g1, (V::set(g.n2) * g2) * g2);
+  const auto small = r.rss < V::set(kCompensateBelow) * (r.rss + ssr);
+  if (V::any(small)) [[unlikely]] {
+    const auto exact = exact_residuals(basis, y, anchor, g0, g1, g2);
+    r.rss = V::select(small, exact.rss, r.rss);
+    r.sum_e = V::select(small, exact.sum_e, r.sum_e);
+    r.sum_de2 = V::select(small, exact.sum_de2, r.sum_de2);
+  }
+  store_fit(anchor, g0, g1, g2, r, wants, out, row);
+}
+
 template <class V, std::size_t R>
 struct Group {
   V anchor[R], g0[R], g1[R], g2[R];
@@ -106,7 +115,8 @@ struct Group {
 
 /// First pass: the sums that give g0, g1, g2. Leaves u and b of all pairs in `scratch`.
 template <class V, std::size_t R>
-REGFEATD_INLINE Group<V, R> first_pass(const PairBasis& basis, const Geometry& g, const double* y, double* scratch) {
+REGFEATD_INLINE Group<V, R> first_pass(const PairBasis& basis, const Geometry& g, const double* y,
+                                       double* scratch) {
   constexpr std::size_t kLanes = V::kLanes;
   const std::size_t n = basis.n, half = n / 2;
   Group<V, R> f;
@@ -147,8 +157,8 @@ REGFEATD_INLINE Group<V, R> first_pass(const PairBasis& basis, const Geometry& g
 
 /// Second pass: the residuals of all pairs, and the middle row's where n is odd.
 template <class V, std::size_t R, bool kSumE, bool kSumDe2>
-REGFEATD_INLINE void second_pass(const PairBasis& basis, const Geometry& g, const double* y, const double* scratch,
-                                 const Group<V, R>& f, Residuals<V> (&result)[R]) {
+REGFEATD_INLINE void second_pass(const PairBasis& basis, const Geometry& g, const double* y,
+                                 const double* scratch, const Group<V, R>& f, Residuals<V> (&result)[R]) {
   constexpr std::size_t kLanes = V::kLanes;
   const std::size_t n = basis.n, half = n / 2;
   const V zero = V::set(0.0), one_half = V::set(0.5);
@@ -201,32 +211,24 @@ template <class V, std::size_t R, bool kSumE, bool kSumDe2>
 REGFEATD_INLINE void direct_group(const PairBasis& basis, const Geometry& g, const double* y, double* scratch,
                                   const FitArrays& out, std::size_t row) {
   const Group<V, R> f = first_pass<V, R>(basis, g, y, scratch);
+  constexpr FitWants kWants{kSumE, kSumDe2};
+  if (basis.n == 3) {  // three points lie on their parabola: no residual
+    const V zero = V::set(0.0);
+    for (std::size_t r = 0; r < R; ++r)
+      store_fit(f.anchor[r], f.g0[r], f.g1[r], f.g2[r], {zero, zero, zero}, kWants, out, row + r * V::kLanes);
+    return;
+  }
   Residuals<V> residuals[R];
-  const V zero = V::set(0.0);
-  for (auto& r : residuals) r = {zero, zero, zero};
-  const bool interpolates = basis.n == 3;  // three points lie on their parabola: no residual
-  if (!interpolates) second_pass<V, R, kSumE, kSumDe2>(basis, g, y, scratch, f, residuals);
+  second_pass<V, R, kSumE, kSumDe2>(basis, g, y, scratch, f, residuals);
   for (std::size_t r = 0; r < R; ++r) {
     const std::size_t at = r * V::kLanes;
-    if (interpolates) {
-      // rss < 0 never holds: finish_fit leaves the zeros alone.
-      residuals[r] = {zero, zero, zero};
-      f.anchor[r].store(out.anchor + row + at);
-      f.g0[r].store(out.g0 + row + at);
-      f.g1[r].store(out.g1 + row + at);
-      f.g2[r].store(out.g2 + row + at);
-      zero.store(out.rss + row + at);
-      if (kSumE) zero.store(out.sum_e + row + at);
-      if (kSumDe2) zero.store(out.sum_de2 + row + at);
-    } else {
-      finish_fit(basis, g, y + at, f.anchor[r], f.g0[r], f.g1[r], f.g2[r], residuals[r], {kSumE, kSumDe2}, out, row + at);
-    }
+    finish_fit(basis, g, y + at, f.anchor[r], f.g0[r], f.g1[r], f.g2[r], residuals[r], kWants, out, row + at);
   }
 }
 
 template <class V, std::size_t R, bool kSumE, bool kSumDe2>
-void direct_rows(const PairBasis& basis, const Geometry& g, const double* y, std::size_t rows, double* scratch,
-                 const FitArrays& out) {
+void direct_rows(const PairBasis& basis, const Geometry& g, const double* y, std::size_t rows,
+                 double* scratch, const FitArrays& out) {
   std::size_t row = 0;
   for (; row + R * V::kLanes <= rows; row += R * V::kLanes)
     direct_group<V, R, kSumE, kSumDe2>(basis, g, y + row, scratch, out, row);
@@ -236,8 +238,8 @@ void direct_rows(const PairBasis& basis, const Geometry& g, const double* y, std
 }
 
 template <class V, std::size_t R>
-void direct(const PairBasis& basis, const Geometry& g, const double* y, std::size_t rows, FitWants wants, double* scratch,
-            const FitArrays& out) {
+void direct(const PairBasis& basis, const Geometry& g, const double* y, std::size_t rows, FitWants wants,
+            double* scratch, const FitArrays& out) {
   if (wants.sum_de2) {
     direct_rows<V, R, true, true>(basis, g, y, rows, scratch, out);
   } else if (wants.sum_e) {

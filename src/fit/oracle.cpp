@@ -139,7 +139,8 @@ Real legacy_metric(const Fit& f, std::string_view name) {
 Real half_interval(const Fit& f, Real x) {
   if (f.n < 4) return kNull;
   const boost::math::students_t distribution(static_cast<double>(f.n - 3));
-  return static_cast<Real>(boost::math::quantile(distribution, 0.975)) * f.sigma() * std::sqrt(1 + f.leverage(x));
+  return static_cast<Real>(boost::math::quantile(distribution, 0.975)) * f.sigma() *
+         std::sqrt(1 + f.leverage(x));
 }
 
 Real durbin_watson(const Fit& f) {
@@ -176,10 +177,14 @@ Real inference_metric(const Fit& f, std::string_view name) {
 
 Real metric_value(const Fit& f, Metric m) {
   switch (info(m).family) {
-    case Family::coefficients: return coefficients_metric(f, info(m).name);
-    case Family::terms: return terms_metric(f, info(m).name);
-    case Family::legacy_terms: return legacy_metric(f, info(m).name);
-    case Family::inference: return inference_metric(f, info(m).name);
+    case Family::coefficients:
+      return coefficients_metric(f, info(m).name);
+    case Family::terms:
+      return terms_metric(f, info(m).name);
+    case Family::legacy_terms:
+      return legacy_metric(f, info(m).name);
+    case Family::inference:
+      return inference_metric(f, info(m).name);
   }
   return kNull;
 }
@@ -191,7 +196,8 @@ std::optional<Fit> fit_ending_at(const Window& w, const Series& series, std::int
   if (w.kind == Window::Kind::range) {
     start = end;
     const Real t_end = static_cast<Real>(series.order[static_cast<std::size_t>(end)]);
-    while (start > 0 && static_cast<Real>(series.order[static_cast<std::size_t>(start - 1)]) > t_end - static_cast<Real>(w.range))
+    while (start > 0 && static_cast<Real>(series.order[static_cast<std::size_t>(start - 1)]) >
+                            t_end - static_cast<Real>(w.range))
       --start;
     if (end - start + 1 < w.min_rows) return std::nullopt;
   }
@@ -206,7 +212,8 @@ std::optional<Fit> fit_ending_at(const Window& w, const Series& series, std::int
     const auto i = static_cast<Eigen::Index>(j);
     y(i) = v;
     x(i) = w.x == XAxis::row ? static_cast<Real>(j)
-                             : static_cast<Real>(series.order[first + j] - series.order[last]) / static_cast<Real>(w.x_unit);
+                             : static_cast<Real>(series.order[first + j] - series.order[last]) /
+                                   static_cast<Real>(w.x_unit);
   }
   return fit_window(x, y);
 }
@@ -224,8 +231,10 @@ void oracle_row(const Plan& plan, const Series& series, std::size_t row, std::sp
         fit = fit_ending_at(plan.windows[w], series, static_cast<std::int64_t>(row) - offset);
         known_offset = offset;
       }
-      const double value = fit ? static_cast<double>(metric_value(*fit, plan.metrics[m])) : std::numeric_limits<double>::quiet_NaN();
-      out[w * plan.metrics.size() + m] = std::isfinite(value) ? value : std::numeric_limits<double>::quiet_NaN();
+      const double value = fit ? static_cast<double>(metric_value(*fit, plan.metrics[m]))
+                               : std::numeric_limits<double>::quiet_NaN();
+      out[w * plan.metrics.size() + m] =
+          std::isfinite(value) ? value : std::numeric_limits<double>::quiet_NaN();
     }
   }
 }

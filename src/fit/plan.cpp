@@ -43,14 +43,16 @@ std::int64_t Plan::lookback_offset() const noexcept {
   return result;
 }
 
-void ColumnBlock::Free::operator()(double* p) const noexcept { ::operator delete[](p, std::align_val_t{64}); }
+void ColumnBlock::Free::operator()(double* p) const noexcept {
+  ::operator delete[](p, std::align_val_t{64});
+}
 
 namespace {
 
 constexpr std::size_t kDoublesPerLine = 8;  // 64-byte cache lines
 
-// Columns a multiple of 4 KiB apart would fall into the same cache sets, and a fit writes all columns of a window at
-// once: an odd number of cache lines spreads them.
+// Columns a multiple of 4 KiB apart would fall into the same cache sets, and a fit writes all columns of a
+// window at once: an odd number of cache lines spreads them.
 std::size_t spread_stride(std::size_t rows) {
   const std::size_t lines = std::max<std::size_t>((rows + kDoublesPerLine - 1) / kDoublesPerLine, 1);
   return (lines | 1) * kDoublesPerLine;
@@ -67,10 +69,11 @@ ColumnBlock::ColumnBlock(std::size_t columns, std::size_t max_rows)
 
 namespace {
 
-/// For rows [first, first + count): the number of rows in the window of each, 0 where it holds a NULL, NaN or infinity or
-/// has fewer rows than it must.
-std::vector<std::int64_t> whole_window_rows(const Window& w, std::int64_t offset, const Series& series, std::size_t first,
-                                            std::size_t count, const std::vector<std::int64_t>& bad_before) {
+/// For rows [first, first + count): the number of rows in the window of each, 0 where it holds a NULL, NaN or
+/// infinity or has fewer rows than it must.
+std::vector<std::int64_t> whole_window_rows(const Window& w, std::int64_t offset, const Series& series,
+                                            std::size_t first, std::size_t count,
+                                            const std::vector<std::int64_t>& bad_before) {
   std::vector<std::int64_t> result(count, 0);
   for (std::size_t r = 0; r < count; ++r) {
     const auto end = static_cast<std::int64_t>(first + r) - offset;
@@ -96,7 +99,8 @@ std::vector<std::int64_t> whole_window_rows(const Window& w, std::int64_t offset
 
 }  // namespace
 
-std::vector<std::int64_t> predict_nulls(const Plan& plan, const Series& series, std::size_t first, std::size_t count) {
+std::vector<std::int64_t> predict_nulls(const Plan& plan, const Series& series, std::size_t first,
+                                        std::size_t count) {
   std::vector<std::int64_t> bad_before(series.values.size() + 1, 0);
   for (std::size_t i = 0; i < series.values.size(); ++i)
     bad_before[i + 1] = bad_before[i] + (std::isfinite(series.values[i]) ? 0 : 1);
@@ -112,8 +116,8 @@ std::vector<std::int64_t> predict_nulls(const Plan& plan, const Series& series, 
         rows = whole_window_rows(plan.windows[w], offset, series, first, count, bad_before);
         known_offset = offset;
       }
-      result[w * plan.metrics.size() + m] =
-          std::count_if(rows.begin(), rows.end(), [&](std::int64_t n) { return n < info(column.metric).min_rows; });
+      result[w * plan.metrics.size() + m] = std::count_if(
+          rows.begin(), rows.end(), [&](std::int64_t n) { return n < info(column.metric).min_rows; });
     }
   }
   return result;

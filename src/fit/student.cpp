@@ -7,12 +7,13 @@ namespace regfeatd::fit {
 namespace {
 
 constexpr double kRelativeError = 1e-16;
-constexpr std::size_t kMaxTerms = 4096;   // a pair each; some 300 suffice for 100,000 degrees of freedom
+constexpr std::size_t kMaxTerms = 4096;  // a pair each; some 300 suffice for 100,000 degrees of freedom
 constexpr std::size_t kTermsPerCheck = 4;
 constexpr int kMaxNewtonSteps = 100;
 constexpr double kInversePi = 0.318309886183790671537767526745028724;
 
-/// Gamma((v+1)/2) / (Gamma(v/2) sqrt(pi)) from its value for v = 1 or 2 and the ratio (v+1)/v of successive ones.
+/// Gamma((v+1)/2) / (Gamma(v/2) sqrt(pi)) from its value for v = 1 or 2 and the ratio (v+1)/v of successive
+/// ones.
 double density_constant(int degrees) noexcept {
   long double value = degrees % 2 == 1 ? static_cast<long double>(kInversePi) : 0.5L;
   for (int v = degrees % 2 == 1 ? 1 : 2; v < degrees; v += 2)
@@ -34,8 +35,8 @@ void BetaFraction::extend(std::size_t count) const {
 }
 
 double BetaFraction::value(double x) const {
-  // Convergents p/q by their forward recurrence: hardly a division, so that the processor overlaps one p value with the
-  // next.
+  // Convergents p/q by their forward recurrence: hardly a division, so that the processor overlaps one p
+  // value with the next.
   double p_before = 1, p = 1, q_before = 1, q = 1.0 + first_ * x;
   const auto step = [&](double coefficient) {
     const double p_next = p + coefficient * p_before;

@@ -5,8 +5,8 @@
 
 namespace regfeatd::fit {
 
-/// The continued fraction of the incomplete beta function: I_x(a,b) = x^a (1-x)^b / (a B(a,b)) times its value. Converges
-/// fast for x < (a+1)/(a+b+2). Not thread-safe: keeps the coefficients it has needed.
+/// The continued fraction of the incomplete beta function: I_x(a,b) = x^a (1-x)^b / (a B(a,b)) times its
+/// value. Converges fast for x < (a+1)/(a+b+2). Not thread-safe: keeps the coefficients it has needed.
 class BetaFraction {
  public:
   BetaFraction(double a, double b);
@@ -22,16 +22,18 @@ class BetaFraction {
   mutable std::vector<Term> terms_;
 };
 
-/// Student's t distribution with a whole number of degrees of freedom. Written here rather than taken from Boost.Math
-/// (which the oracle and the tests use) because the same partition must give the same bits on every host: only
-/// + - * / and sqrt are used, all of them exactly rounded, where a library's pow and lgamma differ in the last bit
-/// between versions of libm and between processors. Not thread-safe.
+/// Student's t distribution with a whole number of degrees of freedom. Written here rather than taken from
+/// Boost.Math (which the oracle and the tests use) because the same partition must give the same bits on
+/// every host: only
+/// + - * / and sqrt are used, all of them exactly rounded, where a library's pow and lgamma differ in the
+/// last bit between versions of libm and between processors. Not thread-safe.
 class StudentT {
  public:
   /// degrees >= 1. Takes time proportional to `degrees`, about a nanosecond each.
   explicit StudentT(int degrees);
 
-  /// P(|T| >= |t|). t is finite. Relative error below 1e-13 for up to 1000 degrees of freedom, 1e-10 for 100,000.
+  /// P(|T| >= |t|). t is finite. Relative error below 1e-13 for up to 1000 degrees of freedom, 1e-10 for
+  /// 100,000.
   [[nodiscard]] double two_sided_p(double t) const;
   /// The t with two_sided_p(t) = 0.05: the 0.975 quantile.
   [[nodiscard]] double quantile_975() const noexcept { return quantile_975_; }

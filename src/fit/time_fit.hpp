@@ -13,14 +13,17 @@ struct SingleFit {
   double anchor, g0, g1, g2, rss, sum_e, sum_de2;
 };
 
-/// Fits with x: time, any spacing: orthogonal polynomials of the window's own abscissae (Forsythe, "Generation and use of
-/// orthogonal polynomials for data-fitting with a digital computer", J. SIAM 5, 1957), P1 and P2 orthogonalised once more
-/// against rounding, one step of refinement of the coefficients, and residuals summed in a pass of their own. Only + - * /
-/// and sqrt: the same bits everywhere. Keeps scratch memory; not thread-safe.
+/// Fits with x: time, any spacing: orthogonal polynomials of the window's own abscissae (Forsythe,
+/// "Generation and use of orthogonal polynomials for data-fitting with a digital computer", J. SIAM 5, 1957),
+/// P1 and P2 orthogonalised once more against rounding, one step of refinement of the coefficients, and
+/// residuals summed in a pass of their own. Only + - * / and sqrt: the same bits everywhere. Keeps scratch
+/// memory; not thread-safe.
 class TimeFitter {
  public:
-  /// order and y: the window's rows, at least 3, y finite. Fills `geometry` but for what complete_geometry adds.
-  SingleFit fit(std::span<const OrderValue> order, std::span<const double> y, double x_unit, Geometry& geometry);
+  /// order and y: the window's rows, at least 3, y finite. Fills `geometry` but for what complete_geometry
+  /// adds.
+  SingleFit fit(std::span<const OrderValue> order, std::span<const double> y, double x_unit,
+                Geometry& geometry);
 
  private:
   struct Basis {

@@ -152,6 +152,17 @@ std::vector<ChildInfo> children_meeting(pqxx::transaction_base& tx, std::uint32_
   return children;
 }
 
+bool has_index(pqxx::transaction_base& tx, std::uint32_t table, const std::vector<std::string>& any_order, const std::string& then) {
+  return !tx.exec_params("SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam "
+                         "  CROSS JOIN LATERAL (SELECT array_agg(a.attname::text ORDER BY k.place) AS names "
+                         "                        FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, place) "
+                         "                        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum) n "
+                         " WHERE i.indrelid = $1::bigint::oid AND i.indisvalid AND i.indpred IS NULL AND m.amname = 'btree' "
+                         "   AND i.indexprs IS NULL AND n.names[1:$3] @> $2::text[] AND n.names[$3 + 1] = $4 LIMIT 1",
+                         table, array_literal(any_order), any_order.size(), then)
+              .empty();
+}
+
 SchemaInfo find_schema(pqxx::transaction_base& tx, const std::string& schema) {
   const pqxx::result found = tx.exec_params(
       schema.empty() ? "SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = current_schema() AND $1 = ''"

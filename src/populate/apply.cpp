@@ -13,12 +13,16 @@
 namespace regfeatd::populate {
 namespace {
 
-std::vector<std::string> wanted_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const Restriction& restriction,
-                                       std::vector<std::string>& findings) {
+std::vector<std::string> all_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs) {
   std::vector<std::string> all = fs.series;
   if (!fs.series_query.empty()) {
     for (const auto& row : tx.exec(fs.series_query)) all.push_back(row[0].as<std::string>());
   }
+  return all;
+}
+
+std::vector<std::string> wanted_series(const spec::FeatureSet& fs, const Restriction& restriction,
+                                       const std::vector<std::string>& all, std::vector<std::string>& findings) {
   if (restriction.series.empty()) return all;
   std::vector<std::string> out;
   for (const std::string& s : all) {
@@ -52,11 +56,14 @@ void plan_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const s
     if (!first && owner->second != series) {
       found.push_back(fmt::format("target {}: series {} and {} would replace each other's rows in it; put {{series}} into its name", name, owner->second, series));
     }
-    const auto resolved = resolve_target(tx, fs, target, series, found);
+    std::vector<std::string> additions = missing_column_ddl(tx, fs, target, series);
+    if (!additions.empty() && created.insert(name).second) plan.ddl.insert(plan.ddl.end(), additions.begin(), additions.end());
+    const auto resolved = resolve_target(tx, fs, target, series, found, !additions.empty());
     if (!resolved) {
       if (created.insert(name).second) {
         const auto ddl = target_ddl(fs, target, series, source.key_types);
         plan.ddl.insert(plan.ddl.end(), ddl.begin(), ddl.end());
+        plan.created.push_back(pg::TableName::parse(name).quoted());
       }
       placements[target.partition.empty() ? "delete: a plain table" : "create: load a new table, attach it"] += static_cast<std::int64_t>(ranges.size());
       continue;
@@ -90,18 +97,19 @@ std::size_t row_bytes(const spec::FeatureSet& fs) {
   return bytes;
 }
 
-void count_partitions(pqxx::transaction_base& tx, const std::optional<queue::StoredFeatureSet>& stored, ApplyPlan& plan, std::size_t bytes_per_row) {
-  std::set<std::pair<std::string, OrderValue>> existing;
+/// Tells new, stale and removed partitions from those that are as the specification wants them.
+void compare_partitions(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::optional<queue::StoredFeatureSet>& stored,
+                        const std::vector<std::string>& series, ApplyPlan& plan) {
+  std::map<std::pair<std::string, OrderValue>, queue::KnownPartition> known;
   if (stored) {
-    for (const auto& row : tx.exec_params("SELECT series, lower_bound FROM regfeat.partition WHERE feature_set_id = $1", stored->id.value)) {
-      existing.emplace(row[0].as<std::string>(), row[1].as<OrderValue>());
-    }
+    for (auto& k : queue::known_partitions(tx, *stored, spec::output_identity(fs))) known.emplace(std::pair{k.series, k.range.lower}, k);
   }
-  for (const queue::WantedPartition& w : plan.partitions) {
-    const bool is_new = !existing.contains({w.series, w.range.lower});
-    if (is_new) {
+  for (queue::WantedPartition& w : plan.partitions) {
+    const auto found = known.find({w.series, w.range.lower});
+    if (found == known.end()) {
       ++plan.new_partitions;
-    } else if (plan.output_changed) {
+    } else if (found->second.removed || !found->second.current || !(found->second.range == w.range)) {
+      w.requeue = true;
       ++plan.requeued_partitions;
     } else {
       ++plan.unchanged_partitions;
@@ -109,7 +117,14 @@ void count_partitions(pqxx::transaction_base& tx, const std::optional<queue::Sto
     }
     plan.estimated_rows += w.estimated_rows.value_or(0);
   }
-  plan.estimated_bytes = static_cast<double>(plan.estimated_rows) * static_cast<double>(bytes_per_row);
+  plan.estimated_bytes = static_cast<double>(plan.estimated_rows) * static_cast<double>(row_bytes(fs));
+  // By the whole specification, whatever part of it is applied: it is in force for all of them.
+  const std::set<std::string> all(series.begin(), series.end());
+  std::set<OrderValue> starts;
+  for (const OrderRange& r : spec::enumerate_partitions(fs)) starts.insert(r.lower);
+  for (const auto& [place, k] : known) {
+    if (!k.removed && !(all.contains(place.first) && starts.contains(place.second))) plan.removed.push_back(k.id);
+  }
 }
 
 }  // namespace
@@ -123,7 +138,9 @@ ApplyPlan plan_apply(pqxx::transaction_base& tx, const spec::FeatureSetDocument&
   plan.new_feature_set = !stored;
   plan.new_version = !stored || stored->document != document.text;
   plan.output_changed = stored && stored->output_identity != spec::output_identity(fs);
-  plan.series = wanted_series(tx, fs, restriction, plan.findings);
+  const auto every_series = all_series(tx, fs);
+  plan.series = wanted_series(fs, restriction, every_series, plan.findings);
+  for (auto& f : queue::check_dependencies(tx, fs)) plan.findings.push_back(std::move(f));
   const auto ranges = wanted_ranges(fs, restriction);
   if (ranges.empty()) plan.findings.push_back("--from and --to leave no partition of " + fs.name);
   std::map<std::string, std::int64_t> placements;
@@ -137,14 +154,19 @@ ApplyPlan plan_apply(pqxx::transaction_base& tx, const spec::FeatureSetDocument&
     }
   }
   for (const auto& [how, count] : placements) plan.placement.push_back(fmt::format("{} × {}", count, how));
-  count_partitions(tx, stored, plan, row_bytes(fs));
+  compare_partitions(tx, fs, stored, every_series, plan);
   return plan;
 }
 
 queue::EnqueueCounts apply(pqxx::transaction_base& tx, const spec::FeatureSetDocument& document, const ApplyPlan& plan) {
   for (const std::string& statement : plan.ddl) tx.exec(statement);
   const queue::StoredFeatureSet stored = queue::store_feature_set(tx, document);
-  const auto counts = queue::enqueue(tx, stored, document.feature_set, plan.partitions, plan.output_changed);
+  for (const std::string& table : plan.created) {
+    tx.exec_params("INSERT INTO regfeat.target (target, feature_set) VALUES ($1::regclass, $2)", table, document.feature_set.name);
+  }
+  queue::store_dependencies(tx, stored.id, document.feature_set);
+  queue::remove_partitions(tx, plan.removed);
+  const auto counts = queue::enqueue(tx, stored, document.feature_set, plan.partitions);
   tx.exec("NOTIFY regfeat_work");
   return counts;
 }

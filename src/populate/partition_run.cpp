@@ -144,10 +144,10 @@ class PartitionWrite {
  public:
   PartitionWrite(pg::Session& session, pqxx::transaction_base& tx, Prepared& prepared, const SeriesPlaces& places, const queue::Claim& claim,
                  const InputRows& rows, RunObserver& observer, const std::stop_token& stop, queue::Timings& timings)
-      : session_(session), tx_(tx), prepared_(prepared), places_(places), claim_(claim), rows_(rows), observer_(observer), stop_(stop), timings_(timings) {
+      : prepared_(prepared), places_(places), rows_(rows), observer_(observer), stop_(stop), timings_(timings) {
     for (std::size_t t = 0; t < places.targets.size(); ++t) {
       const Placement placement = place(tx, prepared.fs, prepared.fs.targets[t], places.targets[t], claim.series, claim.range);
-      writers_.emplace_back(session, tx, places.targets[t], prepared.fs.key, placement, claim.range);
+      writers_.emplace_back(session, tx, places.targets[t], placement, claim.range);
     }
   }
 
@@ -257,11 +257,8 @@ class PartitionWrite {
     }
   }
 
-  pg::Session& session_;
-  pqxx::transaction_base& tx_;
   Prepared& prepared_;
   const SeriesPlaces& places_;
-  const queue::Claim& claim_;
   const InputRows& rows_;
   RunObserver& observer_;
   const std::stop_token& stop_;
@@ -273,14 +270,47 @@ class PartitionWrite {
   std::vector<std::span<const std::byte>> block_keys_ = std::vector<std::span<const std::byte>>(kBlockRows);
 };
 
-std::string fingerprint(const Prepared& prepared, const InputRows& rows) {
+std::string fingerprint(const Prepared& prepared, OrderRange range, const InputRows& rows) {
   StreamHash hash;
+  for (const BadKey& bad : rows.bad_keys) {
+    hash.update(std::as_bytes(std::span(bad.key)));
+    hash.update(std::as_bytes(std::span(bad.reason)));
+  }
   hash.update(std::as_bytes(std::span(rows.order)));
   for (const auto& v : rows.values) hash.update(std::as_bytes(std::span(v)));
   hash.update(rows.key_bytes);
-  const std::string identity = spec::output_identity(prepared.fs) + " engine " + std::to_string(fit::kEngineVersion);
+  const std::string identity = spec::output_identity(prepared.fs) + " engine " + std::to_string(fit::kEngineVersion) + " range " +
+                               std::to_string(range.lower) + ".." + std::to_string(range.upper);
   hash.update(std::as_bytes(std::span(identity)));
   return hash.hex();
+}
+
+/// What was read, for the books: rows, keys set aside, fingerprint.
+void describe_input(const Prepared& prepared, const queue::Claim& claim, const InputRows& rows, queue::Completion& completion) {
+  const auto usable = static_cast<std::int64_t>(rows.output_rows());
+  completion.rows_in = usable;
+  for (const BadKey& bad : rows.bad_keys) {
+    completion.rows_in += bad.rows;
+    completion.quarantined.push_back({bad.key, bad.reason, format_order(prepared.fs.order, bad.position), bad.rows});
+  }
+  completion.empty = completion.rows_in == 0;
+  if (usable == 0 && !completion.empty) {
+    throw Fault(FaultClass::partition, fmt::format("none of its {} keys can be used; the first, {}: {}", rows.bad_keys.size(), rows.bad_keys.front().key,
+                                                   rows.bad_keys.front().reason));
+  }
+  completion.input_fingerprint = fingerprint(prepared, claim.range, rows);
+}
+
+/// Whether the targets hold the result already: the same inputs, specification and engine as when it was last done, and
+/// as many rows in every target as were written then.
+bool nothing_changed(pqxx::transaction_base& tx, const SeriesPlaces& places, const queue::Claim& claim, const queue::Completion& completion) {
+  if (completion.empty) return false;
+  const auto last = queue::last_result(tx, claim);
+  if (!last || last->input_fingerprint != completion.input_fingerprint) return false;
+  for (const ResolvedTarget& target : places.targets) {
+    if (count_rows(tx, target, claim.range) != last->rows_out) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -304,7 +334,7 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
     pqxx::work tx(session.sql());
     // All arithmetic on times is in UTC; a lock that does not come soon is tried again later instead of piling up waiters.
     tx.exec("SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = 0; "
-            "SET LOCAL extra_float_digits = 1; SET LOCAL client_min_messages = 'warning'");
+            "SET LOCAL extra_float_digits = 1; SET LOCAL client_min_messages = 'warning'; SET LOCAL jit = off");
     if (!queue::still_ours(tx, claim)) return RunResult::fenced;
     Prepared& prepared = impl_->prepare(tx, claim);
     const SeriesPlaces& places = impl_->places(tx, prepared, claim.series);
@@ -315,19 +345,19 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
       const Stopwatch watch(timings.read_ms);
       read_source(session, tx, prepared.fs, places.source, claim.range, options.input_budget_bytes, impl_->rows);
     }
-    completion.rows_in = static_cast<std::int64_t>(impl_->rows.output_rows());
-    completion.empty = completion.rows_in == 0;
-    completion.input_fingerprint = fingerprint(prepared, impl_->rows);
+    describe_input(prepared, claim, impl_->rows, completion);
+    completion.unchanged = nothing_changed(tx, places, claim, completion);
 
     enter(Step::write);
-    PartitionWrite write(session, tx, prepared, places, claim, impl_->rows, observer, stop, timings);
+    std::optional<PartitionWrite> write;
+    if (!completion.unchanged) write.emplace(session, tx, prepared, places, claim, impl_->rows, observer, stop, timings);
     if (completion.empty) {
-      write.clear();
-    } else {
-      write.write(completion);
+      write->clear();
+    } else if (write) {
+      write->write(completion);
       enter(Step::publish);
       const Stopwatch watch(timings.publish_ms);
-      write.publish();
+      write->publish();
     }
 
     enter(Step::complete);

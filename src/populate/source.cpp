@@ -2,8 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <cstring>
-#include <limits>
+#include <algorithm>
 
 #include "regfeatd/base/fault.hpp"
 #include "regfeatd/base/quantity.hpp"
@@ -30,18 +29,11 @@ void check_order_column(const spec::FeatureSet& fs, const std::string& where, co
   }
 }
 
-/// Puts the series into the query as a literal.
+/// Puts the series into the query as a literal; the other placeholders stay.
 std::string fill_series(const std::string& query, const std::string& series) {
   std::string out;
-  constexpr std::string_view kName = ":series";
-  for (std::size_t i = 0; i < query.size(); ++i) {
-    const bool cast = i > 0 && query[i - 1] == ':';
-    if (!cast && query.compare(i, kName.size(), kName) == 0) {
-      out += pg::quote_literal(series);
-      i += kName.size() - 1;
-    } else {
-      out += query[i];
-    }
+  for (const spec::QueryPiece& piece : spec::split_query(query)) {
+    out += !piece.is_placeholder ? piece.text : piece.text == "series" ? pg::quote_literal(series) : ':' + piece.text;
   }
   return out;
 }
@@ -143,6 +135,7 @@ void resolve_input(const spec::FeatureSet& fs, const spec::Input& input, const s
 void resolve_tables(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series, ResolvedSource& out,
                     std::vector<std::string>& findings) {
   std::vector<std::optional<pg::TableInfo>> tables;
+  out.key_index = !fs.key.empty();
   for (std::size_t t = 0; t < fs.source.tables.size(); ++t) {
     const std::string name = spec::source_table(fs, t, series);
     tables.push_back(pg::find_table(tx, pg::TableName::parse(name)));
@@ -163,55 +156,114 @@ void resolve_tables(pqxx::transaction_base& tx, const spec::FeatureSet& fs, cons
       if (column == nullptr) findings.push_back(fmt::format("source {}: no key column \"{}\"", name, key));
       if (t == 0) out.key_types.push_back(column == nullptr ? "text" : column->type_name);
     }
+    out.key_index = out.key_index && pg::has_index(tx, table.oid, fs.key, resolved.order_column);
   }
   for (const spec::Input& input : fs.inputs) resolve_input(fs, input, series, tables, out, findings);
 }
 
-std::string describe_key(const spec::FeatureSet& fs, const InputRows& rows, std::size_t row) {
-  std::string out = fs.key.empty() ? "" : " of key (";
-  std::span<const std::byte> bytes = rows.key(row);
-  for (std::size_t k = 0; k < fs.key.size(); ++k) {
-    std::uint32_t length = 0;
-    std::memcpy(&length, bytes.data(), 4);
-    length = __builtin_bswap32(length);
-    const auto value = bytes.subspan(4, length);
-    out += (k == 0 ? "" : ", ") + fs.key[k] + '=';
-    if (length == 8 || length == 4 || length == 2) {  // integers as numbers, everything else as its text
-      std::int64_t number = std::to_integer<std::int8_t>(value[0]);
-      for (std::size_t i = 1; i < value.size(); ++i) number = number * 256 + std::to_integer<std::uint8_t>(value[i]);
-      bool printable = true;
-      for (const std::byte b : value) printable = printable && b >= std::byte{0x20} && b < std::byte{0x7f};
-      out += printable ? std::string(reinterpret_cast<const char*>(value.data()), value.size()) : std::to_string(number);
-    } else {
-      out += std::string(reinterpret_cast<const char*>(value.data()), value.size());
-    }
-    bytes = bytes.subspan(4 + length);
-  }
-  return fs.key.empty() ? out : out + ')';
+/// A key field for people: integers as numbers, everything else as its text.
+std::string describe_field(std::span<const std::byte> value) {
+  const bool printable = std::all_of(value.begin(), value.end(), [](std::byte b) { return b >= std::byte{0x20} && b != std::byte{0x7f}; });
+  const bool integer = value.size() == 8 || value.size() == 4 || value.size() == 2;
+  if (!integer || printable) return {reinterpret_cast<const char*>(value.data()), value.size()};
+  std::uint64_t number = std::to_integer<std::uint8_t>(value[0]) >= 0x80 ? ~std::uint64_t{0} : 0;
+  for (const std::byte b : value) number = number << 8 | std::to_integer<std::uint8_t>(b);
+  return std::to_string(static_cast<std::int64_t>(number));
 }
 
-/// Appends one row of the COPY; true when it starts a new key.
-bool append_row(const pg::CopyOut& copy, std::size_t keys, std::size_t inputs, InputRows& rows) {
-  rows.order.push_back(copy.int64(0));
-  bool new_key = rows.order.size() == 1;
-  if (keys > 0) {
-    const std::size_t begin = rows.key_bytes.size();
-    for (std::size_t k = 0; k < keys; ++k) {
-      const auto field = copy.field(static_cast<int>(1 + k));
-      if (!field) throw Fault(FaultClass::partition, "a source row has NULL in its key at position " + std::to_string(rows.order.back()));
-      const std::uint32_t length = __builtin_bswap32(static_cast<std::uint32_t>(field->size()));
-      const auto* l = reinterpret_cast<const std::byte*>(&length);
-      rows.key_bytes.insert(rows.key_bytes.end(), l, l + 4);
-      rows.key_bytes.insert(rows.key_bytes.end(), field->begin(), field->end());
+/// `season=2020-21, player_id=7` of the row that `copy` stands on.
+std::string describe_key(const pg::CopyOut& copy, const spec::FeatureSet& fs) {
+  std::string out;
+  for (std::size_t k = 0; k < fs.key.size(); ++k) {
+    const auto field = copy.field(static_cast<int>(1 + k));
+    out += (k == 0 ? "" : ", ") + fs.key[k] + '=' + (field ? describe_field(*field) : "NULL");
+  }
+  return out;
+}
+
+/// The key of the row that `copy` stands on, as COPY IN wants it. false: there is NULL in it.
+bool take_key(const pg::CopyOut& copy, std::size_t keys, std::vector<std::byte>& key) {
+  key.clear();
+  bool whole = true;
+  for (std::size_t k = 0; k < keys; ++k) {
+    const auto field = copy.field(static_cast<int>(1 + k));
+    const std::uint32_t length = __builtin_bswap32(field ? static_cast<std::uint32_t>(field->size()) : ~std::uint32_t{0});
+    const auto* l = reinterpret_cast<const std::byte*>(&length);
+    key.insert(key.end(), l, l + 4);
+    if (field) key.insert(key.end(), field->begin(), field->end());
+    whole = whole && field;
+  }
+  return whole;
+}
+
+/// Takes the rows of one partition as the COPY brings them, key after key.
+class RowReader {
+ public:
+  RowReader(const spec::FeatureSet& fs, OrderRange range, InputRows& rows) : fs_(fs), range_(range), rows_(rows) {}
+
+  void take(const pg::CopyOut& copy) {
+    const OrderValue position = copy.int64(0);
+    const bool whole = take_key(copy, fs_.key.size(), key_);
+    if (first_ || key_ != current_) {
+      first_ = false;
+      skipping_ = false;
+      current_ = key_;
+      rows_.segments.push_back({rows_.rows(), rows_.rows(), rows_.rows()});
+      if (!whole) set_aside(copy, position, "its key has NULL in it");
+    } else if (!skipping_ && position <= rows_.order.back()) {
+      set_aside(copy, position, "the source has more than one row at " + format_order(fs_.order, position) + "; positions must be unique");
     }
-    rows.key_ends.push_back(rows.key_bytes.size());
-    if (!new_key) {
-      const auto previous = rows.key(rows.order.size() - 2);
-      new_key = previous.size() != rows.key_bytes.size() - begin || std::memcmp(previous.data(), rows.key_bytes.data() + begin, previous.size()) != 0;
+    if (skipping_) {
+      if (position >= range_.lower) ++rows_.bad_keys.back().rows;
+    } else {
+      append(copy, position);
     }
   }
-  for (std::size_t i = 0; i < inputs; ++i) rows.values[i].push_back(copy.float64(static_cast<int>(1 + keys + i)));
-  return new_key;
+
+ private:
+  void append(const pg::CopyOut& copy, OrderValue position) {
+    const std::size_t keys = fs_.key.size();
+    rows_.order.push_back(position);
+    for (std::size_t i = 0; i < rows_.values.size(); ++i) rows_.values[i].push_back(copy.float64(static_cast<int>(1 + keys + i)));
+    if (keys > 0) {
+      rows_.key_bytes.insert(rows_.key_bytes.end(), key_.begin(), key_.end());
+      rows_.key_ends.push_back(rows_.key_bytes.size());
+    }
+    Segment& segment = rows_.segments.back();
+    segment.end = rows_.rows();
+    if (position < range_.lower) segment.output = segment.end;
+  }
+
+  /// Drops what was taken of the key in hand, and what follows of it.
+  void set_aside(const pg::CopyOut& copy, OrderValue position, const std::string& reason) {
+    const std::string key = describe_key(copy, fs_);
+    if (fs_.key.empty() || fs_.on_bad_key == spec::OnBadKey::fail) {
+      throw Fault(FaultClass::partition, key.empty() ? reason : "key (" + key + "): " + reason);
+    }
+    const Segment segment = rows_.segments.back();
+    rows_.segments.pop_back();
+    rows_.bad_keys.push_back({key, reason, position, static_cast<std::int64_t>(segment.end - segment.output)});
+    rows_.order.resize(segment.begin);
+    for (auto& v : rows_.values) v.resize(segment.begin);
+    rows_.key_ends.resize(segment.begin);
+    rows_.key_bytes.resize(segment.begin == 0 ? 0 : rows_.key_ends.back());
+    skipping_ = true;
+  }
+
+  const spec::FeatureSet& fs_;
+  OrderRange range_;
+  InputRows& rows_;
+  std::vector<std::byte> key_, current_;
+  bool first_ = true;
+  bool skipping_ = false;
+};
+
+void check_budget(const InputRows& rows, std::size_t budget_bytes) {
+  if (rows.bytes() <= budget_bytes) return;
+  throw Fault(FaultClass::partition,
+              fmt::format("the partition's input exceeds this worker's share of the memory budget ({} of input rows read so far, {} allowed): "
+                          "raise memory_budget, lower workers or make partitions smaller",
+                          format_bytes(static_cast<double>(rows.bytes())), format_bytes(static_cast<double>(budget_bytes))));
 }
 
 }  // namespace
@@ -233,6 +285,7 @@ void InputRows::clear(std::size_t inputs) {
   key_bytes.clear();
   key_ends.clear();
   segments.clear();
+  bad_keys.clear();
 }
 
 std::size_t InputRows::output_rows() const noexcept {
@@ -260,24 +313,12 @@ void read_source(pg::Session& session, pqxx::transaction_base& tx, const spec::F
     if (!row[0].is_null()) lookback_start = row[0].as<OrderValue>();
   }
   pg::CopyOut copy(session, select_rows(fs, source, range, lookback_start), static_cast<int>(1 + fs.key.size() + fs.inputs.size()));
-  while (copy.next()) {
-    const bool new_key = append_row(copy, fs.key.size(), fs.inputs.size(), rows);
-    const std::size_t r = rows.rows() - 1;
-    if (new_key) {
-      rows.segments.push_back({r, r, r});
-    } else if (rows.order[r] <= rows.order[r - 1]) {
-      throw Fault(FaultClass::partition, fmt::format("the source has more than one row at {}{}; positions must be unique", format_order(fs.order, rows.order[r]), describe_key(fs, rows, r)));
-    }
-    Segment& segment = rows.segments.back();
-    if (rows.order[r] < range.lower) segment.output = r + 1;
-    segment.end = r + 1;
-    if ((r & 0xfff) == 0 && rows.bytes() > budget_bytes) {
-      throw Fault(FaultClass::partition,
-                  fmt::format("the partition's input exceeds this worker's share of the memory budget ({} of input rows read so far, {} allowed): "
-                              "raise memory_budget, lower workers or make partitions smaller",
-                              format_bytes(static_cast<double>(rows.bytes())), format_bytes(static_cast<double>(budget_bytes))));
-    }
+  RowReader reader(fs, range, rows);
+  for (std::size_t taken = 0; copy.next(); ++taken) {
+    reader.take(copy);
+    if ((taken & 0xfff) == 0) check_budget(rows, budget_bytes);
   }
+  check_budget(rows, budget_bytes);
 }
 
 std::int64_t estimate_rows(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range) {

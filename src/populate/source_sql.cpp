@@ -50,39 +50,13 @@ std::string select_tables(const spec::FeatureSet& fs, const ResolvedSource& sour
   return select + from + where;
 }
 
-/// Puts literals for :start and :end; `::type` casts and quoted text are left alone.
+/// Puts literals for :start and :end, by the rules by which the specification was checked.
 std::string fill_query(const std::string& query, const std::string& start, const std::string& end) {
   std::string out;
-  char quote = 0;
-  for (std::size_t i = 0; i < query.size(); ++i) {
-    const char c = query[i];
-    if (quote != 0) {
-      if (c == quote) quote = 0;
-    } else if (c == '\'' || c == '"') {
-      quote = c;
-    } else if (c == ':' && i + 1 < query.size() && query[i + 1] == ':') {
-      out += c;
-      ++i;
-    } else if (c == ':') {
-      const auto is = [&](std::string_view name) {
-        const std::size_t after = i + 1 + name.size();
-        return query.compare(i + 1, name.size(), name) == 0 &&
-               (after >= query.size() || (std::isalnum(static_cast<unsigned char>(query[after])) == 0 && query[after] != '_'));
-      };
-      if (is("start")) {
-        out += start;
-        i += 5;
-        continue;
-      }
-      if (is("end")) {
-        out += end;
-        i += 3;
-        continue;
-      }
-    }
-    out += c;
+  for (const spec::QueryPiece& piece : spec::split_query(query)) {
+    out += !piece.is_placeholder ? piece.text : piece.text == "start" ? start : end;
   }
-  return out;
+  return out + '\n';  // the query may end in a comment
 }
 
 std::string query_text(const ResolvedSource& source, OrderBounds bounds) {
@@ -120,25 +94,50 @@ std::string sent_order(ColumnType type) {
   return pg::is_integer(type) ? "o::bigint" : "o";
 }
 
-/// Rows before the range that the windows need, for keyed series: the last `rows` of each key, and those within the
-/// longest time range (counted from the row `offset` before the range where windows by range have an offset).
-std::string select_keyed_lookback(const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range) {
+/// `a.k1 = b.k1 AND ...`
+std::string keys_equal(const spec::FeatureSet& fs, const char* a, const char* b) {
+  std::string out;
+  for (std::size_t k = 1; k <= fs.key.size(); ++k) out += fmt::format("{}{}.k{} = {}.k{}", k == 1 ? "" : " AND ", a, k, b, k);
+  return out;
+}
+
+/// Rows before the range that the windows need, key by key through an index on keys and order: where they start, then
+/// the rows. `keys` holds the keys of the range.
+std::string select_lookback_by_index(const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range) {
+  const fit::Plan plan = fs.plan();
+  const ColumnType type = order_type(source);
+  const std::string before = select_source(fs, source, {{}, range.lower});
+  const auto last = [&](std::int64_t rows) {
+    return fmt::format("(SELECT min(o) FROM (SELECT o FROM ({}) b WHERE {} ORDER BY o DESC LIMIT {}) n)", before, keys_equal(fs, "b", "k"), rows);
+  };
+  std::string wanted = "b.o >= s.first";
+  std::string starts = last(std::max(plan.lookback_rows(), plan.lookback_offset())) + " AS first";
+  if (plan.lookback_range() > 0) {
+    const std::string anchor = plan.lookback_offset() > 0 ? last(plan.lookback_offset()) : order_literal(type, range.lower);
+    starts += fmt::format(", {} - {} AS after", anchor, distance_literal(type, plan.lookback_range()));
+    wanted = "(b.o >= s.first OR b.o > s.after)";
+    wanted += " AND b.o >= least(s.first, s.after)";  // one range of the index
+  }
+  return fmt::format("SELECT b.o, {}{} FROM keys k CROSS JOIN LATERAL (SELECT {}) s CROSS JOIN LATERAL (SELECT * FROM ({}) b WHERE {} AND {}) b",
+                     key_list(fs, "b."), value_list(fs), starts, before, keys_equal(fs, "b", "k"), wanted);
+}
+
+/// The same rows where no such index is known: one pass over everything before the range.
+std::string select_lookback_by_scan(const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range) {
   const fit::Plan plan = fs.plan();
   const ColumnType type = order_type(source);
   const std::string keys = key_list(fs);
-  const std::string before = fmt::format("SELECT *, row_number() OVER (PARTITION BY {} ORDER BY o DESC) AS back FROM ({}) b WHERE ({}) IN (SELECT {} FROM ({}) r)",
-                                         keys, select_source(fs, source, {{}, range.lower}), keys, keys,
-                                         select_source(fs, source, {range.lower, range.upper}));
+  const std::string before = fmt::format("SELECT *, row_number() OVER (PARTITION BY {} ORDER BY o DESC) AS back FROM ({}) b WHERE ({}) IN (SELECT {} FROM keys)",
+                                         keys, select_source(fs, source, {{}, range.lower}), keys, keys);
   std::string wanted = fmt::format("back <= {}", std::max(plan.lookback_rows(), plan.lookback_offset()));
   std::string from = before;
   if (plan.lookback_range() > 0) {
     const std::string distance = distance_literal(type, plan.lookback_range());
-    const std::string start = order_literal(type, range.lower);
     if (plan.lookback_offset() > 0) {
       from = fmt::format("SELECT *, min(o) FILTER (WHERE back <= {}) OVER (PARTITION BY {}) AS anchor FROM ({}) a", plan.lookback_offset(), keys, before);
       wanted += fmt::format(" OR o > anchor - {}", distance);
     } else {
-      wanted += fmt::format(" OR o > {} - {}", start, distance);
+      wanted += fmt::format(" OR o > {} - {}", order_literal(type, range.lower), distance);
     }
   }
   return fmt::format("SELECT o, {}{} FROM ({}) l WHERE {}", keys, value_list(fs), from, wanted);
@@ -185,12 +184,14 @@ std::string select_rows(const spec::FeatureSet& fs, const ResolvedSource& source
                        select_source(fs, source, {lookback_start.value_or(range.lower), range.upper}));
   }
   const std::string keys = key_list(fs);
-  std::string rows = fmt::format("SELECT o, {}{} FROM ({}) r", keys, value_list(fs), select_source(fs, source, {range.lower, range.upper}));
+  std::string with = fmt::format("WITH here AS MATERIALIZED ({})", select_source(fs, source, {range.lower, range.upper}));
+  std::string rows = fmt::format("SELECT o, {}{} FROM here", keys, value_list(fs));
   const fit::Plan plan = fs.plan();
   if (fs.lookback == spec::Lookback::rows && (plan.lookback_rows() > 0 || plan.lookback_range() > 0 || plan.lookback_offset() > 0)) {
-    rows += " UNION ALL " + select_keyed_lookback(fs, source, range);
+    with += fmt::format(", keys AS MATERIALIZED (SELECT DISTINCT {} FROM here)", keys);
+    rows += " UNION ALL " + (source.key_index ? select_lookback_by_index(fs, source, range) : select_lookback_by_scan(fs, source, range));
   }
-  return fmt::format("SELECT {}, {}{} FROM ({}) s ORDER BY {}, o", order, keys, value_list(fs), rows, keys);
+  return fmt::format("{} SELECT {}, {}{} FROM ({}) s ORDER BY {}, o", with, order, keys, value_list(fs), rows, keys);
 }
 
 }  // namespace regfeatd::populate

@@ -63,11 +63,12 @@ void check_order_column(const spec::FeatureSet& fs, const spec::Target& target, 
   if (order->type == pg::ColumnType::int4) out.layout.order = pg::OrderType::int4;
 }
 
-void check_features(const spec::FeatureSet& fs, const spec::Target& target, ResolvedTarget& out, std::vector<std::string>& findings) {
+void check_features(const spec::FeatureSet& fs, const spec::Target& target, ResolvedTarget& out, bool columns_will_come,
+                    std::vector<std::string>& findings) {
   const std::string where = out.table.name.text();
   out.features = spec::target_columns(fs, target);
   const auto missing = missing_columns(out.table, out.features);
-  if (!missing.empty()) {
+  if (!missing.empty() && !columns_will_come) {
     findings.push_back(fmt::format("target {}: {} missing: {}", where,
                                    missing.size() == 1 ? "a feature column is" : std::to_string(missing.size()) + " feature columns are", join(missing)));
   }
@@ -157,15 +158,30 @@ std::vector<std::string> target_ddl(const spec::FeatureSet& fs, const spec::Targ
   for (std::size_t k = 0; k < fs.key.size(); ++k) columns += fmt::format(",\n  {} {} NOT NULL", quote_identifier(fs.key[k]), key_types.at(k));
   const std::string type = feature_sql_type(fs, target);
   for (const std::string& c : spec::target_columns(fs, target)) columns += fmt::format(",\n  {} {}", quote_identifier(c), type);
-  const std::string keys = fs.key.empty() ? "" : join(quoted(fs.key)) + ", ";
-  std::string create = fmt::format("CREATE TABLE {} (\n{},\n  PRIMARY KEY ({}{})\n)", name.quoted(), columns, keys, order);
+  // In a plain table a partition is a range of the order column, which is then deleted and counted by the primary key.
+  std::vector<std::string> unique = quoted(fs.key);
+  unique.insert(target.partition.empty() ? unique.begin() : unique.end(), order);
+  std::string create = fmt::format("CREATE TABLE {} (\n{},\n  PRIMARY KEY ({})\n)", name.quoted(), columns, join(unique));
   if (!target.partition.empty()) create += " PARTITION BY RANGE (" + order + ')';
   return {create, fmt::format("COMMENT ON TABLE {} IS {}", name.quoted(),
                               pg::quote_literal("Features of feature set " + fs.name + ", written by regfeatd."))};
 }
 
+std::vector<std::string> missing_column_ddl(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target,
+                                            const std::string& series) {
+  const auto table = pg::find_table(tx, pg::TableName::parse(spec::target_table(target, series)));
+  if (!table) return {};
+  std::string additions;
+  for (const std::string& name : spec::target_columns(fs, target)) {
+    if (table->column(name) != nullptr) continue;
+    additions += fmt::format("{}ADD COLUMN {} {}", additions.empty() ? "" : ", ", quote_identifier(name), feature_sql_type(fs, target));
+  }
+  if (additions.empty() || tx.exec_params("SELECT FROM regfeat.target WHERE target = $1::bigint::oid", table->oid).empty()) return {};
+  return {fmt::format("ALTER TABLE {} {}", table->name.quoted(), additions)};
+}
+
 std::optional<ResolvedTarget> resolve_target(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target, const std::string& series,
-                                             std::vector<std::string>& findings) {
+                                             std::vector<std::string>& findings, bool columns_will_come) {
   const pg::TableName name = pg::TableName::parse(spec::target_table(target, series));
   const auto table = pg::find_table(tx, name);
   if (!table) {
@@ -183,7 +199,7 @@ std::optional<ResolvedTarget> resolve_target(pqxx::transaction_base& tx, const s
   check_order_column(fs, target, out, findings);
   const auto missing_keys = missing_columns(*table, fs.key);
   if (!missing_keys.empty()) findings.push_back(fmt::format("target {}: key columns are missing: {}", name.text(), join(missing_keys)));
-  check_features(fs, target, out, findings);
+  check_features(fs, target, out, columns_will_come, findings);
   check_rest(fs, target, out, findings);
   check_privileges(out, findings);
   out.order_column = quote_identifier(target.order_column);
@@ -221,9 +237,16 @@ Placement place(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const sp
   return {Strategy::remove, resolved.table.name};
 }
 
+std::int64_t count_rows(pqxx::transaction_base& tx, const ResolvedTarget& target, OrderRange range) {
+  const std::string& order = target.order_column;
+  return tx.exec1(fmt::format("SELECT count(*) FROM {} WHERE {} >= {} AND {} < {}", target.table.name.quoted(), order,
+                              order_literal(target.order_type, range.lower), order, order_literal(target.order_type, range.upper)))[0]
+      .as<std::int64_t>();
+}
+
 TargetWriter::TargetWriter(pg::Session& session, pqxx::transaction_base& tx, const ResolvedTarget& resolved, const std::vector<std::string>& key,
                            Placement placement, OrderRange range)
-    : session_(session), tx_(tx), resolved_(resolved), key_(key), placement_(std::move(placement)), range_(range) {}
+    : session_(session), tx_(tx), resolved_(resolved), placement_(std::move(placement)), range_(range) {}
 
 void TargetWriter::create_child() {
   // The CHECK spares ATTACH a scan. The rest of the parent (keys, indexes, triggers) is copied by ATTACH, after the load.

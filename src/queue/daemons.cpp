@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <fstream>
 #include <sstream>
@@ -87,6 +88,56 @@ void record_settings(pg::Session& session, DaemonId self, int workers, std::chro
   });
 }
 
+Orders read_orders(pg::Session& session, DaemonId self, const std::vector<RunningClaim>& running) {
+  return pg::guarded("reading orders", [&] {
+    std::string list = "[";
+    for (const RunningClaim& r : running) {
+      list += fmt::format(R"({}{{"worker":{},"partition_id":{},"epoch":{}}})", list.size() > 1 ? "," : "", r.worker, r.partition_id, r.epoch);
+    }
+    list += ']';
+    pqxx::work tx(session.sql());
+    Orders orders;
+    for (const auto& row : tx.exec_params("SELECT r.worker, r.partition_id, r.epoch FROM jsonb_to_recordset($1::jsonb) AS r(worker int, partition_id bigint, epoch bigint) "
+                                          "  JOIN regfeat.partition p USING (partition_id) WHERE p.epoch <> r.epoch",
+                                          list)) {
+      orders.fenced.push_back({row[0].as<int>(), row[1].as<std::int64_t>(), row[2].as<std::int64_t>()});
+    }
+    const pqxx::result d = tx.exec_params("SELECT workers_desired, desired_generation FROM regfeat.daemon WHERE daemon_id = $1", self.value);
+    if (!d.empty()) {
+      if (!d[0][0].is_null()) orders.workers = d[0][0].as<int>();
+      orders.generation = d[0][1].as<int>();
+    }
+    return orders;
+  });
+}
+
+void record_workers(pg::Session& session, DaemonId self, int workers, int desired_generation, int settings_generation) {
+  pg::guarded("acknowledging the number of workers", [&] {
+    pqxx::work tx(session.sql());
+    tx.exec_params("UPDATE regfeat.daemon SET workers_configured = $2, applied_generation = $3, settings_generation = $4 WHERE daemon_id = $1", self.value,
+                   workers, desired_generation, settings_generation);
+    tx.commit();
+  });
+}
+
+std::int64_t prune(pg::Session& session, std::chrono::microseconds attempts, std::chrono::microseconds progress, std::int64_t after) {
+  return pg::guarded("pruning history", [&] {
+    pqxx::work tx(session.sql());
+    tx.exec_params("SELECT regfeat.prune_progress(now() - $1 * interval '1 microsecond', 1000)", progress.count());
+    const pqxx::result r = tx.exec_params("SELECT coalesce(next_after, 0) FROM regfeat.prune_attempts(now() - $1 * interval '1 microsecond', $2, 1000)",
+                                          attempts.count(), after);
+    tx.commit();
+    return r[0][0].as<std::int64_t>();
+  });
+}
+
+bool behind_pooler(pg::Session& session) {
+  return pg::guarded("looking for a pooler", [&] {
+    pqxx::work tx(session.sql());
+    return !tx.exec_params("SELECT pg_backend_pid() = $1", session.backend_pid())[0][0].as<bool>();
+  });
+}
+
 void record_draining(pg::Session& session, DaemonId self) {
   pg::guarded("recording the drain", [&] {
     pqxx::work tx(session.sql());
@@ -114,8 +165,6 @@ constexpr const char* kWriteWorkers = R"(
       AS w(worker int, backend_pid int, partition_id bigint, step text, rows_done bigint, rows_total bigint, step_seconds float8)
   ), gone AS (
     DELETE FROM regfeat.worker x WHERE x.daemon_id = $1 AND NOT EXISTS (SELECT 1 FROM w WHERE w.worker = x.worker)
-  ), active AS (
-    UPDATE regfeat.daemon SET workers_active = (SELECT count(*) FROM w WHERE partition_id <> 0) WHERE daemon_id = $1
   )
   INSERT INTO regfeat.worker (daemon_id, worker, backend_pid, partition_id, step, rows_done, rows_total, step_started_at, updated_at)
   SELECT $1, worker, backend_pid, nullif(partition_id, 0), step, rows_done, rows_total,
@@ -148,7 +197,7 @@ constexpr const char* kWriteProgress = R"(
     CROSS JOIN LATERAL (
       SELECT m.n, m.speed, m.q[1] AS q1, nullif(m.q[2], 0) AS q2, m.q[3] AS q3,
              CASE WHEN m.speed > 0 THEN greatest(s.rows_total - s.rows_done - k.rows_in_hand, 0) / m.speed END AS left_s) v
-   WHERE (s.running > 0 OR EXISTS (SELECT 1 FROM regfeat.attempt a WHERE a.feature_set_id = f.feature_set_id AND a.finished_at > now() - 2 * $2 * interval '1 microsecond'))
+   WHERE (s.running > 0 OR EXISTS (SELECT 1 FROM regfeat.attempt a WHERE a.feature_set_id = f.feature_set_id AND a.finished_at > now() - greatest(2 * $2, 10000000) * interval '1 microsecond'))
      AND NOT EXISTS (SELECT 1 FROM regfeat.progress g WHERE g.feature_set_id = f.feature_set_id AND g.at > now() - $2 * 0.5 * interval '1 microsecond'))";
 
 std::string to_json(const std::vector<WorkerReport>& workers) {
@@ -166,6 +215,10 @@ std::string to_json(const std::vector<WorkerReport>& workers) {
 void report(pg::Session& session, DaemonId self, const std::vector<WorkerReport>& workers, std::chrono::microseconds interval) {
   pg::guarded("reporting progress", [&] {
     pqxx::work tx(session.sql());
+    // The daemon's row first, as whoever declares this daemon lost does: the other order could deadlock with it.
+    const auto active = std::count_if(workers.begin(), workers.end(), [](const WorkerReport& w) { return w.partition_id != 0; });
+    const pqxx::result own = tx.exec_params("UPDATE regfeat.daemon SET workers_active = $2 WHERE daemon_id = $1 AND state IN ('running', 'draining')", self.value, active);
+    if (own.affected_rows() != 1) return;
     tx.exec_params(kWriteWorkers, self.value, to_json(workers));
     tx.exec_params(kWriteProgress, self.value, interval.count());
     tx.commit();

@@ -52,6 +52,8 @@ std::vector<std::string> migrate(pg::Session& session, int to) {
                      std::string(build_id()));
       applied.emplace_back(m.name);
     }
+    // What a migration added gets its privileges too, and roles that were made since the last time get theirs.
+    if (to >= 2) tx.exec("SELECT * FROM regfeat.grant_privileges()");
     tx.commit();
     return applied;
   });

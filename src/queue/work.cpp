@@ -13,8 +13,9 @@ std::optional<Claim> claim(pg::Session& session, DaemonId daemon, int worker) {
     pqxx::work tx(session.sql());
     const pqxx::result r =
         tx.exec_params("SELECT partition_id, attempt_id, epoch, attempts, feature_set_id, specification_version, series, lower_bound, upper_bound "
-                       "FROM regfeat.claim($1, $2, pg_backend_pid(), $3)",
-                       daemon.value, worker, std::string(build_id()));
+                       "FROM regfeat.claim($1, $2, CASE WHEN pg_backend_pid() = $4 THEN $4 END, $3)",
+                       // Behind a pooler libpq's number is not that of a server process: then none is recorded, and nobody ends it.
+                       daemon.value, worker, std::string(build_id()), session.backend_pid());
     tx.commit();
     if (r.empty()) return std::nullopt;
     const auto row = r[0];
@@ -37,33 +38,70 @@ bool still_ours(pqxx::transaction_base& tx, const Claim& claim) {
               .empty();
 }
 
+std::optional<LastResult> last_result(pqxx::transaction_base& tx, const Claim& claim) {
+  const pqxx::result r = tx.exec_params("SELECT input_fingerprint, rows_out FROM regfeat.partition "
+                                        " WHERE partition_id = $1 AND input_fingerprint IS NOT NULL AND rows_out > 0",
+                                        claim.partition.value);
+  if (r.empty()) return std::nullopt;
+  return LastResult{r[0][0].as<std::string>(), r[0][1].as<std::int64_t>()};
+}
+
+namespace {
+
+void record_quarantine(pqxx::transaction_base& tx, const Claim& claim, const std::vector<QuarantinedKey>& keys) {
+  tx.exec_params("DELETE FROM regfeat.quarantine WHERE partition_id = $1", claim.partition.value);
+  for (const QuarantinedKey& k : keys) {
+    tx.exec_params("INSERT INTO regfeat.quarantine (partition_id, feature_set, series, key, reason, position, rows_left_out) "
+                   "SELECT $1, f.name, $2, $3, $4, $5, $6 FROM regfeat.feature_set f WHERE f.feature_set_id = $7",
+                   claim.partition.value, claim.series, k.key, k.reason, k.position, k.rows, claim.feature_set.value);
+  }
+}
+
+/// The same rows under the same fingerprint: who wrote them, and what, stays on record.
+bool complete_unchanged(pqxx::transaction_base& tx, const Claim& claim, const Completion& c) {
+  return tx.exec_params("UPDATE regfeat.partition SET state = 'done', daemon_id = NULL, worker = NULL, backend_pid = NULL, "
+                        "       changed_at = clock_timestamp(), rows_in = $3, specification_version = $4, disturbances = 0, message = NULL "
+                        " WHERE partition_id = $1 AND epoch = $2 AND state = 'running'",
+                        claim.partition.value, claim.epoch.value, c.rows_in, claim.specification_version)
+             .affected_rows() == 1;
+}
+
+}  // namespace
+
 bool complete(pqxx::transaction_base& tx, const Claim& claim, const Completion& c) {
   const std::string state = c.empty ? "empty" : "done";
   // Under READ COMMITTED the UPDATE waits for whoever holds the row and then looks at the epoch again: the check is
   // made under the lock that lasts until COMMIT.
-  const pqxx::result fenced = tx.exec_params(
+  const bool held = c.unchanged ? complete_unchanged(tx, claim, c) : tx.exec_params(
       "UPDATE regfeat.partition SET state = $3, daemon_id = NULL, worker = NULL, backend_pid = NULL, changed_at = clock_timestamp(), "
       "       rows_in = $4, rows_out = $5, bytes_out = $6, nulls_out = $7, checksum = $8, input_fingerprint = $9, "
       "       specification_version = $10, build_id = $11, disturbances = 0, message = NULL "
       " WHERE partition_id = $1 AND epoch = $2 AND state = 'running'",
       claim.partition.value, claim.epoch.value, state, c.rows_in, c.rows_out, c.bytes_out, c.nulls_out, c.checksum, c.input_fingerprint,
-      claim.specification_version, std::string(build_id()));
-  if (fenced.affected_rows() != 1) return false;
+      claim.specification_version, std::string(build_id())).affected_rows() == 1;
+  if (!held) return false;
+  record_quarantine(tx, claim, c.quarantined);
   const Timings& t = c.timings;
   tx.exec_params(
       "UPDATE regfeat.attempt SET outcome = $2, finished_at = clock_timestamp(), rows_in = $3, rows_out = $4, bytes_out = $5, nulls_out = $6, "
       "       claim_ms = $7, read_ms = $8, fit_ms = $9, send_ms = $10, publish_ms = $11 WHERE attempt_id = $1",
-      claim.attempt.value, state, c.rows_in, c.rows_out, c.bytes_out, c.nulls_out, t.claim_ms, t.read_ms, t.fit_ms, t.send_ms, t.publish_ms);
+      claim.attempt.value, c.unchanged ? "unchanged" : state, c.rows_in, c.rows_out, c.bytes_out, c.nulls_out, t.claim_ms, t.read_ms, t.fit_ms, t.send_ms, t.publish_ms);
   tx.exec_params("UPDATE regfeat.feature_set SET breaker_faults = 0, breaker_partition_id = NULL, breaker_until = NULL, breaker_reason = NULL "
                  " WHERE feature_set_id = $1 AND breaker_faults > 0",
                  claim.feature_set.value);
   return true;
 }
 
-bool committed(pg::Session& session, AttemptId attempt) {
+bool committed(pg::Session& session, const Claim& claim) {
   return pg::guarded("reading the outcome of an unanswered commit", [&] {
     pqxx::work tx(session.sql());
-    return !tx.exec_params("SELECT 1 FROM regfeat.attempt WHERE attempt_id = $1 AND outcome IN ('done', 'empty', 'unchanged')", attempt.value).empty();
+    tx.exec("SET LOCAL lock_timeout = '5s'");
+    // The server may still be at the COMMIT: its transaction holds the work row until it is decided. One whose COMMIT
+    // never arrived would hold it for ever, so it is ended; a COMMIT that is under way is not interrupted by that.
+    tx.exec_params("SELECT regfeat.end_backend(backend_pid, changed_at) FROM regfeat.partition WHERE partition_id = $1 AND epoch = $2 AND state = 'running'",
+                   claim.partition.value, claim.epoch.value);
+    tx.exec_params("SELECT 1 FROM regfeat.partition WHERE partition_id = $1 FOR UPDATE", claim.partition.value);
+    return !tx.exec_params("SELECT 1 FROM regfeat.attempt WHERE attempt_id = $1 AND outcome IN ('done', 'empty', 'unchanged')", claim.attempt.value).empty();
   });
 }
 
@@ -80,20 +118,26 @@ void record_attempt(pqxx::transaction_base& tx, const Claim& claim, const std::s
                     const std::string& message, const Timings& t) {
   tx.exec_params("UPDATE regfeat.attempt SET outcome = $2, finished_at = clock_timestamp(), fault_class = nullif($3, ''), step = $4, "
                  "       sqlstate = nullif($5, ''), message = $6, context = nullif($7, ''), claim_ms = $8, read_ms = $9, fit_ms = $10, "
-                 "       send_ms = $11, publish_ms = $12 WHERE attempt_id = $1 AND outcome = 'running'",
+                 "       send_ms = $11, publish_ms = $12 WHERE attempt_id = $1 AND (outcome = 'running' OR (outcome = 'lost' AND $2 = 'fenced'))",
                  claim.attempt.value, outcome, fault == nullptr ? std::string() : std::string(to_string(fault->fault_class())), step,
                  fault == nullptr ? std::string() : fault->sqlstate(), message, fault == nullptr ? std::string() : fault->context(), t.claim_ms,
                  t.read_ms, t.fit_ms, t.send_ms, t.publish_ms);
 }
 
-/// Opens the breaker once configuration faults have hit enough different partitions in a row.
+/// Opens the breaker once configuration faults have hit enough different partitions in a row. While it is open, faults
+/// are not charged (the feature set is to blame), and the partition stays away from the next probe, so that one broken
+/// series cannot keep the breaker open for the others.
 void count_configuration_fault(pqxx::transaction_base& tx, const Claim& claim, const std::string& message) {
   tx.exec_params(
       "UPDATE regfeat.feature_set SET breaker_faults = breaker_faults + 1, breaker_partition_id = $2, breaker_reason = $3, "
       "       breaker_until = CASE WHEN breaker_faults + 1 >= $4 THEN clock_timestamp() + "
-      "         least(interval '10 minutes', interval '10 seconds' * power(2, least(breaker_faults + 1 - $4, 10))) END "
+      "         least(interval '2 minutes', interval '10 seconds' * power(2, least(breaker_faults + 1 - $4, 10))) END "
       " WHERE feature_set_id = $1 AND (breaker_partition_id IS DISTINCT FROM $2 OR breaker_until IS NOT NULL)",
       claim.feature_set.value, claim.partition.value, message, kBreakerFaults);
+  tx.exec_params("UPDATE regfeat.partition p SET attempts = greatest(p.attempts - 1, 0), state = 'pending', "
+                 "       not_before = greatest(p.not_before, f.breaker_until + interval '1 second') "
+                 "  FROM regfeat.feature_set f WHERE f.feature_set_id = $1 AND f.breaker_until IS NOT NULL AND p.partition_id = $2",
+                 claim.feature_set.value, claim.partition.value);
 }
 
 }  // namespace
@@ -103,6 +147,10 @@ Verdict fail(pg::Session& session, const Claim& claim, const Fault& fault, const
   return pg::guarded("recording a failure", [&] {
     pqxx::work tx(session.sql());
     const bool transient = fault.fault_class() == FaultClass::transient;
+    tx.exec("SET LOCAL lock_timeout = '5s'");
+    // A broken connection may have left its backend behind, with the work row locked.
+    tx.exec_params("SELECT regfeat.end_backend(backend_pid, changed_at) FROM regfeat.partition WHERE partition_id = $1 AND epoch = $2 AND state = 'running'",
+                   claim.partition.value, claim.epoch.value);
     const pqxx::result row = tx.exec_params(
         "SELECT attempts, disturbances FROM regfeat.partition WHERE partition_id = $1 AND epoch = $2 AND state = 'running' FOR UPDATE",
         claim.partition.value, claim.epoch.value);
@@ -118,6 +166,7 @@ Verdict fail(pg::Session& session, const Claim& claim, const Fault& fault, const
     record_attempt(tx, claim, transient ? "disturbed" : "failed", &fault, step, fault.what(), timings);
     tx.exec_params("UPDATE regfeat.partition SET state = $3, attempts = attempts - $4, disturbances = $5, "
                    "       not_before = clock_timestamp() + $6 * interval '1 microsecond', daemon_id = NULL, worker = NULL, backend_pid = NULL, "
+                   "       input_fingerprint = CASE WHEN $3 = 'failed' THEN NULL ELSE input_fingerprint END, "
                    "       changed_at = clock_timestamp(), message = $7 WHERE partition_id = $1 AND epoch = $2",
                    claim.partition.value, claim.epoch.value, give_up ? "failed" : "pending", transient ? 1 : 0, disturbances, delay.count(),
                    std::string(fault.what()));
@@ -162,9 +211,11 @@ Outlook outlook(pg::Session& session) {
     const pqxx::result r = tx.exec(
         "SELECT count(*) FILTER (WHERE p.state IN ('pending', 'running') AND NOT (p.state = 'pending' AND b.blocked)), "
         "       count(*) FILTER (WHERE p.state = 'failed'), count(*) FILTER (WHERE p.state = 'pending' AND b.blocked), "
-        "       max(CASE WHEN b.blocked THEN 'feature set ' || f.name || ': ' || coalesce(f.paused_reason, f.breaker_reason, 'paused') END) "
+        "       max(CASE WHEN b.blocked THEN 'feature set ' || f.name || ': ' || coalesce(f.paused_reason, f.breaker_reason, w.waits, 'paused') END) "
         "  FROM regfeat.partition p JOIN regfeat.feature_set f USING (feature_set_id) "
-        "  CROSS JOIN LATERAL (SELECT f.paused_at IS NOT NULL OR f.breaker_until IS NOT NULL AS blocked) b "
+        "  CROSS JOIN LATERAL (SELECT CASE WHEN p.state = 'pending' AND EXISTS (SELECT FROM regfeat.dependency d "
+        "                                   WHERE d.feature_set_id = f.feature_set_id) THEN regfeat.blocked_by(p.partition_id) END AS waits) w "
+        "  CROSS JOIN LATERAL (SELECT f.paused_at IS NOT NULL OR f.breaker_until IS NOT NULL OR w.waits IS NOT NULL AS blocked) b "
         " WHERE p.state IN ('pending', 'running', 'failed')");
     Outlook o;
     o.claimable = r[0][0].as<std::int64_t>();

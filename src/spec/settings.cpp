@@ -88,6 +88,13 @@ void read_retry(const Field& field, Settings::Retry& retry, Lines& lines, Findin
   read_duration_into(map, "cap", {milliseconds{1}, hours{24}}, retry.cap, findings, &lines.retry_cap);
 }
 
+void read_retention(const Field& field, Settings::Retention& retention, Findings& findings) {
+  const MapReader map(field, {"attempts", "progress"}, findings);
+  if (!map.is_mapping()) return;
+  read_duration_into(map, "attempts", {hours{1}, hours{24 * 3650}}, retention.attempts, findings);
+  read_duration_into(map, "progress", {hours{1}, hours{24 * 3650}}, retention.progress, findings);
+}
+
 void read_log(const Field& field, Settings& settings, Findings& findings) {
   const MapReader map(field, {"level", "format"}, findings);
   if (!map.is_mapping()) return;
@@ -130,7 +137,7 @@ void check_together(const Settings& s, const Lines& lines, Findings& findings) {
 Settings read_settings(const Field& document, Findings& findings) {
   const MapReader map(document,
                       {"database", "workers", "memory_budget", "lease", "heartbeat", "poll", "progress",
-                       "retry", "shutdown_grace", "listen", "daemon_name", "log"},
+                       "retry", "retention", "shutdown_grace", "listen", "daemon_name", "log"},
                       findings);
   Settings settings;
   Lines lines;
@@ -139,6 +146,7 @@ Settings read_settings(const Field& document, Findings& findings) {
   if (const auto f = map.find("memory_budget")) read_memory(*f, settings, findings);
   read_times(map, settings, lines, findings);
   if (const auto f = map.find("retry")) read_retry(*f, settings.retry, lines, findings);
+  if (const auto f = map.find("retention")) read_retention(*f, settings.retention, findings);
   if (const auto f = map.find("listen"))
     settings.listen = read_boolean(*f, findings).value_or(settings.listen);
   if (const auto f = map.find("daemon_name")) settings.daemon_name = read_text(*f, findings).value_or("");

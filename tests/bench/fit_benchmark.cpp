@@ -1,5 +1,5 @@
-// Fits a second and core by window, family and instruction set; bytes written beside what the machine can write; the
-// naive oracle. One benchmark "row" is one fit of one window with all columns of one family. Run:
+// Fits a second and core by window, family and instruction set; bytes written beside what the machine can
+// write; the naive oracle. One benchmark "row" is one fit of one window with all columns of one family. Run:
 //   build/release/fit_benchmark --benchmark_repetitions=5 --benchmark_report_aggregates_only=true
 #include <benchmark/benchmark.h>
 
@@ -47,7 +47,8 @@ const Prices& prices() {
 
 Plan make_plan(Family family, int window) {
   Plan plan;
-  for (const int rows : window == kAllWindows ? std::vector<int>{15, 30, 45, 60, 75, 90} : std::vector<int>{window}) {
+  for (const int rows :
+       window == kAllWindows ? std::vector<int>{15, 30, 45, 60, 75, 90} : std::vector<int>{window}) {
     Window w;
     w.label = "w" + std::to_string(rows);
     w.rows = rows;
@@ -60,8 +61,8 @@ Plan make_plan(Family family, int window) {
 void count_work(benchmark::State& state, std::size_t fits_per_iteration, std::size_t columns_per_fit) {
   const auto fits = static_cast<double>(state.iterations()) * static_cast<double>(fits_per_iteration);
   state.counters["fits/s"] = benchmark::Counter(fits, benchmark::Counter::kIsRate);
-  state.counters["written B/s"] =
-      benchmark::Counter(fits * static_cast<double>(columns_per_fit * sizeof(double)), benchmark::Counter::kIsRate);
+  state.counters["written B/s"] = benchmark::Counter(
+      fits * static_cast<double>(columns_per_fit * sizeof(double)), benchmark::Counter::kIsRate);
 }
 
 void fit_benchmark(benchmark::State& state, const Kernel* kernel, Family family) {
@@ -80,8 +81,8 @@ void fit_benchmark(benchmark::State& state, const Kernel* kernel, Family family)
   count_work(state, kSeriesRows * plan.windows.size(), plan.metrics.size());
 }
 
-/// As the fits of one call leave their outputs, without the fits: every column of the block stored once, to the same
-/// reused buffer.
+/// As the fits of one call leave their outputs, without the fits: every column of the block stored once, to
+/// the same reused buffer.
 void write_block_benchmark(benchmark::State& state, Family family) {
   const Plan plan = make_plan(family, kAllWindows);
   ColumnBlock out(plan.column_count(), kBlockRows);
@@ -97,8 +98,8 @@ void write_block_benchmark(benchmark::State& state, Family family) {
   count_work(state, kSeriesRows * plan.windows.size(), plan.metrics.size());
 }
 
-/// The fits of a whole month into a buffer that holds them all (10 MB a family and more), as `regfeatd fit` uses it, and
-/// the same writes alone: main memory or the last-level cache takes part.
+/// The fits of a whole month into a buffer that holds them all (10 MB a family and more), as `regfeatd fit`
+/// uses it, and the same writes alone: main memory or the last-level cache takes part.
 void fit_month_benchmark(benchmark::State& state, const Kernel* kernel, Family family) {
   const Plan plan = make_plan(family, kAllWindows);
   force_kernel(kernel);
@@ -119,7 +120,8 @@ void write_month_benchmark(benchmark::State& state, Family family) {
   ColumnBlock out(plan.column_count(), kSeriesRows);
   double value = 0;
   for (auto _ : state) {
-    for (std::size_t c = 0; c < plan.column_count(); ++c) std::fill_n(out.column(c).data(), kSeriesRows, value);
+    for (std::size_t c = 0; c < plan.column_count(); ++c)
+      std::fill_n(out.column(c).data(), kSeriesRows, value);
     value += 1;
     benchmark::ClobberMemory();
   }
@@ -135,7 +137,8 @@ void memory_write_benchmark(benchmark::State& state) {
     value += 1;
     benchmark::ClobberMemory();
   }
-  const double bytes = static_cast<double>(state.iterations()) * static_cast<double>(buffer.size() * sizeof(double));
+  const double bytes =
+      static_cast<double>(state.iterations()) * static_cast<double>(buffer.size() * sizeof(double));
   state.counters["written B/s"] = benchmark::Counter(bytes, benchmark::Counter::kIsRate);
 }
 
@@ -154,12 +157,13 @@ void oracle_benchmark(benchmark::State& state) {
 
 void register_family(const Kernel* kernel, Family family) {
   const std::string suffix = std::string(to_string(family)) + "/" + kernel->name;
-  auto* fits = benchmark::RegisterBenchmark(("fit/" + suffix).c_str(), [kernel, family](benchmark::State& state) {
-    fit_benchmark(state, kernel, family);
-  });
+  auto* fits = benchmark::RegisterBenchmark(
+      ("fit/" + suffix).c_str(),
+      [kernel, family](benchmark::State& state) { fit_benchmark(state, kernel, family); });
   fits->ArgName("window")->Unit(benchmark::kMicrosecond)->Arg(kAllWindows);
   if (family == Family::terms)
-    for (const int window : {3, 15, 30, 45, 60, 75, 90, 128, 192, 255, 256, 512, 630, 1000, 10'000, 100'000}) fits->Arg(window);
+    for (const int window : {3, 15, 30, 45, 60, 75, 90, 128, 192, 255, 256, 512, 630, 1000, 10'000, 100'000})
+      fits->Arg(window);
   benchmark::RegisterBenchmark(("fit_month/" + suffix).c_str(), [kernel, family](benchmark::State& state) {
     fit_month_benchmark(state, kernel, family);
   })->Unit(benchmark::kMicrosecond);
@@ -171,15 +175,19 @@ void register_family(const Kernel* kernel, Family family) {
     if (const Kernel* kernel = find_kernel(name))
       for (const Family family : kFamilies) register_family(kernel, family);
   for (const Family family : kFamilies) {
-    benchmark::RegisterBenchmark(("write_block/" + std::string(to_string(family))).c_str(), [family](benchmark::State& state) {
-      write_block_benchmark(state, family);
-    })->Unit(benchmark::kMicrosecond);
-    benchmark::RegisterBenchmark(("write_month/" + std::string(to_string(family))).c_str(), [family](benchmark::State& state) {
-      write_month_benchmark(state, family);
-    })->Unit(benchmark::kMicrosecond);
+    benchmark::RegisterBenchmark(("write_block/" + std::string(to_string(family))).c_str(),
+                                 [family](benchmark::State& state) { write_block_benchmark(state, family); })
+        ->Unit(benchmark::kMicrosecond);
+    benchmark::RegisterBenchmark(("write_month/" + std::string(to_string(family))).c_str(),
+                                 [family](benchmark::State& state) { write_month_benchmark(state, family); })
+        ->Unit(benchmark::kMicrosecond);
   }
   benchmark::RegisterBenchmark("memory_write", memory_write_benchmark)->Unit(benchmark::kMillisecond);
-  benchmark::RegisterBenchmark("oracle/terms", oracle_benchmark)->ArgName("window")->Arg(15)->Arg(90)->Unit(benchmark::kMicrosecond);
+  benchmark::RegisterBenchmark("oracle/terms", oracle_benchmark)
+      ->ArgName("window")
+      ->Arg(15)
+      ->Arg(90)
+      ->Unit(benchmark::kMicrosecond);
   return true;
 }();
 

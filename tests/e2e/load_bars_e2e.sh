@@ -69,8 +69,8 @@ zcat "$data"/eurusd_*.csv.gz | grep -v ts_utc | paste -d, - "$work/derived" >"$w
 awk -F, '
   function difference(a, b) { return a > b ? a - b : b - a }
   function sum(w, i, s) {
-    if (n <= w) return "NULL"
-    for (i = 1; i <= w; i++) s += (value[n - i] - value[n]) / value[n]
+    s = 0
+    for (i = 1; i <= w && i < n; i++) s += (value[n - i] - value[n]) / value[n]
     return s
   }
   function compare(what, expected, actual, tolerance) {

@@ -70,6 +70,9 @@ struct ChildInfo {
 /// time zone to be UTC. Throws Fault (configuration) for bounds that cannot be read.
 [[nodiscard]] std::vector<ChildInfo> children_meeting(pqxx::transaction_base& tx, std::uint32_t parent, OrderRange range);
 
+/// Whether a table has a whole (not partial) index whose first columns are `any_order`, in whichever order, then `then`.
+[[nodiscard]] bool has_index(pqxx::transaction_base& tx, std::uint32_t table, const std::vector<std::string>& any_order, const std::string& then);
+
 /// Does a schema exist, and may the current role create tables in it?
 struct SchemaInfo {
   bool exists = false;

@@ -25,6 +25,8 @@ struct ApplyPlan {
   std::vector<std::string> ddl;
   std::vector<queue::WantedPartition> partitions;
   std::int64_t new_partitions = 0, requeued_partitions = 0, unchanged_partitions = 0;
+  std::vector<PartitionId> removed;    ///< partitions that the specification names no longer: cancelled, their rows stay
+  std::vector<std::string> created;    ///< tables that `ddl` creates, for regfeat.target
   std::int64_t estimated_rows = 0;     ///< source rows of the partitions to be computed
   double estimated_bytes = 0;          ///< of COPY stream, for all targets
   std::vector<std::string> placement;  ///< a line per way of publishing, with how many partitions use it

@@ -27,6 +27,7 @@ struct ResolvedSource {
   pg::ColumnType query_order_type = pg::ColumnType::timestamptz;
   std::vector<std::size_t> input_table;  ///< input i is a column of tables[input_table[i]]
   std::vector<std::string> key_types;    ///< as SQL knows them, for targets that are created
+  bool key_index = false;                ///< every table has an index on keys, then order: look-back can go key by key
 };
 
 /// Looks up the source of a series. What is missing or unusable is appended to `findings`, each naming the thing and
@@ -37,6 +38,14 @@ struct ResolvedSource {
 /// A run of rows of one key (or of the whole series): look-back rows [begin, output), output rows [output, end).
 struct Segment {
   std::size_t begin = 0, output = 0, end = 0;
+};
+
+/// A key whose rows cannot be used.
+struct BadKey {
+  std::string key;     ///< `player_id=7`
+  std::string reason;
+  OrderValue position = 0;
+  std::int64_t rows = 0;  ///< its rows inside the partition
 };
 
 /// The input rows of one partition, look-back included, ordered by key and position. Buffers keep their capacity from
@@ -50,6 +59,7 @@ class InputRows {
   std::vector<std::byte> key_bytes;         ///< key fields as COPY wants them (length words included), row after row
   std::vector<std::size_t> key_ends;        ///< where row r's key ends in key_bytes; empty without keys
   std::vector<Segment> segments;
+  std::vector<BadKey> bad_keys;             ///< their rows are in none of the above
 
   [[nodiscard]] std::size_t rows() const noexcept { return order.size(); }
   [[nodiscard]] std::size_t output_rows() const noexcept;
@@ -59,7 +69,9 @@ class InputRows {
 
 /// Reads the rows of `range` and the look-back rows that the windows need: one COPY TO STDOUT, preceded for unkeyed
 /// series by a query that finds where look-back starts. Must run in a transaction whose time zone is UTC.
-/// Throws Fault: partition, when rows are out of order or doubled (named), or when they exceed `budget_bytes`.
+/// A key with positions given twice, or with NULL in it, is set aside in `bad_keys`, or fails the partition where the
+/// specification says `on_bad_key: fail`. Throws Fault: partition, for that, for positions given twice in a series
+/// without keys, and when the rows exceed `budget_bytes`.
 void read_source(pg::Session& session, pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range,
                  std::size_t budget_bytes, InputRows& rows);
 

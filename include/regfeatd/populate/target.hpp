@@ -29,10 +29,15 @@ struct ResolvedTarget {
 [[nodiscard]] std::vector<std::string> target_ddl(const spec::FeatureSet& fs, const spec::Target& target, const std::string& series,
                                                   const std::vector<std::string>& key_types);
 
+/// The statements that add the feature columns which a target made by `apply` (regfeat.target) lacks; none for others.
+[[nodiscard]] std::vector<std::string> missing_column_ddl(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target,
+                                                          const std::string& series);
+
 /// Looks up an existing target. Missing columns, wrong types, missing privileges, keys that the rows would violate are
-/// appended to `findings`. nullopt: there is no such table; whether it could be created is checked then.
+/// appended to `findings`; missing feature columns are none where `columns_will_come`. nullopt: there is no such table; whether it could be created is checked then.
 [[nodiscard]] std::optional<ResolvedTarget> resolve_target(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target,
-                                                           const std::string& series, std::vector<std::string>& findings);
+                                                           const std::string& series, std::vector<std::string>& findings,
+                                                           bool columns_will_come = false);
 
 /// How the rows of one partition reach their target, and with which locks (docs/publishing.md).
 enum class Strategy {
@@ -52,11 +57,14 @@ struct Placement {
 [[nodiscard]] Placement place(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target, const ResolvedTarget& resolved,
                               const std::string& series, OrderRange range);
 
+/// Rows of a target inside a range.
+[[nodiscard]] std::int64_t count_rows(pqxx::transaction_base& tx, const ResolvedTarget& target, OrderRange range);
+
 /// One target of one partition, written inside the worker's transaction: `prepare`, any number of `copy().send`,
 /// `finish`, and `publish` once all targets are loaded.
 class TargetWriter {
  public:
-  TargetWriter(pg::Session& session, pqxx::transaction_base& tx, const ResolvedTarget& resolved, const std::vector<std::string>& key, Placement placement,
+  TargetWriter(pg::Session& session, pqxx::transaction_base& tx, const ResolvedTarget& resolved, Placement placement,
                OrderRange range);
 
   /// Makes the place empty and starts the COPY.
@@ -75,7 +83,6 @@ class TargetWriter {
   pg::Session& session_;
   pqxx::transaction_base& tx_;
   const ResolvedTarget& resolved_;
-  const std::vector<std::string>& key_;
   Placement placement_;
   OrderRange range_;
   std::unique_ptr<pg::CopyIn> copy_;

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,28 @@ std::int64_t release_dead_neighbours(pg::Session& session, DaemonId self);
 /// lost and must stop its workers.
 [[nodiscard]] bool heartbeat(pg::Session& session, DaemonId self);
 
+/// A partition that a worker runs, and the epoch it claimed.
+struct RunningClaim {
+  int worker = 0;
+  std::int64_t partition_id = 0;
+  std::int64_t epoch = 0;
+};
+/// What operators and other daemons decided since the last look.
+struct Orders {
+  std::vector<RunningClaim> fenced;  ///< of those given: requeued, cancelled or taken over
+  std::optional<int> workers;        ///< regfeat.set_workers; absent: the configuration decides
+  int generation = 0;                ///< of `workers`
+};
+[[nodiscard]] Orders read_orders(pg::Session& session, DaemonId self, const std::vector<RunningClaim>& running);
+/// Acknowledges `Orders::workers`.
+void record_workers(pg::Session& session, DaemonId self, int workers, int desired_generation, int settings_generation);
+
+/// Deletes a batch of history older than given. Walks the attempts from `after`; returns where to go on, 0 at the end.
+[[nodiscard]] std::int64_t prune(pg::Session& session, std::chrono::microseconds attempts, std::chrono::microseconds progress, std::int64_t after);
+
+/// Is there a pooler between this session and the server? Then LISTEN and process ids mean nothing.
+[[nodiscard]] bool behind_pooler(pg::Session& session);
+
 /// Settings as applied, for regfeat.daemons.
 void record_settings(pg::Session& session, DaemonId self, int workers, std::chrono::microseconds lease, int generation, const std::string& message);
 void record_draining(pg::Session& session, DaemonId self);
@@ -42,6 +65,7 @@ struct WorkerReport {
   int worker = 0;
   int backend_pid = 0;
   std::int64_t partition_id = 0;  ///< 0: none
+  std::int64_t epoch = 0;
   const char* step = "idle";      ///< a string literal
   std::int64_t rows_done = 0;
   std::int64_t rows_total = 0;

@@ -32,7 +32,27 @@ struct WantedPartition {
   std::string series;
   OrderRange range;
   std::optional<std::int64_t> estimated_rows;
+  bool requeue = false;  ///< it is there, but its rows are not what the specification says
 };
+
+/// A partition as the work table holds it.
+struct KnownPartition {
+  PartitionId id;
+  std::string series;
+  OrderRange range;
+  bool removed = false;  ///< taken out by an earlier apply
+  bool current = false;  ///< pending, cancelled by an operator, or last tried under a specification with the same output
+};
+[[nodiscard]] std::vector<KnownPartition> known_partitions(pqxx::transaction_base& tx, const StoredFeatureSet& feature_set,
+                                                           const std::string& output_identity);
+
+/// Cancels partitions that the specification names no longer. Their rows stay in the targets.
+void remove_partitions(pqxx::transaction_base& tx, const std::vector<PartitionId>& ids);
+
+/// Records depends_on of the specification in force.
+void store_dependencies(pqxx::transaction_base& tx, FeatureSetId id, const spec::FeatureSet& fs);
+/// What is wrong with depends_on: unknown feature sets, another kind of order, circles.
+[[nodiscard]] std::vector<std::string> check_dependencies(pqxx::transaction_base& tx, const spec::FeatureSet& fs);
 
 struct EnqueueCounts {
   std::int64_t added = 0;
@@ -40,9 +60,8 @@ struct EnqueueCounts {
   std::int64_t unchanged = 0;
 };
 
-/// Adds the partitions that are missing. With `requeue_existing`, those that exist are requeued too (their epoch rises):
-/// for a specification whose output changed.
+/// Adds the partitions that are missing and requeues those that say so (their epoch rises).
 [[nodiscard]] EnqueueCounts enqueue(pqxx::transaction_base& tx, const StoredFeatureSet& feature_set, const spec::FeatureSet& specification,
-                                    const std::vector<WantedPartition>& wanted, bool requeue_existing);
+                                    const std::vector<WantedPartition>& wanted);
 
 }  // namespace regfeatd::queue

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "regfeatd/base/fault.hpp"
 #include "regfeatd/base/ids.hpp"
@@ -33,9 +34,25 @@ struct Timings {
   double claim_ms = 0, read_ms = 0, fit_ms = 0, send_ms = 0, publish_ms = 0;
 };
 
+/// A key that was set aside: a row of regfeat.quarantine.
+struct QuarantinedKey {
+  std::string key, reason, position;
+  std::int64_t rows = 0;
+};
+
+/// What a partition was when it was last done, to tell whether anything has changed since.
+struct LastResult {
+  std::string input_fingerprint;
+  std::int64_t rows_out = 0;
+};
+/// nullopt: never done, or its fingerprint was cleared so that it is computed whatever its inputs.
+[[nodiscard]] std::optional<LastResult> last_result(pqxx::transaction_base& tx, const Claim& claim);
+
 /// What a finished partition amounted to.
 struct Completion {
-  bool empty = false;  ///< the source had no row in the range
+  bool empty = false;      ///< the source had no row in the range
+  bool unchanged = false;  ///< the targets hold its rows already: nothing was written
+  std::vector<QuarantinedKey> quarantined;
   std::int64_t rows_in = 0;
   std::int64_t rows_out = 0;
   std::int64_t bytes_out = 0;
@@ -52,8 +69,8 @@ struct Completion {
 /// completion. false: somebody requeued, cancelled or took over the partition, nothing was written, roll back.
 [[nodiscard]] bool complete(pqxx::transaction_base& tx, const Claim& claim, const Completion& completion);
 
-/// Whether an attempt whose COMMIT went unanswered did commit.
-[[nodiscard]] bool committed(pg::Session& session, AttemptId attempt);
+/// Whether an attempt whose COMMIT went unanswered did commit. Waits until the server has decided it.
+[[nodiscard]] bool committed(pg::Session& session, const Claim& claim);
 
 /// How a failed attempt was recorded.
 enum class Verdict { retried, failed, fenced };

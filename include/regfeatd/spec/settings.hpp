@@ -24,6 +24,11 @@ struct Settings {
     std::chrono::microseconds cap = std::chrono::minutes{5};
     friend bool operator==(const Retry&, const Retry&) = default;
   } retry;
+  struct Retention {
+    std::chrono::microseconds attempts = std::chrono::hours{24 * 90};
+    std::chrono::microseconds progress = std::chrono::hours{24 * 14};
+    friend bool operator==(const Retention&, const Retention&) = default;
+  } retention;                        ///< how long history is kept
   std::chrono::microseconds shutdown_grace = std::chrono::seconds{25};
   bool listen = true;                 ///< LISTEN for wake-ups; off behind a transaction pooler
   std::string daemon_name;            ///< empty: the host name

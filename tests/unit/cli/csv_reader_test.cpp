@@ -170,7 +170,7 @@ TEST(BlockReader, CuttingDoesNotChangeTheRecords) {
 }
 
 TEST(BlockReader, SkipsAByteOrderMark) {
-  for (const std::size_t step : {1, 2, 3, 100}) {
+  for (const std::size_t step : {1u, 2u, 3u, 100u}) {
     const std::string text = "\xEF\xBB\xBFtime,x\n1,2\n";
     const auto blocks = blocks_of(text, step, {.max_rows = 100, .max_bytes = 1000});
     ASSERT_EQ(blocks.size(), 1U);

@@ -190,7 +190,7 @@ TEST(FitStream, ErrorsComeAfterTheRowsBeforeThem) {
       {"1,a,1\n2,a,x\n1,a,1\n", false, 1, "in.csv:2: column \"x\": \"x\" is not a number"},
   };
   for (const Case& c : cases) {
-    for (const std::size_t max_rows : {1, 2, 3, 100}) {
+    for (const std::size_t max_rows : {1u, 2u, 3u, 100u}) {
       for (const int threads : {1, 3}) {
         SeriesTracker::Options tracking;
         tracking.interleaved = c.interleaved;
@@ -206,7 +206,7 @@ TEST(FitStream, ErrorsComeAfterTheRowsBeforeThem) {
 
 TEST(FitStream, AKeyMayGoOnInTheNextBlockOnly) {
   const std::string text = "1,a,1\n2,a,1\n1,b,1\n2,b,1\n1,c,1\n";
-  for (const std::size_t max_rows : {1, 2, 3, 4, 5}) {
+  for (const std::size_t max_rows : {1u, 2u, 3u, 4u, 5u}) {
     EXPECT_EQ(stream(text, layout(true), plan("3"), {}, {max_rows, 2}).error, "") << max_rows;
     EXPECT_NE(stream(text + "3,b,1\n", layout(true), plan("3"), {}, {max_rows, 2}).error, "") << max_rows;
   }
@@ -231,7 +231,7 @@ TEST(FitStream, StopsWhenNobodyWantsMore) {
 
 TEST(BlockLimits, StayWithinBounds) {
   for (const char* windows : {"3", "15,30,45,60,75,90", "100000"}) {
-    for (const std::size_t inputs : {1, 10, 1000}) {
+    for (const std::size_t inputs : {1u, 10u, 1000u}) {
       const BlockReader::Limits limits = block_limits(plan(windows), inputs, false);
       EXPECT_GE(limits.max_rows, 64U);
       EXPECT_LE(limits.max_rows * plan(windows).column_count() * inputs * 8, std::size_t{256} << 20)

@@ -28,7 +28,7 @@ TEST(MetricsText, TheTableHasALineForEachMetric) {
 }
 
 TEST(MetricsText, TheTableFitsATerminal) {
-  for (const std::size_t width : {108, 120, 200}) {
+  for (const std::size_t width : {108u, 120u, 200u}) {
     std::istringstream lines(metrics_table({}, width));
     for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), width) << line;
   }

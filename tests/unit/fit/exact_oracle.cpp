@@ -14,10 +14,15 @@ namespace {
 
 namespace mp = boost::multiprecision;
 using Real = mp::number<mp::cpp_dec_float<100>, mp::et_off>;
-using Integer = mp::number<mp::cpp_int_backend<1024, 1024, mp::signed_magnitude, mp::unchecked, void>, mp::et_off>;
+using Integer =
+    mp::number<mp::cpp_int_backend<1024, 1024, mp::signed_magnitude, mp::unchecked, void>, mp::et_off>;
 
-double to_double(const Real& v) { return v.convert_to<double>(); }
-Real square(const Real& v) { return v * v; }
+double to_double(const Real& v) {
+  return v.convert_to<double>();
+}
+Real square(const Real& v) {
+  return v * v;
+}
 
 /// Values as integers times 2^exponent.
 struct Scaled {
@@ -86,7 +91,8 @@ Quantities quantities_of(std::span<const double> y) {
   if (q.tss < Real("1e-80") * dd) q.tss = 0;
   q.rss = q.tss - q.n1 * square(q.g1) - q.n2 * square(q.g2);
   if (q.rss < Real("1e-80") * q.tss || y.size() == 3) q.rss = 0;
-  // sum (e_j - e_{j-1})^2: the parabola's own steps are 2 g1 + 12 g2 (P1 - 1); see kernel_block.inl for the sums.
+  // sum (e_j - e_{j-1})^2: the parabola's own steps are 2 g1 + 12 g2 (P1 - 1); see kernel_block.inl for the
+  // sums.
   const Real first = Real(y.front()) - q.anchor;
   const Real cross = 2 * q.g1 * (-first) + 12 * q.g2 * (q.n * first - 2 * q.n * q.g0);
   q.steps = Real(sums.steps) * square(unit) - 2 * cross + 4 * (q.n - 1) * square(q.g1) +
@@ -103,7 +109,9 @@ Quantities quantities_of(std::span<const double> y) {
 class Collector {
  public:
   explicit Collector(std::vector<ExactMetric>& out) : out_(out) {}
-  void add(const Real& value, const Real& scale) { out_.push_back({false, to_double(value), to_double(scale)}); }
+  void add(const Real& value, const Real& scale) {
+    out_.push_back({false, to_double(value), to_double(scale)});
+  }
   void add_if(bool exists, const Real& value, const Real& scale) {
     out_.push_back({!exists, exists ? to_double(value) : 0, exists ? to_double(scale) : 0});
   }
@@ -115,7 +123,7 @@ class Collector {
 
 /// What several families share.
 struct Shared {
-  Real c0, c1, c2, x_end, prediction, r2, r2_plain, rmse, sum_scale;
+  Real c0, c1, c2, x_end, prediction, r2, r2_plain, rmse;
 };
 
 Shared shared_of(const Quantities& q) {
@@ -207,7 +215,8 @@ double quantile_975(int df) {
   static std::map<int, double> known;
   const auto found = known.find(df);
   if (found != known.end()) return found->second;
-  return known[df] = static_cast<double>(boost::math::quantile(boost::math::students_t_distribution<long double>(df), 0.975L));
+  return known[df] = static_cast<double>(
+             boost::math::quantile(boost::math::students_t_distribution<long double>(df), 0.975L));
 }
 
 void add_inference(const Quantities& q, const Shared& f, Collector& out) {
@@ -242,14 +251,16 @@ void add_inference(const Quantities& q, const Shared& f, Collector& out) {
   out.add_if(has_rss, Real(s1.p), Real(s1.p_scale));
   out.add_if(four, sigma, sigma);
   out.add_if(four && q.tss > 0, four && q.tss > 0 ? Real(1 - mean_square / (q.tss / (n - 1))) : Real(0), 3);
-  out.add_if(has_rss, has_rss ? Real(ssr / 2 / mean_square) : Real(0), has_rss ? Real(q.tss / mean_square) : Real(0));
+  out.add_if(has_rss, has_rss ? Real(ssr / 2 / mean_square) : Real(0),
+             has_rss ? Real(q.tss / mean_square) : Real(0));
   out.add(f.c1 + 2 * f.c2 * f.x_end, scale1);
   out.add_if(four, f.prediction - end_half, q.level + end_half);
   out.add_if(four, f.prediction + end_half, q.level + end_half);
   out.add(forecast, q.level + q.spread);
   out.add_if(four, forecast - next_half, q.level + q.spread + next_half);
   out.add_if(four, forecast + next_half, q.level + q.spread + next_half);
-  out.add_if(four, four ? Real((q.anchor - f.prediction) / (1 - h_end)) : Real(0), four ? Real(q.spread / (1 - h_end)) : Real(0));
+  out.add_if(four, four ? Real((q.anchor - f.prediction) / (1 - h_end)) : Real(0),
+             four ? Real(q.spread / (1 - h_end)) : Real(0));
   out.add_if(q.rss > 0, q.rss > 0 ? Real(q.steps / q.rss) : Real(0), 4);
   out.add(n, 1);
 }

@@ -1,5 +1,5 @@
-// Random windows of many kinds of data against exact arithmetic, every metric of every family. The worst errors are
-// printed: docs/fit.md quotes them.
+// Random windows of many kinds of data against exact arithmetic, every metric of every family. The worst
+// errors are printed: docs/fit.md quotes them.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -20,22 +20,24 @@ constexpr std::size_t kSeriesRows = 2000;
 constexpr int kRowsPerWindow = 60;
 constexpr int kWindowsPerSeries = 8;
 
-constexpr double kTightTolerance = 1e-13;     // coefficients and fitted values, of their natural scale
-constexpr double kTolerance = 1e-12;          // what else follows from them
-constexpr double kRootTolerance = 0.5e-12;    // roots of RSS: 1e-12 of RSS itself
-constexpr double kLargestRatio = 1e9;         // 1/(1-r2) up to which RSS has its digits
+constexpr double kTightTolerance = 1e-13;   // coefficients and fitted values, of their natural scale
+constexpr double kTolerance = 1e-12;        // what else follows from them
+constexpr double kRootTolerance = 0.5e-12;  // roots of RSS: 1e-12 of RSS itself
+constexpr double kLargestRatio = 1e9;       // 1/(1-r2) up to which RSS has its digits
 
-const std::set<std::string> kTight{"a2", "a1", "b", "prediction", "quadratic_term", "linear_term", "constant_term",
-                                   "a_coef", "b_coef", "c_coef", "a_term", "b_term", "yhat_end", "coef2", "coef1", "coef0",
-                                   "slope_end", "forecast"};
+const std::set<std::string> kTight{
+    "a2",     "a1",     "b",         "prediction", "quadratic_term", "linear_term", "constant_term",
+    "a_coef", "b_coef", "c_coef",    "a_term",     "b_term",         "yhat_end",    "coef2",
+    "coef1",  "coef0",  "slope_end", "forecast"};
 const std::set<std::string> kRoots{"rmse", "residual_std", "sigma", "se_coef2", "se_coef1", "se_coef0"};
-const std::set<std::string> kNeedRss{"t_coef2", "t_coef1", "p_coef2", "p_coef1", "f_stat", "durbin_watson",
-                                     "extrapolation_error"};
+const std::set<std::string> kNeedRss{
+    "t_coef2", "t_coef1", "p_coef2", "p_coef1", "f_stat", "durbin_watson", "extrapolation_error"};
 
 using Worst = std::map<std::string, double>;
 
 std::vector<Window> random_windows(Random& random, std::size_t longest) {
-  std::uniform_real_distribution<double> log_rows(std::log(3.0), std::log(static_cast<double>(longest) + 0.99));
+  std::uniform_real_distribution<double> log_rows(std::log(3.0),
+                                                  std::log(static_cast<double>(longest) + 0.99));
   std::vector<Window> result;
   for (int i = 0; i < kWindowsPerSeries; ++i) {
     result.push_back(row_window(static_cast<std::int64_t>(std::exp(log_rows(random)))));
@@ -60,19 +62,23 @@ double check_metric(Metric m, const ExactFit& fit, const ExactMetric& exact, dou
   const double error = std::abs(computed - exact.value);
   if (error == 0) return 0;
   const double relative = error / exact.scale;
-  const double tolerance = kTight.contains(name) ? kTightTolerance : kRoots.contains(name) ? kRootTolerance : kTolerance;
-  EXPECT_LE(relative, tolerance) << to_string(info(m).family) << "." << name << ": " << computed << ", exactly "
-                                 << exact.value << ", scale " << exact.scale;
+  const double tolerance = kTight.contains(name)   ? kTightTolerance
+                           : kRoots.contains(name) ? kRootTolerance
+                                                   : kTolerance;
+  EXPECT_LE(relative, tolerance) << to_string(info(m).family) << "." << name << ": " << computed
+                                 << ", exactly " << exact.value << ", scale " << exact.scale;
   return relative;
 }
 
-void check_window(const Plan& plan, std::size_t w, const OwnedSeries& series, std::size_t row, const ColumnBlock& out,
-                  Worst& worst) {
+void check_window(const Plan& plan, std::size_t w, const OwnedSeries& series, std::size_t row,
+                  const ColumnBlock& out, Worst& worst) {
   const auto n = static_cast<std::size_t>(plan.windows[w].rows);
   const ExactFit exact = exact_fit(std::span(series.values).subspan(row + 1 - n, n));
-  SCOPED_TRACE("n = " + std::to_string(n) + ", row " + std::to_string(row) + ", 1/(1-r2) " + std::to_string(exact.ratio));
+  SCOPED_TRACE("n = " + std::to_string(n) + ", row " + std::to_string(row) + ", 1/(1-r2) " +
+               std::to_string(exact.ratio));
   for (std::size_t m = 0; m < plan.metrics.size(); ++m) {
-    const double error = check_metric(plan.metrics[m], exact, exact.metrics[m], out.column(w * plan.metrics.size() + m)[row]);
+    const double error =
+        check_metric(plan.metrics[m], exact, exact.metrics[m], out.column(w * plan.metrics.size() + m)[row]);
     double& most = worst[std::string(info(plan.metrics[m]).name)];
     most = std::max(most, error);
   }
@@ -95,7 +101,8 @@ void check_kind(const char* kind, std::uint64_t seed, const std::function<OwnedS
     for (std::size_t w = 0; w < plan.windows.size(); ++w) {
       const auto n = static_cast<std::size_t>(plan.windows[w].rows);
       std::uniform_int_distribution<std::size_t> rows(n - 1, series.size() - 1);
-      for (int k = 0; k < kRowsPerWindow; ++k, ++windows) check_window(plan, w, series, rows(random), out, worst);
+      for (int k = 0; k < kRowsPerWindow; ++k, ++windows)
+        check_window(plan, w, series, rows(random), out, worst);
     }
   }
   report(kind, worst);
@@ -107,13 +114,15 @@ TEST(Exact, Prices) {
 
 TEST(Exact, RealPrices) {
   std::vector<std::vector<double>> all;
-  for (const char* name : {"fx_m1/eurusd_201810", "fx_m1/usdjpy_201811", "crypto_m1/btcusd_201812", "crypto_m1/neousd_201810"})
+  for (const char* name :
+       {"fx_m1/eurusd_201810", "fx_m1/usdjpy_201811", "crypto_m1/btcusd_201812", "crypto_m1/neousd_201810"})
     if (auto closes = real_closes(name); !closes.empty()) all.push_back(std::move(closes));
   if (all.empty()) GTEST_SKIP() << "SKIPPED: no real series (REGFEATD_DATA_DIR)";
   check_kind("real prices", 2, [&](Random& r) {
     const auto& closes = all[r() % all.size()];
     const auto first = static_cast<std::ptrdiff_t>(r() % (closes.size() - kSeriesRows));
-    return minutes({closes.begin() + first, closes.begin() + first + static_cast<std::ptrdiff_t>(kSeriesRows)});
+    return minutes(
+        {closes.begin() + first, closes.begin() + first + static_cast<std::ptrdiff_t>(kSeriesRows)});
   });
 }
 
@@ -147,7 +156,8 @@ TEST(Exact, SmoothData) {
 
 TEST(Exact, ConstantAndAlmostConstant) {
   check_kind("almost constant", 6, [](Random& r) {
-    const double level = std::ldexp(1 + static_cast<double>(r() % 1000) / 1000, static_cast<int>(r() % 40) - 20);
+    const double level =
+        std::ldexp(1 + static_cast<double>(r() % 1000) / 1000, static_cast<int>(r() % 40) - 20);
     std::vector<double> y(kSeriesRows, level);
     const auto changes = r() % 40;
     for (std::uint64_t k = 0; k < changes; ++k) {

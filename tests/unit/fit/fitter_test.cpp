@@ -19,11 +19,13 @@ namespace {
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-/// Windows around every change of method and code path: three points, odd and even, direct and by blocks, by range, by time.
+/// Windows around every change of method and code path: three points, odd and even, direct and by blocks, by
+/// range, by time.
 Plan mixed_plan() {
   Plan plan = plan_of({});
-  for (const std::int64_t rows : {std::int64_t{3}, std::int64_t{4}, std::int64_t{5}, std::int64_t{17}, std::int64_t{90},
-                                  kBlockMethodRows - 1, kBlockMethodRows, kBlockMethodRows + 1, std::int64_t{300}})
+  for (const std::int64_t rows :
+       {std::int64_t{3}, std::int64_t{4}, std::int64_t{5}, std::int64_t{17}, std::int64_t{90},
+        kBlockMethodRows - 1, kBlockMethodRows, kBlockMethodRows + 1, std::int64_t{300}})
     plan.windows.push_back(row_window(rows));
   plan.windows.push_back(row_window(20));
   plan.windows.back().offset = 7;
@@ -40,16 +42,18 @@ Plan mixed_plan() {
   return plan;
 }
 
-double value(const Plan& plan, const ColumnBlock& out, const std::string& metric, std::size_t row, std::size_t window = 0) {
+double value(const Plan& plan, const ColumnBlock& out, const std::string& metric, std::size_t row,
+             std::size_t window = 0) {
   return out.column(column_of(plan, window, metric))[row];
 }
 
 // metrics.md, "Certified reference".
 TEST(Fitter, AgreesWithNistPontius) {
-  constexpr std::array<double, 40> kY{
-      .11019, .21956,  .32949,  .43899,  .54803,  .65694,  .76562,  .87487,  .98292,  1.09146, 1.20001, 1.30822, 1.41599, 1.52399,
-      1.63194, 1.73947, 1.84646, 1.95392, 2.06128, 2.16844, .11052,  .22018,  .32939,  .43886,  .54798,  .65739,  .76596,  .87474,
-      .98300, 1.09150, 1.20004, 1.30818, 1.41613, 1.52408, 1.63159, 1.73965, 1.84696, 1.95445, 2.06177, 2.16829};
+  constexpr std::array<double, 40> kY{.11019,  .21956,  .32949,  .43899,  .54803,  .65694,  .76562,  .87487,
+                                      .98292,  1.09146, 1.20001, 1.30822, 1.41599, 1.52399, 1.63194, 1.73947,
+                                      1.84646, 1.95392, 2.06128, 2.16844, .11052,  .22018,  .32939,  .43886,
+                                      .54798,  .65739,  .76596,  .87474,  .98300,  1.09150, 1.20004, 1.30818,
+                                      1.41613, 1.52408, 1.63159, 1.73965, 1.84696, 1.95445, 2.06177, 2.16829};
   std::vector<double> y(20);
   for (std::size_t i = 0; i < 20; ++i) y[i] = (kY[i] + kY[i + 20]) / 2;
   Plan plan = plan_of({row_window(20)});
@@ -69,9 +73,11 @@ TEST(Fitter, GivesExactZerosForConstants) {
     for (Window& w : plan.windows) w.offset = 0;
     const auto out = fit_all(plan, minutes(std::vector<double>(900, level)));
     for (std::size_t w = 0; w < plan.windows.size(); ++w) {
-      for (const char* zero : {"a2", "a1", "residual_mean", "residual_std", "coefficients.rmse", "quadratic_term", "linear_term",
-                               "residual", "coef2", "coef1", "slope_end", "legacy_terms.r2", "curvature", "vertex_x"})
-        EXPECT_EQ(std::bit_cast<std::uint64_t>(value(plan, out, zero, 850, w)), 0U) << zero << " of " << level;
+      for (const char* zero :
+           {"a2", "a1", "residual_mean", "residual_std", "coefficients.rmse", "quadratic_term", "linear_term",
+            "residual", "coef2", "coef1", "slope_end", "legacy_terms.r2", "curvature", "vertex_x"})
+        EXPECT_EQ(std::bit_cast<std::uint64_t>(value(plan, out, zero, 850, w)), 0U)
+            << zero << " of " << level;
       for (const char* same : {"b", "terms.prediction", "constant_term", "yhat_end", "forecast", "vertex_y"})
         EXPECT_EQ(value(plan, out, same, 850, w), level) << same;
       EXPECT_EQ(value(plan, out, "terms.r2", 850, w), 1.0);
@@ -83,7 +89,8 @@ TEST(Fitter, GivesExactZerosForConstants) {
 
 TEST(Fitter, FindsAPerfectParabola) {
   std::vector<double> y(1000);
-  for (std::size_t i = 0; i < y.size(); ++i) y[i] = 0.25 * static_cast<double>(i * i) - 3 * static_cast<double>(i) + 7;
+  for (std::size_t i = 0; i < y.size(); ++i)
+    y[i] = 0.25 * static_cast<double>(i * i) - 3 * static_cast<double>(i) + 7;
   Plan plan = plan_of({row_window(3), row_window(16), row_window(500)});
   for (Window& w : plan.windows) w.offset = 0;
   const auto out = fit_all(plan, minutes(y));
@@ -107,8 +114,9 @@ TEST(Fitter, IsIndifferentToALargeOffset) {
   }
   Plan plan = plan_of({row_window(3), row_window(30), row_window(91), row_window(200)});
   plan.metrics.clear();
-  for (const char* name : {"a2", "a1", "residual_std", "coefficients.rmse", "coefficients.r2", "curvature", "residual", "a_coef",
-                           "b_coef", "se_coef2", "t_coef1", "sigma", "slope_end", "durbin_watson", "f_stat", "forecast_error"})
+  for (const char* name :
+       {"a2", "a1", "residual_std", "coefficients.rmse", "coefficients.r2", "curvature", "residual", "a_coef",
+        "b_coef", "se_coef2", "t_coef1", "sigma", "slope_end", "durbin_watson", "f_stat", "forecast_error"})
     plan.metrics.push_back(*find_metric(name).metric);
   EXPECT_FALSE(first_difference(plan, fit_all(plan, minutes(y)), fit_all(plan, minutes(shifted)), y.size()));
 }
@@ -136,10 +144,12 @@ TEST(Fitter, LeavesNoTraceOfAnOutlier) {
                                                       : clean.order[end] - clean.order[kAt] >= w.range;
         }
         if (ends_before || starts_after) {
-          ASSERT_EQ(std::bit_cast<std::uint64_t>(out.column(c)[r]), std::bit_cast<std::uint64_t>(expected.column(c)[r]))
+          ASSERT_EQ(std::bit_cast<std::uint64_t>(out.column(c)[r]),
+                    std::bit_cast<std::uint64_t>(expected.column(c)[r]))
               << outlier << " row " << r << " " << info(column.metric).name << " " << w.label;
         } else if (!std::isfinite(outlier)) {
-          ASSERT_TRUE(std::isnan(out.column(c)[r])) << outlier << " row " << r << " " << info(column.metric).name;
+          ASSERT_TRUE(std::isnan(out.column(c)[r]))
+              << outlier << " row " << r << " " << info(column.metric).name;
         }
       }
     }
@@ -156,11 +166,13 @@ TEST(Fitter, DoesNotLookAhead) {
   for (int cut = 0; cut < 1000 / kDivisor; ++cut) {
     const std::size_t rows = 1 + random() % series.size();
     const Series head{std::span(series.order).first(rows), std::span(series.values).first(rows), 0};
-    const std::size_t first = rows - std::min<std::size_t>(rows, 1 + random() % 40);  // the rows next to the cut
+    const std::size_t first =
+        rows - std::min<std::size_t>(rows, 1 + random() % 40);  // the rows next to the cut
     fitter.fit(head, first, rows - first, out, first);
     for (std::size_t c = 0; c < plan.column_count(); ++c)
       for (std::size_t r = first; r < rows; ++r)
-        ASSERT_EQ(std::bit_cast<std::uint64_t>(out.column(c)[r]), std::bit_cast<std::uint64_t>(expected.column(c)[r]))
+        ASSERT_EQ(std::bit_cast<std::uint64_t>(out.column(c)[r]),
+                  std::bit_cast<std::uint64_t>(expected.column(c)[r]))
             << "cut at " << rows << ", row " << r << ", column " << c;
   }
 }
@@ -207,8 +219,10 @@ TEST(Fitter, FitsRangesAsRows) {
   Random random(7);
   const auto series = minutes(walk(500, 1.15, 1e-4, 5, random));
   const Plan rows = plan_of({row_window(15), row_window(100)});
-  const Plan ranges = plan_of({range_window(15 * 60 * kMicrosPerSecond, 15), range_window(100 * 60 * kMicrosPerSecond, 100)});
-  const auto difference = first_difference(rows, fit_all(rows, series), fit_all(ranges, series), series.size());
+  const Plan ranges =
+      plan_of({range_window(15 * 60 * kMicrosPerSecond, 15), range_window(100 * 60 * kMicrosPerSecond, 100)});
+  const auto difference =
+      first_difference(rows, fit_all(rows, series), fit_all(ranges, series), series.size());
   EXPECT_FALSE(difference) << *difference;
 }
 
@@ -221,9 +235,26 @@ TEST(Fitter, FitsEvenTimesAsRows) {
   times.windows[0].x = XAxis::time;
   times.windows[0].x_unit = 60e6;
   const auto a = fit_all(rows, series), b = fit_all(times, series);
-  for (const char* name : {"a2", "a1", "b", "coefficients.r2", "terms.prediction", "residual", "rmse", "coef2", "se_coef2", "t_coef2",
-                           "p_coef2", "slope_end", "pi_lower", "forecast", "forecast_upper", "forecast_error", "durbin_watson",
-                           "vertex_y", "f_stat", "r2_adj"}) {
+  for (const char* name : {"a2",
+                           "a1",
+                           "b",
+                           "coefficients.r2",
+                           "terms.prediction",
+                           "residual",
+                           "rmse",
+                           "coef2",
+                           "se_coef2",
+                           "t_coef2",
+                           "p_coef2",
+                           "slope_end",
+                           "pi_lower",
+                           "forecast",
+                           "forecast_upper",
+                           "forecast_error",
+                           "durbin_watson",
+                           "vertex_y",
+                           "f_stat",
+                           "r2_adj"}) {
     if (!find_metric(name).metric) continue;
     for (std::size_t r = 29; r < 400; ++r) {
       const double x = value(rows, a, name, r), y = value(rows, b, name, r);
@@ -302,8 +333,8 @@ TEST(Fitter, FitsWindowsOfOneHundredThousandRows) {
   EXPECT_TRUE(std::isnan(out.column(0)[98]));
   for (const std::size_t r : {std::size_t{99}, std::size_t{300}, std::size_t{399}}) {
     oracle_row(plan, series.view(), 99'900 + r, row);
-    for (const char* name : {"a2", "a1", "b", "coefficients.r2", "terms.rmse", "residual", "constant_term", "forecast", "pi_lower",
-                             "durbin_watson", "f_stat", "slope_end"})
+    for (const char* name : {"a2", "a1", "b", "coefficients.r2", "terms.rmse", "residual", "constant_term",
+                             "forecast", "pi_lower", "durbin_watson", "f_stat", "slope_end"})
       EXPECT_NEAR(value(plan, out, name, r) / row[column_of(plan, 0, name)], 1.0, 1e-10) << name;
   }
 }

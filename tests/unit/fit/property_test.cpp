@@ -23,12 +23,23 @@ std::vector<double> values_of(Kind kind, std::size_t rows, Random& random) {
   for (std::size_t i = 0; i < rows; ++i) {
     const double x = static_cast<double>(i);
     switch (kind) {
-      case Kind::walk: break;
-      case Kind::noise: y[i] = 1e-3 * normal(random); break;
-      case Kind::smooth: y[i] = std::sin(x / 50) + 1e-7 * normal(random); break;
-      case Kind::constant: y[i] = 42.5; break;
-      case Kind::outliers: if (random() % 30 == 0) y[i] = 1e8; break;
-      case Kind::wild: y[i] = std::ldexp(normal(random), static_cast<int>(random() % 2000) - 1000); break;
+      case Kind::walk:
+        break;
+      case Kind::noise:
+        y[i] = 1e-3 * normal(random);
+        break;
+      case Kind::smooth:
+        y[i] = std::sin(x / 50) + 1e-7 * normal(random);
+        break;
+      case Kind::constant:
+        y[i] = 42.5;
+        break;
+      case Kind::outliers:
+        if (random() % 30 == 0) y[i] = 1e8;
+        break;
+      case Kind::wild:
+        y[i] = std::ldexp(normal(random), static_cast<int>(random() % 2000) - 1000);
+        break;
     }
   }
   return y;
@@ -36,7 +47,8 @@ std::vector<double> values_of(Kind kind, std::size_t rows, Random& random) {
 
 OwnedSeries any_series() {
   const auto seed = *rc::gen::arbitrary<std::uint64_t>();
-  const auto kind = *rc::gen::element(Kind::walk, Kind::noise, Kind::smooth, Kind::constant, Kind::outliers, Kind::wild);
+  const auto kind =
+      *rc::gen::element(Kind::walk, Kind::noise, Kind::smooth, Kind::constant, Kind::outliers, Kind::wild);
   const auto rows = *rc::gen::inRange<std::size_t>(1, 900);
   const auto nulls = *rc::gen::element(0, 0, 1, 5, 60);
   Random random(seed);
@@ -50,8 +62,10 @@ OwnedSeries any_series() {
 
 Window any_window() {
   Window w = *rc::gen::element(0, 1) == 0
-                 ? row_window(*rc::gen::element<std::int64_t>(3, 4, 5, 8, 15, 33, 90, kBlockMethodRows, kBlockMethodRows + 3, 260))
-                 : range_window(*rc::gen::inRange<std::int64_t>(1, 300) * 60 * kMicrosPerSecond, *rc::gen::inRange<std::int64_t>(3, 9));
+                 ? row_window(*rc::gen::element<std::int64_t>(3, 4, 5, 8, 15, 33, 90, kBlockMethodRows,
+                                                              kBlockMethodRows + 3, 260))
+                 : range_window(*rc::gen::inRange<std::int64_t>(1, 300) * 60 * kMicrosPerSecond,
+                                *rc::gen::inRange<std::int64_t>(3, 9));
   if (*rc::gen::element(0, 1, 2) == 0) w.offset = *rc::gen::inRange<std::int64_t>(0, 40);
   if (*rc::gen::element(0, 1, 2) == 0) {
     w.x = XAxis::time;
@@ -113,7 +127,8 @@ RC_GTEST_PROP(Property, MetricsDoNotInfluenceEachOther, ()) {
   one.metrics = {all.metrics[m]};
   const auto out = fit_all(one, series);
   for (std::size_t r = 0; r < series.size(); ++r)
-    RC_ASSERT(std::bit_cast<std::uint64_t>(out.column(0)[r]) == std::bit_cast<std::uint64_t>(expected.column(m)[r]));
+    RC_ASSERT(std::bit_cast<std::uint64_t>(out.column(0)[r]) ==
+              std::bit_cast<std::uint64_t>(expected.column(m)[r]));
 }
 
 // A direct fit knows nothing but its window; a block fit knows the row number besides.
@@ -124,18 +139,21 @@ RC_GTEST_PROP(Property, OnlyTheWindowMatters, ()) {
   const Plan plan = plan_of({w});
   const auto expected = fit_all(plan, series);
   const auto skipped = *rc::gen::inRange<std::size_t>(0, series.size());
-  const auto look_back = w.kind == Window::Kind::rows ? static_cast<std::size_t>(w.rows - 1) + 1 : skipped;  // legacy: none
+  const auto look_back =
+      w.kind == Window::Kind::rows ? static_cast<std::size_t>(w.rows - 1) + 1 : skipped;  // legacy: none
   const std::size_t first = skipped > look_back ? skipped - look_back : 0;
   OwnedSeries tail{{series.order.begin() + static_cast<std::ptrdiff_t>(first), series.order.end()},
                    {series.values.begin() + static_cast<std::ptrdiff_t>(first), series.values.end()},
                    series.first_row_number + static_cast<std::int64_t>(first)};
-  if (w.kind == Window::Kind::rows && (w.rows < kBlockMethodRows || w.x == XAxis::time)) tail.first_row_number += 17;
+  if (w.kind == Window::Kind::rows && (w.rows < kBlockMethodRows || w.x == XAxis::time))
+    tail.first_row_number += 17;
   Fitter fitter(plan, series.size());
   ColumnBlock out(plan.column_count(), series.size());
   fitter.fit(tail.view(), skipped - first, series.size() - skipped, out, skipped);
   for (std::size_t c = 0; c < plan.column_count(); ++c)
     for (std::size_t r = skipped; r < series.size(); ++r)
-      RC_ASSERT(std::bit_cast<std::uint64_t>(out.column(c)[r]) == std::bit_cast<std::uint64_t>(expected.column(c)[r]));
+      RC_ASSERT(std::bit_cast<std::uint64_t>(out.column(c)[r]) ==
+                std::bit_cast<std::uint64_t>(expected.column(c)[r]));
 }
 
 RC_GTEST_PROP(Property, NullsAreAsPredicted, ()) {

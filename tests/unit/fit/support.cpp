@@ -14,7 +14,7 @@ constexpr OrderValue kMinute = 60 * kMicrosPerSecond;
 
 std::filesystem::path data_directory() {
   if (const char* given = std::getenv("REGFEATD_DATA_DIR")) return given;
-  return std::filesystem::path(REGFEATD_SOURCE_DIR) / ".." / "shared" / "data";
+  return std::filesystem::path(SOURCE_DIR) / ".." / "shared" / "data";
 }
 
 double fourth_field(const char* line) {
@@ -116,7 +116,8 @@ ColumnBlock fit_all(const Plan& plan, const OwnedSeries& series) {
   return out;
 }
 
-std::optional<std::string> first_difference(const Plan& plan, const ColumnBlock& a, const ColumnBlock& b, std::size_t rows) {
+std::optional<std::string> first_difference(const Plan& plan, const ColumnBlock& a, const ColumnBlock& b,
+                                            std::size_t rows) {
   for (std::size_t c = 0; c < plan.column_count(); ++c) {
     const double *x = a.column(c).data(), *y = b.column(c).data();
     if (std::memcmp(x, y, rows * sizeof(double)) == 0) continue;
@@ -124,8 +125,9 @@ std::optional<std::string> first_difference(const Plan& plan, const ColumnBlock&
     while (std::memcmp(x + r, y + r, sizeof(double)) == 0) ++r;
     const Column column = plan.column(c);
     char text[200];
-    std::snprintf(text, sizeof text, "row %zu, %s of %s: %a and %a", r, std::string(info(column.metric).name).c_str(),
-                  plan.windows[column.window].label.c_str(), x[r], y[r]);
+    std::snprintf(text, sizeof text, "row %zu, %s of %s: %a and %a", r,
+                  std::string(info(column.metric).name).c_str(), plan.windows[column.window].label.c_str(),
+                  x[r], y[r]);
     return text;
   }
   return std::nullopt;

@@ -1,0 +1,168 @@
+// Keyed sets, targets that exist, what apply changes, dependencies, unchanged partitions, quarantine.
+#include <fmt/format.h>
+
+#include "pg_fixture.hpp"
+
+namespace regfeatd::test {
+namespace {
+
+/// Players with matches at irregular times over `days` days from 2020-09-12, some with few, some with long gaps.
+void make_players(const Database& db, int days = 40) {
+  db.exec(fmt::format("CREATE SCHEMA players; CREATE TABLE players.games (id int, at timestamptz, points int, PRIMARY KEY (id, at)); "
+                      "INSERT INTO players.games SELECT p, timestamptz '2020-09-12 15:00+00' + d * interval '1 day', (p * 7 + d * d * 3) % 13 "
+                      "  FROM generate_series(1, 12) p, generate_series(0, {0} - 1) d "
+                      " WHERE (d * 5 + p) % (1 + p % 5) = 0 AND NOT (p = 4 AND d BETWEEN 5 AND {0} - 8) AND NOT (p = 7 AND d < {0} - 3)",
+                      days));
+}
+
+std::string players(const std::string& extra = {}, const std::string& name = "form", const std::string& windows = "l5d: { range: 5d }, l30d: { range: 30d }, g3: 3") {
+  return fmt::format(R"(feature_set: {}
+series: [league]
+partition: {{ by: day, from: 2020-09-12, to: 2020-10-22 }}
+source: {{ tables: [ {{ table: players.games, time: at }} ] }}
+key: [id]
+inputs: {{ points: {{ column: points }} }}
+windows: {{ {} }}
+metrics: [n_obs, terms.prediction]
+targets: [ {{ input: points, table: players.{}_features, time: at, column: "{{metric}}_{{window}}" }} ]
+{})",
+                     name, windows, name, extra);
+}
+
+Finished apply_text(const Database& db, const std::string& specification) {
+  const TemporaryFile file("spec.yaml", specification);
+  return db.regfeatd({"apply", file.path()});
+}
+
+Finished run_once(const Database& db) { return db.regfeatd({"run", "--once", "--workers", "2"}); }
+
+void requeue_all(const Database& db) {
+  db.exec("UPDATE regfeat.partition SET state = 'pending', epoch = epoch + 1, attempts = 0; DELETE FROM regfeat.attempt");
+}
+
+std::int64_t attempts(const Database& db, const std::string& outcome) {
+  return db.count("SELECT count(*) FROM regfeat.attempt WHERE outcome = '" + outcome + "'");
+}
+
+TEST(FeatureSets, KeyedWindowsHoldTheRowsThatSqlCounts) {
+  for (const bool with_index : {true, false}) {
+    const Database db;
+    db.migrate();
+    make_players(db);
+    if (!with_index) db.exec("ALTER TABLE players.games DROP CONSTRAINT games_pkey");
+    ASSERT_EQ(apply_text(db, players()).exit_status, 0);
+    ASSERT_EQ(run_once(db).exit_status, 0);
+    EXPECT_EQ(db.count("SELECT count(*) FROM players.form_features"), db.count("SELECT count(*) FROM players.games"));
+    EXPECT_EQ(db.count("WITH c AS (SELECT id, at, count(*) OVER (PARTITION BY id ORDER BY at RANGE BETWEEN interval '5 days' - interval '1 us' PRECEDING AND CURRENT ROW) AS d5, "
+                       "  count(*) OVER (PARTITION BY id ORDER BY at RANGE BETWEEN interval '30 days' - interval '1 us' PRECEDING AND CURRENT ROW) AS d30, "
+                       "  count(*) OVER (PARTITION BY id ORDER BY at ROWS 2 PRECEDING) AS g3 FROM players.games) "
+                       "SELECT count(*) FROM c JOIN players.form_features f USING (id, at) "
+                       " WHERE n_obs_l5d IS DISTINCT FROM CASE WHEN d5 >= 3 THEN d5 END OR n_obs_l30d IS DISTINCT FROM CASE WHEN d30 >= 3 THEN d30 END "
+                       "    OR n_obs_g3 IS DISTINCT FROM CASE WHEN g3 = 3 THEN 3 END"),
+              0);
+    // A parabola through three points meets the last one.
+    EXPECT_EQ(db.count("SELECT count(*) FROM players.games g JOIN players.form_features f USING (id, at) WHERE abs(prediction_g3 - points) > 1e-9"), 0);
+  }
+}
+
+TEST(FeatureSets, OnlyPartitionsWithOtherInputsAreWrittenAgain) {
+  const Database db;
+  db.migrate();
+  make_players(db);
+  ASSERT_EQ(apply_text(db, players({}, "form", "g3: 3")).exit_status, 0);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  const std::int64_t done = attempts(db, "done");
+  requeue_all(db);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(attempts(db, "unchanged"), done);
+  EXPECT_EQ(attempts(db, "done"), 0);
+  // Player 5 plays every day: his row of day 10 is in the windows of days 10, 11 and 12, and in no other.
+  db.exec("UPDATE players.games SET points = points + 1 WHERE id = 5 AND at::date = '2020-09-22'");
+  requeue_all(db);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(attempts(db, "done"), 3);
+  EXPECT_EQ(attempts(db, "unchanged"), done - 3);
+  // A damaged target, or a cleared fingerprint, is repaired.
+  db.exec("DELETE FROM players.form_features WHERE at::date = '2020-09-13' AND id = 5; "
+          "UPDATE regfeat.partition SET input_fingerprint = NULL WHERE regfeat.order_time('time', lower_bound) = '2020-09-20 00:00+00'");
+  requeue_all(db);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(attempts(db, "done"), 2);
+}
+
+TEST(FeatureSets, AKeyThatCannotBeUsedIsSetAside) {
+  const Database db;
+  db.migrate();
+  make_players(db);
+  db.exec("ALTER TABLE players.games DROP CONSTRAINT games_pkey; ALTER TABLE players.games ALTER id DROP NOT NULL; "
+          "INSERT INTO players.games SELECT * FROM players.games WHERE id = 5 AND at::date = '2020-09-22'; "
+          "INSERT INTO players.games VALUES (NULL, '2020-09-23 15:00+00', 1)");
+  ASSERT_EQ(apply_text(db, players({}, "form", "g3: 3")).exit_status, 0);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.quarantine WHERE key = 'id=5' AND position LIKE '2020-09-22%'"), 3 - 1);
+  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.quarantine WHERE key = 'id=NULL' AND rows_left_out = 1"), 1);
+  EXPECT_EQ(db.count("SELECT count(*) FROM players.form_features WHERE id = 5 AND at::date = '2020-09-22'"), 0);
+  EXPECT_EQ(db.count("SELECT count(*) FROM players.games g LEFT JOIN players.form_features f USING (id, at) WHERE g.id <> 5 AND f.id IS NULL"), 0);
+  ASSERT_EQ(apply_text(db, players("on_bad_key: fail", "strict", "g3: 3")).exit_status, 0);
+  EXPECT_EQ(db.text("SELECT count(*) FROM regfeat.partition"), "80");
+}
+
+TEST(FeatureSets, ApplyTouchesWhatChanged) {
+  const Database db;
+  db.migrate();
+  make_players(db);
+  ASSERT_EQ(apply_text(db, players()).exit_status, 0);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_NE(apply_text(db, players()).out.find("0 partitions added, 0 requeued, 40 unchanged"), std::string::npos);
+  EXPECT_NE(apply_text(db, players("priority: 3")).out.find("0 requeued, 40 unchanged"), std::string::npos);
+  const Finished wider = apply_text(db, players({}, "form", "l5d: { range: 5d }, l30d: { range: 30d }, g3: 3, g4: 4"));
+  EXPECT_NE(wider.out.find("40 requeued"), std::string::npos) << wider.out;
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_GT(db.count("SELECT count(n_obs_g4) FROM players.form_features"), 0);
+  db.exec("DELETE FROM regfeat.target");  // as if the table were somebody else's
+  const Finished foreign = apply_text(db, players({}, "form", "g3: 3, g6: 6"));
+  EXPECT_EQ(foreign.exit_status, 78);
+  EXPECT_NE(foreign.out.find("n_obs_g6"), std::string::npos) << foreign.out;
+}
+
+TEST(FeatureSets, ADependentPartitionWaitsAndSaysForWhat) {
+  const Database db;
+  db.migrate();
+  make_players(db);
+  EXPECT_EQ(apply_text(db, players("depends_on: [form]", "second", "l5d: { range: 5d }")).exit_status, 78);
+  ASSERT_EQ(apply_text(db, players({}, "form", "g3: 3")).exit_status, 0);
+  ASSERT_EQ(apply_text(db, players("depends_on: [form]", "second", "l5d: { range: 5d }")).exit_status, 0);
+  db.exec("UPDATE regfeat.partition SET state = 'failed', message = 'broken' FROM regfeat.feature_set f "
+          " WHERE f.feature_set_id = partition.feature_set_id AND f.name = 'form' AND regfeat.order_time('time', lower_bound) = '2020-10-01 00:00+00'");
+  EXPECT_NE(run_once(db).exit_status, 0);
+  // The day itself, and the five days whose ranges reach into it.
+  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition_status WHERE feature_set = 'second' AND blocked_by LIKE '%form%league%2020-10-01%failed%broken%'"), 6);
+  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition_status WHERE feature_set = 'second' AND state IN ('done', 'empty')"), 34);
+}
+
+TEST(FeatureSets, NumericTargetsEqualDoubleOnes) {
+  const Database db;
+  db.migrate();
+  db.make_bars("eurusd", 2);
+  db.exec("CREATE TABLE bqx.numeric_eurusd (ts_utc timestamp PRIMARY KEY, prediction_w15 numeric, rmse_w15 numeric) PARTITION BY RANGE (ts_utc); "
+          "CREATE TABLE bqx.any_name PARTITION OF bqx.numeric_eurusd FOR VALUES FROM ('2024-07-01') TO ('2024-08-01'); "
+          "CREATE TABLE bqx.real_eurusd (ts_utc timestamptz, prediction_w15 real, rmse_w15 real)");
+  const auto specification = [](const std::string& target) {
+    return fmt::format("feature_set: {0}\nseries: [eurusd]\npartition: {{ by: day, from: 2024-07-01, to: 2024-07-03 }}\n"
+                       "source: {{ tables: [ {{ table: \"bqx.bqx_{{series}}\", time: ts_utc }} ] }}\ninputs: {{ v: {{ column: w15_bqx_return }} }}\n"
+                       "windows: {{ w15: 15 }}\nmetrics: [terms.prediction, terms.rmse]\n"
+                       "targets: [ {{ input: v, table: \"bqx.{0}_{{series}}\", time: ts_utc, column: \"{{metric}}_{{window}}\" }} ]\n",
+                       target);
+  };
+  for (const char* target : {"numeric", "real", "plain"}) ASSERT_EQ(apply_text(db, specification(target)).exit_status, 0) << target;
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  const std::int64_t rows = db.count("SELECT count(*) FROM bqx.bqx_eurusd");
+  EXPECT_EQ(db.count("SELECT count(*) FROM bqx.plain_eurusd p JOIN bqx.numeric_eurusd n ON n.ts_utc = p.ts_utc AT TIME ZONE 'UTC' "
+                     "  JOIN bqx.real_eurusd r ON r.ts_utc = p.ts_utc "
+                     " WHERE n.prediction_w15::float8 IS NOT DISTINCT FROM p.prediction_w15 AND n.rmse_w15::float8 IS NOT DISTINCT FROM p.rmse_w15 "
+                     "   AND r.prediction_w15 IS NOT DISTINCT FROM p.prediction_w15::real"),
+            rows);
+}
+
+}  // namespace
+}  // namespace regfeatd::test
