@@ -244,8 +244,7 @@ std::int64_t count_rows(pqxx::transaction_base& tx, const ResolvedTarget& target
       .as<std::int64_t>();
 }
 
-TargetWriter::TargetWriter(pg::Session& session, pqxx::transaction_base& tx, const ResolvedTarget& resolved, const std::vector<std::string>& key,
-                           Placement placement, OrderRange range)
+TargetWriter::TargetWriter(pg::Session& session, pqxx::transaction_base& tx, const ResolvedTarget& resolved, Placement placement, OrderRange range)
     : session_(session), tx_(tx), resolved_(resolved), placement_(std::move(placement)), range_(range) {}
 
 void TargetWriter::create_child() {
