@@ -2,7 +2,7 @@
 -- Applied by `regfeatd migrate` in one transaction, under an advisory lock.
 
 CREATE SCHEMA IF NOT EXISTS regfeat;
-COMMENT ON SCHEMA regfeat IS 'Work table, history and progress of regfeatd. See docs/schema.md.';
+COMMENT ON SCHEMA regfeat IS 'Work table, history and progress of regfeatd. See docs/work-table.md.';
 
 -- ---------------------------------------------------------------------------------------------- feature sets
 

@@ -105,12 +105,18 @@ void Worker::run(const queue::Claim& claim) {
   rows_total_ = 0;
   epoch_ = claim.epoch.value;
   partition_id_ = claim.partition.value;
+  // Cancels are for the run, not for the statements that record what became of it.
+  const auto run_over = [this] {
+    const MutexLock lock(mutex_);
+    running_ = false;
+  };
   try {
     const auto settings = shared_.settings();
     const populate::RunOptions options{input_budget_bytes(settings->memory_budget_bytes, std::max(1, shared_.workers_wanted.load()))};
     const auto start = std::chrono::steady_clock::now();
     const auto result = runner_.run(*session_, claim, options, *this, stop, timings_);
     const auto took = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start);
+    run_over();
     if (result == populate::RunResult::fenced) {
       log::info("partition fenced: it was requeued, cancelled or taken over",
                 {{"partition", std::to_string(claim.partition.value)}, {"series", claim.series}});
@@ -122,12 +128,12 @@ void Worker::run(const queue::Claim& claim) {
                                     {"took", format_duration(took)}});
     }
   } catch (const pg::CommitInDoubt& e) {
+    run_over();
     settle_doubt(claim, e);
   } catch (const Fault& e) {
+    run_over();
     conclude(claim, e);
   }
-  const MutexLock lock(mutex_);
-  running_ = false;
   partition_id_ = 0;
 }
 
@@ -156,9 +162,11 @@ void Worker::conclude(const queue::Claim& claim, const Fault& fault) {
     shared_.fatal = true;
   }
   if (fault.fault_class() != FaultClass::partition) runner_.forget_catalogue();
-  // Until it is recorded the partition is ours: nobody else can take it while this daemon's lease lasts.
-  for (bool first = true;; first = false) {
-    if (!first && shared_.aborting.load()) return;  // the lease will run out
+  // Until it is recorded the partition is ours: nobody else can take it while this daemon's lease lasts. At shutdown it
+  // is tried a few times, as a cancel that was sent to the run may arrive late and hit the recording; then the lease runs out.
+  constexpr int kTriesAtShutdown = 5;
+  for (int tries = 0;; ++tries) {
+    if (tries >= kTriesAtShutdown && shared_.aborting.load()) return;
     if (!ensure_session()) {
       if (shared_.aborting.load() || shared_.draining.load()) return;
       continue;
@@ -167,7 +175,7 @@ void Worker::conclude(const queue::Claim& claim, const Fault& fault) {
       return record(claim, fault);
     } catch (const Fault& e) {
       log::warning("cannot record the outcome of an attempt yet", {{"partition", std::to_string(claim.partition.value)}, {"error", e.what()}});
-      session_.reset();
+      if (session_->broken()) session_.reset();
     }
   }
 }

@@ -39,7 +39,7 @@ struct ResolvedTarget {
                                                            const std::string& series, std::vector<std::string>& findings,
                                                            bool columns_will_come = false);
 
-/// How the rows of one partition reach their target, and with which locks (docs/publishing.md).
+/// How the rows of one partition reach their target, and with which locks (docs/design-notes.md).
 enum class Strategy {
   create,    ///< the child is not there: load a new table, attach it
   truncate,  ///< the child covers exactly the range: TRUNCATE it, load it
