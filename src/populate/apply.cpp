@@ -7,6 +7,7 @@
 #include <set>
 
 #include "regfeatd/base/fault.hpp"
+#include "regfeatd/populate/compact_view.hpp"
 #include "regfeatd/populate/source.hpp"
 #include "regfeatd/populate/target.hpp"
 
@@ -51,7 +52,7 @@ void plan_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const s
   const ResolvedSource source = resolve_source(tx, fs, series, found);
   const bool source_usable = found.empty();
   for (const spec::Target& target : fs.targets) {
-    const std::string name = spec::target_table(target, series);
+    const std::string name = spec::written_table(fs, target, series);
     const auto [owner, first] = table_owner.emplace(name, series);
     if (!first && owner->second != series) {
       found.push_back(fmt::format("target {}: series {} and {} would replace each other's rows in it; put {{series}} into its name", name, owner->second, series));
@@ -80,6 +81,13 @@ void plan_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const s
       }
     }
   }
+  for (const spec::Target& target : fs.targets) {  // behind the tables that the views read
+    if (!spec::is_compact(spec::storage_of(fs, target))) continue;
+    const auto ddl = compact_view_ddl(tx, fs, target, series, found);
+    if (ddl.empty()) continue;
+    plan.ddl.insert(plan.ddl.end(), ddl.begin(), ddl.end());
+    plan.created.push_back(pg::TableName::parse(spec::target_table(target, series)).quoted());
+  }
   for (const OrderRange& range : ranges) {
     queue::WantedPartition wanted{series, range, std::nullopt};
     if (source_usable) wanted.estimated_rows = estimate_rows(tx, fs, source, range);
@@ -91,8 +99,8 @@ void plan_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const s
 std::size_t row_bytes(const spec::FeatureSet& fs) {
   std::size_t bytes = 0;
   for (const spec::Target& target : fs.targets) {
-    const std::size_t value = target.storage.value_or(fs.storage) == spec::Storage::real ? 8 : 12;
-    bytes += 14 + target.inputs.size() * fs.plan().column_count() * value;
+    const std::size_t value = spec::is_real(spec::storage_of(fs, target)) ? 8 : 12;
+    bytes += 14 + target.inputs.size() * spec::written_plan(fs, target).column_count() * value;
   }
   return bytes;
 }
@@ -162,7 +170,7 @@ queue::EnqueueCounts apply(pqxx::transaction_base& tx, const spec::FeatureSetDoc
   for (const std::string& statement : plan.ddl) tx.exec(statement);
   const queue::StoredFeatureSet stored = queue::store_feature_set(tx, document);
   for (const std::string& table : plan.created) {
-    tx.exec_params("INSERT INTO regfeat.target (target, feature_set) VALUES ($1::regclass, $2)", table, document.feature_set.name);
+    tx.exec_params("INSERT INTO regfeat.target (target, feature_set) VALUES ($1::regclass, $2) ON CONFLICT (target) DO NOTHING", table, document.feature_set.name);
   }
   queue::store_dependencies(tx, stored.id, document.feature_set);
   queue::remove_partitions(tx, plan.removed);
@@ -189,7 +197,7 @@ std::vector<std::string> preflight(pqxx::transaction_base& tx) {
     for (const spec::Target& target : fs.targets) {
       const std::size_t before = found.size();
       if (!resolve_target(tx, fs, target, series, found) && found.size() == before) {
-        found.push_back(fmt::format("target {}: it does not exist: apply the feature set again", spec::target_table(target, series)));
+        found.push_back(fmt::format("target {}: it does not exist: apply the feature set again", spec::written_table(fs, target, series)));
       }
     }
     for (const std::string& f : found) findings.push_back(fs.name + ": " + f);

@@ -44,15 +44,26 @@ struct SeriesPlaces {
   std::vector<ResolvedTarget> targets;
 };
 
-/// A specification version with all that is reused between its partitions.
-struct Prepared {
-  explicit Prepared(spec::FeatureSet set)
-      : fs(std::move(set)), fitter(fs.plan(), kBlockRows) {
-    for (std::size_t i = 0; i < fs.inputs.size(); ++i) blocks.emplace_back(fitter.plan().column_count(), kBlockRows);
+/// A plan that targets share, with the blocks that it is computed into.
+struct Computation {
+  Computation(const fit::Plan& plan, std::size_t inputs) : fitter(plan, kBlockRows) {
+    for (std::size_t i = 0; i < inputs; ++i) blocks.emplace_back(plan.column_count(), kBlockRows);
   }
-  spec::FeatureSet fs;
   fit::Fitter fitter;
   std::vector<fit::ColumnBlock> blocks;  ///< by input
+};
+
+/// A specification version with all that is reused between its partitions.
+struct Prepared {
+  explicit Prepared(spec::FeatureSet set) : fs(std::move(set)) {}
+  spec::FeatureSet fs;
+  std::optional<Computation> wide, compact;  ///< by storage; made when first needed
+
+  Computation& computation(const spec::Target& target) {
+    auto& slot = spec::is_compact(spec::storage_of(fs, target)) ? compact : wide;
+    if (!slot) slot.emplace(spec::written_plan(fs, target), fs.inputs.size());
+    return *slot;
+  }
   std::vector<std::optional<pg::TupleEncoder>> encoders = std::vector<std::optional<pg::TupleEncoder>>(fs.targets.size());  ///< by target
 
   /// The encoder of a target, as it was left by the last series with the same layout.
@@ -130,7 +141,7 @@ const SeriesPlaces& PartitionRunner::Impl::places(pqxx::transaction_base& tx, Pr
     if (resolved) {
       places.targets.push_back(std::move(*resolved));
     } else if (findings.empty()) {
-      findings.push_back(fmt::format("target {}: it does not exist: apply the feature set again", spec::target_table(target, series)));
+      findings.push_back(fmt::format("target {}: it does not exist: apply the feature set again", spec::written_table(p.fs, target, series)));
     }
   }
   if (!findings.empty()) throw_findings(findings);
@@ -173,9 +184,11 @@ class PartitionWrite {
     std::vector<std::size_t> inputs;
     for (const std::string& name : target.inputs) inputs.push_back(input_index(prepared_.fs, name));
     pg::TupleEncoder& encoder = prepared_.encoder(t, place.layout);
+    Computation& computation = prepared_.computation(target);
     std::vector<const double*> columns;
     for (const std::size_t i : inputs) {
-      for (std::size_t c = 0; c < prepared_.blocks[i].columns(); ++c) columns.push_back(prepared_.blocks[i].column(c).data());
+      const fit::ColumnBlock& block = computation.blocks[i];
+      for (std::size_t c = 0; c < block.columns(); ++c) columns.push_back(block.column(c).data());
     }
     TargetWriter& writer = writers_[t];
     {
@@ -188,7 +201,7 @@ class PartitionWrite {
     for (const Segment& segment : rows_.segments) {
       for (std::size_t first = segment.output; first < segment.end;) {
         const std::size_t count = std::min(kBlockRows - pending_, segment.end - first);
-        fit(inputs, segment, first, count);
+        fit(computation, inputs, segment, first, count);
         first += count;
         if (pending_ == kBlockRows) done += flush(encoder, columns, writer);
         observer_.at_rows((before + done) / static_cast<std::int64_t>(writers_.size()), total);
@@ -199,11 +212,11 @@ class PartitionWrite {
   }
 
   /// Fits `count` rows of a segment into the blocks, behind the rows that already wait there.
-  void fit(const std::vector<std::size_t>& inputs, const Segment& segment, std::size_t first, std::size_t count) {
+  void fit(Computation& computation, const std::vector<std::size_t>& inputs, const Segment& segment, std::size_t first, std::size_t count) {
     if (stop_.stop_requested()) throw Fault(FaultClass::transient, "stopped", "57014");
     const Stopwatch watch(timings_.fit_ms);
     for (const std::size_t i : inputs) {
-      prepared_.fitter.fit(series_of(rows_, segment, i), first - segment.begin, count, prepared_.blocks[i], pending_);
+      computation.fitter.fit(series_of(rows_, segment, i), first - segment.begin, count, computation.blocks[i], pending_);
     }
     for (std::size_t r = first; r < first + count; ++r) {
       block_order_[pending_] = rows_.order[r];
@@ -236,7 +249,7 @@ class PartitionWrite {
     if (taken != total) {
       throw Fault(FaultClass::fatal, fmt::format("target {}: {} rows were sent but the server took {}", where, total, taken));
     }
-    const fit::Plan& plan = prepared_.fitter.plan();
+    const fit::Plan& plan = prepared_.computation(prepared_.fs.targets[t]).fitter.plan();
     std::size_t column = 0;
     for (const std::size_t i : inputs) {
       std::vector<std::int64_t> predicted(plan.column_count(), 0);
