@@ -152,11 +152,9 @@ class ColumnCheck {
     const Storage storage = storage_of(draft_.fs, target);
     const std::size_t count = target.inputs.size() * draft_.fs.plan().column_count();
     Table& table = tables_[target.table];
-    if (is_compact(storage)) {
-      table.bytes = 0;  // a view; what it stands on is narrower than any limit that its columns keep
-    } else {
-      table.bytes += count * (is_real(storage) ? 4 : 8);
-    }
+    const bool impossible = is_compact(storage) && fit::compact_obstacle(draft_.fs.plan());  // reported by check_storage
+    const std::size_t written = impossible ? 0 : target.inputs.size() * written_plan(draft_.fs, target).column_count();
+    table.bytes += written * (is_real(storage) ? 4 : 8);
     if (table.columns.size() + count > kMaxTableColumns) {
       report(t, draft_.targets[t].table,
              "table " + quote(target.table) + " would have " + std::to_string(table.columns.size() + count) +

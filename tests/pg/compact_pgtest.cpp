@@ -97,7 +97,10 @@ double scale_of(std::string_view name, std::string_view unit, double value, cons
   if (name == "vertex_x" || name == "vertex_y") {
     return std::max({s.level, std::fabs(value), at("a1") * at("a1") / std::fabs(2 * at("a2") + 1e-10)}) * std::max(1.0, std::fabs(at("vertex_x")));
   }
-  if (name == "extrapolation_error") return std::fabs(value) * std::max(1.0, s.level / (std::fabs(at("prediction")) + 1e-10)) + 1e-9;
+  if (name == "extrapolation_error") {
+    const double below = std::fabs(at("prediction")) + 1e-10;
+    return s.spread / below * std::max(1.0, s.level / below);
+  }
   if (name == "t_coef1") return std::fabs(value) + s.spread / at("se_coef1");
   if (name == "t_coef2" || name == "f_stat" || name == "durbin_watson" || name.starts_with("p_") || name == "n_obs") return std::fabs(value);
   if (name.starts_with("se_") || name == "sigma" || name == "rmse" || name == "residual_std") return std::max(std::fabs(value), s.spread * 1e-3);
@@ -178,7 +181,7 @@ TEST(CompactStorage, KeepsFiveNumbersOfEachWindowOfCoefficients) {
             "t a2_w15 a1_w15 b_w15 rss_w15 tss_w15 a2_agg a1_agg b_agg rss_agg tss_agg");
   // A condition on time reaches the partitions through the view.
   EXPECT_EQ(db.count("SELECT count(*) FROM compact_x WHERE t >= '2024-07-01 10:00+00' AND t < '2024-07-01 11:00+00' AND r2_w15 IS NOT NULL"), 60);
-  EXPECT_NE(db.text("EXPLAIN SELECT r2_w15 FROM compact_x WHERE t < '2023-01-01'").find("One-Time Filter: false"), std::string::npos);
+  EXPECT_EQ(db.text("EXPLAIN (COSTS OFF) SELECT r2_w15 FROM compact_x WHERE t < '2023-01-01'"), "Result");  // no partition is left
 }
 
 TEST(CompactStorage, KeysAndRangeWindows) {
