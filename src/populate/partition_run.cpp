@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "regfeatd/base/fault.hpp"
+#include "regfeatd/populate/input_store.hpp"
 #include "regfeatd/populate/source.hpp"
 #include "regfeatd/populate/target.hpp"
 #include "regfeatd/queue/feature_sets.hpp"
@@ -85,7 +86,7 @@ fit::Series series_of(const InputRows& rows, const Segment& s, std::size_t input
   const std::size_t n = s.end - s.begin;
   // Row numbers count from the partition's first row, so that results do not depend on rows that are not read.
   return {std::span(rows.order).subspan(s.begin, n), std::span(rows.values[input]).subspan(s.begin, n),
-          -static_cast<std::int64_t>(s.output - s.begin)};
+          s.number - static_cast<std::int64_t>(s.output - s.begin)};
 }
 
 [[noreturn]] void throw_findings(const std::vector<std::string>& findings) {
@@ -111,7 +112,7 @@ const char* to_string(Step step) noexcept {
 
 struct PartitionRunner::Impl {
   std::map<std::pair<std::int64_t, int>, std::unique_ptr<Prepared>> prepared;
-  InputRows rows;
+  InputStore input;
 
   Prepared& prepare(pqxx::transaction_base& tx, const queue::Claim& claim);
   const SeriesPlaces& places(pqxx::transaction_base& tx, Prepared& p, const std::string& series);
@@ -154,8 +155,8 @@ namespace {
 class PartitionWrite {
  public:
   PartitionWrite(pg::Session& session, pqxx::transaction_base& tx, Prepared& prepared, const SeriesPlaces& places, const queue::Claim& claim,
-                 const InputRows& rows, RunObserver& observer, const std::stop_token& stop, queue::Timings& timings)
-      : prepared_(prepared), places_(places), rows_(rows), observer_(observer), stop_(stop), timings_(timings) {
+                 InputStore& input, RunObserver& observer, const std::stop_token& stop, queue::Timings& timings)
+      : prepared_(prepared), places_(places), input_(input), observer_(observer), stop_(stop), timings_(timings) {
     for (std::size_t t = 0; t < places.targets.size(); ++t) {
       const Placement placement = place(tx, prepared.fs, prepared.fs.targets[t], places.targets[t], claim.series, claim.range);
       writers_.emplace_back(session, tx, places.targets[t], placement, claim.range);
@@ -167,7 +168,7 @@ class PartitionWrite {
   }
 
   void write(queue::Completion& completion) {
-    const auto total = static_cast<std::int64_t>(rows_.output_rows());
+    const std::int64_t total = input_.output_rows();
     for (std::size_t t = 0; t < writers_.size(); ++t) write_target(t, total, completion);
     completion.rows_out = total;
     completion.checksum = hash_.hex();
@@ -198,29 +199,47 @@ class PartitionWrite {
     const auto before = total * static_cast<std::int64_t>(t);
     std::int64_t done = 0;
     pending_ = 0;
-    for (const Segment& segment : rows_.segments) {
-      for (std::size_t first = segment.output; first < segment.end;) {
-        const std::size_t count = std::min(kBlockRows - pending_, segment.end - first);
-        fit(computation, inputs, segment, first, count);
-        first += count;
-        if (pending_ == kBlockRows) done += flush(encoder, columns, writer);
-        observer_.at_rows((before + done) / static_cast<std::int64_t>(writers_.size()), total);
+    NullCounts predicted(inputs.size(), std::vector<std::int64_t>(computation.fitter.plan().column_count(), 0));
+    input_.for_each([&](const InputRows& rows) {
+      for (const Segment& segment : rows.segments) {
+        for (std::size_t first = segment.output; first < segment.end;) {
+          const std::size_t count = std::min(kBlockRows - pending_, segment.end - first);
+          fit(computation, inputs, rows, segment, first, count);
+          first += count;
+          if (pending_ == kBlockRows) done += flush(encoder, columns, writer);
+          observer_.at_rows((before + done) / static_cast<std::int64_t>(writers_.size()), total);
+        }
+      }
+      done += flush(encoder, columns, writer);  // its keys are in the chunk
+      predict_nulls(computation.fitter.plan(), inputs, rows, predicted);
+    });
+    observer_.at_rows((before + done) / static_cast<std::int64_t>(writers_.size()), total);
+    finish_target(t, predicted, encoder, total, completion);
+  }
+
+  using NullCounts = std::vector<std::vector<std::int64_t>>;  ///< [input of the target][column]
+
+  /// Adds the NULLs that a chunk must have by row counts and input NULLs.
+  static void predict_nulls(const fit::Plan& plan, const std::vector<std::size_t>& inputs, const InputRows& rows, NullCounts& predicted) {
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      for (const Segment& s : rows.segments) {
+        const auto part = fit::predict_nulls(plan, series_of(rows, s, inputs[i]), s.output - s.begin, s.end - s.output);
+        for (std::size_t c = 0; c < part.size(); ++c) predicted[i][c] += part[c];
       }
     }
-    done += flush(encoder, columns, writer);
-    finish_target(t, inputs, encoder, total, completion);
   }
 
   /// Fits `count` rows of a segment into the blocks, behind the rows that already wait there.
-  void fit(Computation& computation, const std::vector<std::size_t>& inputs, const Segment& segment, std::size_t first, std::size_t count) {
+  void fit(Computation& computation, const std::vector<std::size_t>& inputs, const InputRows& rows, const Segment& segment, std::size_t first,
+           std::size_t count) {
     if (stop_.stop_requested()) throw Fault(FaultClass::transient, "stopped", "57014");
     const Stopwatch watch(timings_.fit_ms);
     for (const std::size_t i : inputs) {
-      computation.fitter.fit(series_of(rows_, segment, i), first - segment.begin, count, computation.blocks[i], pending_);
+      computation.fitter.fit(series_of(rows, segment, i), first - segment.begin, count, computation.blocks[i], pending_);
     }
     for (std::size_t r = first; r < first + count; ++r) {
-      block_order_[pending_] = rows_.order[r];
-      block_keys_[pending_] = rows_.key(r);
+      block_order_[pending_] = rows.order[r];
+      block_keys_[pending_] = rows.key(r);
       ++pending_;
     }
   }
@@ -240,8 +259,7 @@ class PartitionWrite {
   }
 
   /// Ends the COPY and holds its result against what must have come out: promises 6 and 7.
-  void finish_target(std::size_t t, const std::vector<std::size_t>& inputs, const pg::TupleEncoder& encoder, std::int64_t total,
-                     queue::Completion& completion) {
+  void finish_target(std::size_t t, const NullCounts& predicted, const pg::TupleEncoder& encoder, std::int64_t total, queue::Completion& completion) {
     const Stopwatch watch(timings_.send_ms);
     completion.bytes_out += writers_[t].copy().bytes_sent();
     const std::int64_t taken = writers_[t].finish();
@@ -251,19 +269,14 @@ class PartitionWrite {
     }
     const fit::Plan& plan = prepared_.computation(prepared_.fs.targets[t]).fitter.plan();
     std::size_t column = 0;
-    for (const std::size_t i : inputs) {
-      std::vector<std::int64_t> predicted(plan.column_count(), 0);
-      for (const Segment& s : rows_.segments) {
-        const auto part = fit::predict_nulls(plan, series_of(rows_, s, i), s.output - s.begin, s.end - s.output);
-        for (std::size_t c = 0; c < part.size(); ++c) predicted[c] += part[c];
-      }
-      for (std::size_t c = 0; c < predicted.size(); ++c, ++column) {
+    for (const auto& of_input : predicted) {
+      for (std::size_t c = 0; c < of_input.size(); ++c, ++column) {
         const std::int64_t actual = encoder.null_counts()[column];
         const bool exact = fit::info(plan.column(c).metric).null_rule != fit::NullRule::value_dependent;
-        if (actual < predicted[c] || (exact && actual != predicted[c])) {
+        if (actual < of_input[c] || (exact && actual != of_input[c])) {
           throw Fault(FaultClass::partition, fmt::format("target {}: column \"{}\" has {} NULLs where row counts and input NULLs give {}; a result that "
                                                          "overflows its type is the usual cause",
-                                                         where, places_.targets[t].features[column], actual, predicted[c]));
+                                                         where, places_.targets[t].features[column], actual, of_input[c]));
         }
         completion.nulls_out += actual;
       }
@@ -272,7 +285,7 @@ class PartitionWrite {
 
   Prepared& prepared_;
   const SeriesPlaces& places_;
-  const InputRows& rows_;
+  InputStore& input_;
   RunObserver& observer_;
   const std::stop_token& stop_;
   queue::Timings& timings_;
@@ -283,35 +296,52 @@ class PartitionWrite {
   std::vector<std::span<const std::byte>> block_keys_ = std::vector<std::span<const std::byte>>(kBlockRows);
 };
 
-std::string fingerprint(const Prepared& prepared, OrderRange range, const InputRows& rows) {
-  StreamHash hash;
-  for (const BadKey& bad : rows.bad_keys) {
+/// Of what was read: the same however it was cut into chunks, as every row counts once, column by column.
+std::string fingerprint(const Prepared& prepared, OrderRange range, InputStore& input) {
+  StreamHash hash, order, keys;
+  std::vector<StreamHash> values(prepared.fs.inputs.size());
+  for (const BadKey& bad : input.bad_keys()) {
     hash.update(std::as_bytes(std::span(bad.key)));
     hash.update(std::as_bytes(std::span(bad.reason)));
   }
-  hash.update(std::as_bytes(std::span(rows.order)));
-  for (const auto& v : rows.values) hash.update(std::as_bytes(std::span(v)));
-  hash.update(rows.key_bytes);
-  const std::string identity = spec::output_identity(prepared.fs) + " engine " + std::to_string(fit::kEngineVersion) + " range " +
-                               std::to_string(range.lower) + ".." + std::to_string(range.upper);
+  input.for_each([&](const InputRows& rows) {
+    for (const Segment& s : rows.segments) {
+      const std::size_t first = s.begin + s.carried, count = s.end - first;
+      order.update(std::as_bytes(std::span(rows.order).subspan(first, count)));
+      for (std::size_t i = 0; i < values.size(); ++i) values[i].update(std::as_bytes(std::span(rows.values[i]).subspan(first, count)));
+      for (std::size_t r = first; r < s.end && !rows.key_ends.empty(); ++r) keys.update(rows.key(r));
+    }
+  });
+  std::string identity = spec::output_identity(prepared.fs) + " engine " + std::to_string(fit::kEngineVersion) + " range " + std::to_string(range.lower) +
+                         ".." + std::to_string(range.upper) + " order " + order.hex() + " keys " + keys.hex();
+  for (const StreamHash& v : values) identity += " values " + v.hex();
   hash.update(std::as_bytes(std::span(identity)));
   return hash.hex();
 }
 
 /// What was read, for the books: rows, keys set aside, fingerprint.
-void describe_input(const Prepared& prepared, const queue::Claim& claim, const InputRows& rows, queue::Completion& completion) {
-  const auto usable = static_cast<std::int64_t>(rows.output_rows());
+void describe_input(const Prepared& prepared, const queue::Claim& claim, InputStore& input, queue::Completion& completion) {
+  const std::int64_t usable = input.output_rows();
+  const auto& bad_keys = input.bad_keys();
   completion.rows_in = usable;
-  for (const BadKey& bad : rows.bad_keys) {
+  for (const BadKey& bad : bad_keys) {
     completion.rows_in += bad.rows;
     completion.quarantined.push_back({bad.key, bad.reason, format_order(prepared.fs.order, bad.position), bad.rows});
   }
   completion.empty = completion.rows_in == 0;
   if (usable == 0 && !completion.empty) {
-    throw Fault(FaultClass::partition, fmt::format("none of its {} keys can be used; the first, {}: {}", rows.bad_keys.size(), rows.bad_keys.front().key,
-                                                   rows.bad_keys.front().reason));
+    throw Fault(FaultClass::partition, fmt::format("none of its {} keys can be used; the first, {}: {}", bad_keys.size(), bad_keys.front().key,
+                                                   bad_keys.front().reason));
   }
-  completion.input_fingerprint = fingerprint(prepared, claim.range, rows);
+  completion.input_fingerprint = fingerprint(prepared, claim.range, input);
+}
+
+/// The memory for the rows of a partition, asked for before they are read.
+std::size_t reserve_memory(pqxx::transaction_base& tx, const Prepared& prepared, const queue::Claim& claim, const RunOptions& options) {
+  if (!options.reserve) return options.input_budget_bytes;
+  const auto rows = queue::expected_rows(tx, claim) + prepared.fs.plan().lookback_rows();
+  const std::size_t row_bytes = InputStore::row_bytes(prepared.fs.inputs.size(), !prepared.fs.key.empty()) + 16 * prepared.fs.key.size();
+  return options.reserve(static_cast<std::size_t>(rows) * row_bytes / 8 * 9);  // an estimate may be an eighth too low
 }
 
 /// Whether the targets hold the result already: the same inputs, specification and engine as when it was last done, and
@@ -325,6 +355,19 @@ bool nothing_changed(pqxx::transaction_base& tx, const SeriesPlaces& places, con
   }
   return true;
 }
+
+/// Disk and memory beyond what a worker may keep go back with the end of the run.
+class ReleaseAtEnd {
+ public:
+  ReleaseAtEnd(InputStore& input, std::size_t keep_bytes) : input_(input), keep_bytes_(keep_bytes) {}
+  ~ReleaseAtEnd() { input_.release(keep_bytes_); }
+  ReleaseAtEnd(const ReleaseAtEnd&) = delete;
+  ReleaseAtEnd& operator=(const ReleaseAtEnd&) = delete;
+
+ private:
+  InputStore& input_;
+  std::size_t keep_bytes_;
+};
 
 }  // namespace
 
@@ -353,17 +396,20 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
     const SeriesPlaces& places = impl_->places(tx, prepared, claim.series);
 
     enter(Step::read);
+    InputStore& input = impl_->input;
+    const ReleaseAtEnd release(input, options.input_budget_bytes);
     queue::Completion completion;
     {
       const Stopwatch watch(timings.read_ms);
-      read_source(session, tx, prepared.fs, places.source, claim.range, options.input_budget_bytes, impl_->rows);
+      input.clear(prepared.fs.inputs.size(), reserve_memory(tx, prepared, claim, options));
+      read_source(session, tx, prepared.fs, places.source, claim.range, input);
     }
-    describe_input(prepared, claim, impl_->rows, completion);
+    describe_input(prepared, claim, input, completion);
     completion.unchanged = nothing_changed(tx, places, claim, completion);
 
     enter(Step::write);
     std::optional<PartitionWrite> write;
-    if (!completion.unchanged) write.emplace(session, tx, prepared, places, claim, impl_->rows, observer, stop, timings);
+    if (!completion.unchanged) write.emplace(session, tx, prepared, places, claim, input, observer, stop, timings);
     if (completion.empty) {
       write->clear();
     } else if (write) {
