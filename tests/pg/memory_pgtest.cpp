@@ -147,6 +147,7 @@ targets: [ {{ inputs: [v, w], table: "public.f_{{series}}", sequence: n, column:
   EXPECT_EQ(daemon.wait().exit_status, 0);
   EXPECT_EQ(db.text("SELECT state || ' ' || rows_out FROM regfeat.partition"), fmt::format("done {}", kRows)) << db.text("SELECT message FROM regfeat.failures LIMIT 1");
   RecordProperty("peak_bytes", std::to_string(peak));
+  std::printf("peak memory %.1f MiB\n", static_cast<double>(peak) / (1 << 20));
   EXPECT_GT(peak, 0);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   EXPECT_LT(peak, 64 << 20);
