@@ -36,9 +36,12 @@ std::vector<std::string> names_of(const CLI::Option& option) {
   return out;
 }
 
-bool takes_value(const CLI::Option& option) { return option.get_items_expected_max() > 0; }
+bool takes_value(const CLI::Option& option) {
+  return option.get_items_expected_max() > 0;
+}
 
-// -- man page -------------------------------------------------------------------------------------------------------
+// -- man page
+// -------------------------------------------------------------------------------------------------------
 
 /// Text that troff prints as it stands: backslashes and hyphens escaped, no line that begins like a request.
 std::string roff(std::string_view text) {
@@ -58,7 +61,8 @@ std::string roff(std::string_view text) {
   return out;
 }
 
-/// Paragraphs of running text; lines as they stand where the text is laid out by hand (indented, or an example).
+/// Paragraphs of running text; lines as they stand where the text is laid out by hand (indented, or an
+/// example).
 void print_text(const std::string& text) {
   std::istringstream lines(text);
   std::string line;
@@ -82,7 +86,8 @@ void print_option(const CLI::Option& option) {
     std::cout << "\\fI" << roff(option.get_name(true)) << "\\fR\n";
   } else {
     std::string names;
-    for (const std::string& n : names_of(option)) names += (names.empty() ? "\\fB" : ", \\fB") + roff(n) + "\\fR";
+    for (const std::string& n : names_of(option))
+      names += (names.empty() ? "\\fB" : ", \\fB") + roff(n) + "\\fR";
     std::cout << names;
     if (takes_value(option)) std::cout << " \\fI" << roff(option.get_type_name()) << "\\fR";
     std::cout << '\n';
@@ -93,7 +98,8 @@ void print_option(const CLI::Option& option) {
 void print_command(const CLI::App& command) {
   std::cout << ".SS \"regfeatd " << roff(command.get_name()) << "\"\n";
   std::cout << ".B regfeatd " << roff(command.get_name()) << "\n.RI [ options ]\n";
-  for (const CLI::Option* o : options_of(command, true)) std::cout << ".RI " << roff(o->get_name(true)) << '\n';
+  for (const CLI::Option* o : options_of(command, true))
+    std::cout << ".RI " << roff(o->get_name(true)) << '\n';
   std::cout << ".PP\n";
   print_text(command.get_description());
   for (const CLI::Option* o : options_of(command, true)) print_option(*o);
@@ -115,7 +121,8 @@ int print_man(const CLI::App& app, const std::string& version, const char* tail_
   }
   std::cout << ".TH REGFEATD 1 \"\" \"regfeatd " << version << "\" \"regfeatd\"\n.nh\n.ad l\n"
             << ".SH NAME\nregfeatd \\- rolling quadratic\\-regression features of time series in PostgreSQL\n"
-            << ".SH SYNOPSIS\n.B regfeatd\n.I command\n.RI [ options ]\n.br\n.B regfeatd\n.I command\n.B \\-\\-help\n"
+            << ".SH SYNOPSIS\n.B regfeatd\n.I command\n.RI [ options ]\n.br\n.B regfeatd\n.I command\n.B "
+               "\\-\\-help\n"
             << ".br\n.B regfeatd \\-\\-version\n.SH DESCRIPTION\n";
   print_text(app.get_description());
   std::cout << ".SH COMMANDS\n";
@@ -124,7 +131,8 @@ int print_man(const CLI::App& app, const std::string& version, const char* tail_
   return 0;
 }
 
-// -- completions ----------------------------------------------------------------------------------------------------
+// -- completions
+// ----------------------------------------------------------------------------------------------------
 
 std::string words_of(const CLI::App& command) {
   std::string words;
@@ -152,7 +160,8 @@ int print_bash(const CLI::App& app) {
                "    esac\n"
                "  fi\n"
                "  # File names (-o default of complete) where nothing else fits.\n"
-               "  if ((COMP_CWORD == 1)) || [[ $word == -* ]]; then mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$word\"); fi\n"
+               "  if ((COMP_CWORD == 1)) || [[ $word == -* ]]; then mapfile -t COMPREPLY < <(compgen -W "
+               "\"$words\" -- \"$word\"); fi\n"
                "}\n"
                "complete -o default -F _regfeatd regfeatd\n";
   return 0;
@@ -173,7 +182,8 @@ int print_zsh(const CLI::App& app) {
                "_regfeatd() {\n"
                "  if ((CURRENT == 2)); then\n"
                "    local -a commands=(\n";
-  for (const CLI::App* c : commands_of(app)) std::cout << "      '" << c->get_name() << ':' << brief(c->get_description()) << "'\n";
+  for (const CLI::App* c : commands_of(app))
+    std::cout << "      '" << c->get_name() << ':' << brief(c->get_description()) << "'\n";
   std::cout << "    )\n"
                "    _describe command commands\n"
                "    return\n"
