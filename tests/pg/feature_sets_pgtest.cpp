@@ -138,6 +138,45 @@ TEST(FeatureSets, ADependentPartitionWaitsAndSaysForWhat) {
   // The day itself, and the five days whose ranges reach into it.
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition_status WHERE feature_set = 'second' AND blocked_by LIKE '%form%league%2020-10-01%failed%broken%'"), 6);
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition_status WHERE feature_set = 'second' AND state IN ('done', 'empty')"), 34);
+  EXPECT_EQ(db.count("SELECT blocked FROM regfeat.status WHERE feature_set = 'second' AND blocked_reason LIKE '%form%2020-10-01%failed%broken%'"), 6);
+  EXPECT_EQ(db.count("SELECT blocked FROM regfeat.status WHERE feature_set = 'form'"), 0);
+  const std::string shown = db.regfeatd({"status"}).out;
+  EXPECT_NE(shown.find("6 blocked"), std::string::npos) << shown;
+  EXPECT_NE(shown.find("second: 6 partitions are blocked, the first waits for form, series league, 2020-10-01"), std::string::npos) << shown;
+  // A reader sees that too.
+  db.exec("SET ROLE regfeat_reader; SELECT * FROM regfeat.status; SELECT blocked_by FROM regfeat.partition_status");
+  // The failure mended, what waited goes on by itself.
+  db.exec("SELECT regfeat.requeue_failed('form')");
+  EXPECT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(db.count("SELECT sum(blocked) FROM regfeat.status"), 0);
+  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition WHERE state NOT IN ('done', 'empty')"), 0);
+}
+
+TEST(FeatureSets, ForcedRequeueWritesAgainAndRemovedPartitionsStayOut) {
+  const Database db;
+  db.migrate();
+  make_players(db);
+  ASSERT_EQ(apply_text(db, players({}, "form", "g3: 3")).exit_status, 0);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  db.exec("UPDATE players.form_features SET prediction_g3 = -1 WHERE at::date = '2020-09-22'");  // the count is still right
+  db.exec("DELETE FROM regfeat.attempt; SELECT regfeat.requeue('form', \"from\" => '2020-09-22', \"to\" => '2020-09-23')");
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(attempts(db, "unchanged"), 1);
+  db.exec("SELECT regfeat.requeue('form', \"from\" => '2020-09-22', \"to\" => '2020-09-23', force => true)");
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(attempts(db, "done"), 1);
+  EXPECT_EQ(db.count("SELECT count(*) FROM players.form_features WHERE prediction_g3 = -1"), 0);
+  // Weeks take the place of days: the days that start no week are taken out, and requeue leaves them out.
+  std::string weekly = players({}, "form", "g3: 3");
+  weekly.replace(weekly.find("by: day, from: 2020-09-12, to: 2020-10-22"), 41, "by: week, from: 2020-09-07, to: 2020-10-26");
+  const std::string before = db.checksum("players.form_features", "id, at");
+  const Finished changed = apply_text(db, weekly);
+  ASSERT_EQ(changed.exit_status, 0) << changed.out;
+  EXPECT_NE(changed.out.find("removed     34 partitions"), std::string::npos) << changed.out;
+  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.requeue('form')"), 7);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(db.checksum("players.form_features", "id, at"), before);
+  EXPECT_EQ(db.text("SELECT partitions || ' ' || cancelled FROM regfeat.status"), "7 0");
 }
 
 TEST(FeatureSets, NumericTargetsEqualDoubleOnes) {
