@@ -3,9 +3,11 @@
 CREATE TABLE regfeat.target (
   target      regclass PRIMARY KEY,
   feature_set text NOT NULL,
-  created_at  timestamptz NOT NULL DEFAULT now()
+  created     boolean NOT NULL,
+  since       timestamptz NOT NULL DEFAULT now()
 );
-COMMENT ON TABLE regfeat.target IS 'Target tables that apply created: it may add columns to them, and remove --drop-tables may drop them. Other tables are used as they are.';
+COMMENT ON TABLE  regfeat.target IS 'Which feature set writes which table: one table has one writer, as whoever writes a range replaces all of its rows.';
+COMMENT ON COLUMN regfeat.target.created IS 'apply created the table: it may add columns to it, and remove --drop-tables drops it. Others are used as they are and never dropped.';
 
 CREATE TABLE regfeat.quarantine (
   partition_id  bigint NOT NULL REFERENCES regfeat.partition ON DELETE CASCADE,

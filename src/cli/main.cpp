@@ -35,6 +35,7 @@ int main(int argc, char** argv) {
   add_migrate_command(app, action);
   add_plan_command(app, action);
   add_apply_command(app, action);
+  add_remove_command(app, action);
   add_run_command(app, action);
   add_status_command(app, action);
   add_fit_command(app, action);

@@ -128,6 +128,7 @@ const SeriesPlaces& PartitionRunner::Impl::places(pqxx::transaction_base& tx, Pr
   for (const spec::Target& target : p.fs.targets) {
     auto resolved = resolve_target(tx, p.fs, target, series, findings);
     if (resolved) {
+      check_key_types(p.fs, places.source, *resolved, findings);
       places.targets.push_back(std::move(*resolved));
     } else if (findings.empty()) {
       findings.push_back(fmt::format("target {}: it does not exist: apply the feature set again", spec::target_table(target, series)));

@@ -38,23 +38,6 @@ std::string fill_series(const std::string& query, const std::string& series) {
   return out;
 }
 
-ColumnType described_type(pqxx::transaction_base& tx, const pqxx::result& r, pqxx::row_size_type column, std::string& type_name) {
-  const pqxx::row row = tx.exec_params1("SELECT format_type($1::bigint::oid, NULL)", r.column_type(column));
-  type_name = row[0].as<std::string>();
-  switch (r.column_type(column)) {
-    case 1114: return ColumnType::timestamp;
-    case 1184: return ColumnType::timestamptz;
-    case 1082: return ColumnType::date;
-    case 21: return ColumnType::int2;
-    case 23: return ColumnType::int4;
-    case 20: return ColumnType::int8;
-    case 700: return ColumnType::float4;
-    case 701: return ColumnType::float8;
-    case 1700: return ColumnType::numeric;
-    default: return ColumnType::other;
-  }
-}
-
 void resolve_query(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series, ResolvedSource& out,
                    std::vector<std::string>& findings) {
   out.query = fill_series(fs.source.query, series);
@@ -72,15 +55,14 @@ void resolve_query(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const
   const auto find = [&](const std::string& name) -> std::optional<std::pair<ColumnType, std::string>> {
     for (pqxx::row_size_type c = 0; c < described.columns(); ++c) {
       if (name != described.column_name(c)) continue;
-      std::string type_name;
-      const ColumnType type = described_type(tx, described, c, type_name);
-      return std::pair{type, type_name};
+      const std::uint32_t type = described.column_type(c);
+      return std::pair{pg::type_from_oid(type), tx.exec_params1("SELECT format_type($1::bigint::oid, NULL)", type)[0].as<std::string>()};
     }
     return std::nullopt;
   };
   if (const auto order = find(out.query_order_column)) {
     out.query_order_type = order->first;
-    const pg::ColumnInfo column{out.query_order_column, order->first, order->second, false, false};
+    const pg::ColumnInfo column{out.query_order_column, order->first, order->second, true, false, false};
     check_order_column(fs, "query", out.query_order_column, &column, findings);
   } else {
     check_order_column(fs, "query", out.query_order_column, nullptr, findings);
@@ -153,7 +135,13 @@ void resolve_tables(pqxx::transaction_base& tx, const spec::FeatureSet& fs, cons
     if (order != nullptr) resolved.order_type = order->type;
     for (const std::string& key : fs.key) {
       const pg::ColumnInfo* column = table.column(key);
-      if (column == nullptr) findings.push_back(fmt::format("source {}: no key column \"{}\"", name, key));
+      if (column == nullptr) {
+        findings.push_back(fmt::format("source {}: no key column \"{}\"", name, key));
+      } else if (!column->bytewise) {
+        findings.push_back(fmt::format("source {}: key column \"{}\" is {} (or has a collation that is not deterministic), where equal values may differ in "
+                                       "their bytes; take a query source that casts it",
+                                       name, key, column->type_name));
+      }
       if (t == 0) out.key_types.push_back(column == nullptr ? "text" : column->type_name);
     }
     out.key_index = out.key_index && pg::has_index(tx, table.oid, fs.key, resolved.order_column);

@@ -88,6 +88,10 @@ std::vector<KnownPartition> known_partitions(pqxx::transaction_base& tx, const S
   return known;
 }
 
+void lock_partitions(pqxx::transaction_base& tx, FeatureSetId id) {
+  tx.exec_params("SELECT FROM regfeat.partition WHERE feature_set_id = $1 ORDER BY partition_id FOR UPDATE", id.value);
+}
+
 void remove_partitions(pqxx::transaction_base& tx, const std::vector<PartitionId>& ids) {
   std::vector<std::string> texts;
   for (const PartitionId id : ids) texts.push_back(std::to_string(id.value));
@@ -132,13 +136,14 @@ std::vector<std::string> check_dependencies(pqxx::transaction_base& tx, const sp
 
 EnqueueCounts enqueue(pqxx::transaction_base& tx, const StoredFeatureSet& feature_set, const spec::FeatureSet& specification,
                       const std::vector<WantedPartition>& wanted) {
-  std::vector<std::string> series, lower, upper, rows, requeue;
+  std::vector<std::string> series, lower, upper, rows, requeue, rewrite;
   for (const WantedPartition& w : wanted) {
     series.push_back(w.series);
     lower.push_back(std::to_string(w.range.lower));
     upper.push_back(std::to_string(w.range.upper));
     rows.push_back(w.estimated_rows ? std::to_string(*w.estimated_rows) : "-1");
     requeue.push_back(w.requeue ? "t" : "f");
+    rewrite.push_back(w.rewrite ? "t" : "f");
   }
   const int sign = specification.claim_order == spec::ClaimOrder::oldest_first ? 1 : -1;
   EnqueueCounts counts;
@@ -155,10 +160,11 @@ EnqueueCounts enqueue(pqxx::transaction_base& tx, const StoredFeatureSet& featur
     counts.requeued = static_cast<std::int64_t>(
         tx.exec_params("UPDATE regfeat.partition p SET state = 'pending', epoch = epoch + 1, attempts = 0, disturbances = 0, "
                        "       not_before = '-infinity', daemon_id = NULL, worker = NULL, backend_pid = NULL, changed_at = now(), "
-                       "       removed = false, upper_bound = w.upper, message = 'the specification changed' "
-                       "  FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::boolean[]) AS w(series, lower, upper, requeue) "
+                       "       removed = false, upper_bound = w.upper, message = 'the specification changed', "
+                       "       input_fingerprint = CASE WHEN NOT w.rewrite THEN input_fingerprint END "
+                       "  FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::boolean[], $6::boolean[]) AS w(series, lower, upper, requeue, rewrite) "
                        " WHERE p.feature_set_id = $1 AND p.series = w.series AND p.lower_bound = w.lower AND w.requeue",
-                       feature_set.id.value, pg::array_literal(series), pg::array_literal(lower), pg::array_literal(upper), pg::array_literal(requeue))
+                       feature_set.id.value, pg::array_literal(series), pg::array_literal(lower), pg::array_literal(upper), pg::array_literal(requeue), pg::array_literal(rewrite))
             .affected_rows());
   }
   counts.unchanged = existing - counts.requeued;

@@ -2,6 +2,7 @@
 
 #include "regfeatd/spec/feature_set.hpp"
 
+#include <algorithm>
 #include <limits>
 #include <map>
 
@@ -122,6 +123,22 @@ Draft read_draft(const Field& document, Findings& findings) {
   return draft;
 }
 
+/// Targets that write one table become one target: a partition's rows are written once, with the columns of all.
+void merge_targets(FeatureSet& fs) {
+  std::vector<Target> merged;
+  for (Target& t : fs.targets) {
+    const auto same = std::find_if(merged.begin(), merged.end(), [&](const Target& m) { return m.table == t.table; });
+    if (same == merged.end()) {
+      merged.push_back(std::move(t));
+      continue;
+    }
+    if (same->columns.empty()) same->columns.assign(same->inputs.size(), same->column);
+    same->inputs.insert(same->inputs.end(), t.inputs.begin(), t.inputs.end());
+    same->columns.insert(same->columns.end(), t.inputs.size(), t.column);
+  }
+  fs.targets = std::move(merged);
+}
+
 }  // namespace
 
 std::string read_name(const Field& field, Findings& findings) {
@@ -176,6 +193,7 @@ FeatureSet parse_feature_set(const std::string& text, const std::string& file) {
     check_partition_names(draft, findings);
   }
   findings.throw_if_any();
+  merge_targets(draft.fs);
   return std::move(draft.fs);
 }
 

@@ -57,7 +57,9 @@ std::string window_identity(const fit::Window& w) {
 
 std::string target_identity(const FeatureSet& fs, const Target& t) {
   std::vector<std::string> inputs;
-  for (const std::string& name : t.inputs) inputs.push_back(literal(name));
+  for (std::size_t i = 0; i < t.inputs.size(); ++i) {
+    inputs.push_back(literal(t.inputs[i]) + (t.columns.empty() ? "" : " column=" + literal(t.columns[i])));
+  }
   const bool real = t.storage.value_or(fs.storage) == Storage::real;
   return list(inputs, true) + " table=" + literal(t.table) + " order=" + literal(t.order_column) +
          " column=" + literal(t.column) + " partition=" + literal(t.partition) + (real ? " real" : " double");

@@ -53,6 +53,7 @@ struct Target {
   std::string table;                ///< template, {series}
   std::string order_column;         ///< name of the order column in the target
   std::string column;               ///< template, {metric} {input} {window}
+  std::vector<std::string> columns; ///< where several targets of the document write one table: the template of each input
   std::string partition;            ///< template of the child's name, {table} {series} {start:FORMAT} {end:FORMAT}; empty: not partitioned
   std::optional<Storage> storage;   ///< absent: the feature set's
   Publish publish = Publish::automatic;
