@@ -23,3 +23,51 @@ CREATE INDEX quarantine_partition ON regfeat.quarantine (partition_id);
 COMMENT ON TABLE  regfeat.quarantine IS 'Keys whose rows could not be used when their partition was last computed. Their rows are in no target; the other keys are complete.';
 COMMENT ON COLUMN regfeat.quarantine.position IS 'Where in the source the reason stands.';
 COMMENT ON COLUMN regfeat.quarantine.rows_left_out IS 'Source rows inside the partition that were not computed.';
+
+ALTER TABLE regfeat.specification ADD COLUMN calendar text NOT NULL DEFAULT '';
+COMMENT ON COLUMN regfeat.specification.calendar IS 'cadence and calendar in canonical form; empty: none. A change counts the rows again.';
+
+CREATE TABLE regfeat.expectation (
+  partition_id  bigint PRIMARY KEY REFERENCES regfeat.partition ON DELETE CASCADE,
+  expected      bigint NOT NULL,
+  closed        bigint NOT NULL
+);
+COMMENT ON TABLE  regfeat.expectation IS 'What the calendar of its feature set expects of a partition, as of its last computation: see regfeat.completeness.';
+COMMENT ON COLUMN regfeat.expectation.expected IS 'Cells of the cadence in which each key should have a row: neither closed nor in the future.';
+COMMENT ON COLUMN regfeat.expectation.closed IS 'Cells in which the source is legitimately closed.';
+
+CREATE TABLE regfeat.presence (
+  partition_id  bigint NOT NULL REFERENCES regfeat.expectation ON DELETE CASCADE,
+  key           text NOT NULL,
+  rows          bigint NOT NULL,
+  present       bigint NOT NULL,
+  unexpected    bigint NOT NULL,
+  PRIMARY KEY (partition_id, key)
+);
+COMMENT ON TABLE  regfeat.presence IS 'The rows of each key of a partition against its calendar. Key: empty in sets without keys.';
+COMMENT ON COLUMN regfeat.presence.present IS 'Expected cells that hold a row.';
+COMMENT ON COLUMN regfeat.presence.unexpected IS 'Rows in cells in which the source is closed.';
+
+CREATE VIEW regfeat.completeness AS
+WITH keys AS (
+  SELECT p.feature_set_id, p.series, r.key, min(p.lower_bound) AS first, max(p.lower_bound) AS last
+    FROM regfeat.presence r JOIN regfeat.partition p USING (partition_id)
+   WHERE NOT p.removed GROUP BY p.feature_set_id, p.series, r.key
+)
+SELECT f.name AS feature_set, p.series, regfeat.order_text(f.order_kind, p.lower_bound) AS "from",
+       regfeat.order_text(f.order_kind, p.upper_bound) AS "to", k.key,
+       coalesce(r.rows, 0) AS rows, e.expected, coalesce(r.present, 0) AS present, e.expected - coalesce(r.present, 0) AS missing, e.closed,
+       coalesce(r.unexpected, 0) AS unexpected,
+       CASE WHEN e.expected = 0 THEN 'closed'
+            WHEN r.present = e.expected THEN 'complete'
+            WHEN EXISTS (SELECT FROM regfeat.quarantine q WHERE q.partition_id = p.partition_id AND q.key = k.key) THEN 'quarantined'
+            WHEN r.key IS NULL AND p.lower_bound < k.first THEN 'not yet there'
+            WHEN r.key IS NULL AND p.lower_bound > k.last THEN 'no longer there'
+            ELSE 'gap' END AS state, p.partition_id
+  FROM regfeat.expectation e
+  JOIN regfeat.partition p USING (partition_id)
+  JOIN regfeat.feature_set f USING (feature_set_id)
+  JOIN keys k ON k.feature_set_id = p.feature_set_id AND k.series = p.series
+  LEFT JOIN regfeat.presence r ON r.partition_id = p.partition_id AND r.key = k.key
+ WHERE NOT p.removed;
+COMMENT ON VIEW regfeat.completeness IS 'Rows present and expected per partition and key, where the specification gives a cadence: complete, gap, closed (nothing is expected), quarantined, not yet there or no longer there (before the first and after the last partition in which a key has rows).';

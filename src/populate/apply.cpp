@@ -7,6 +7,7 @@
 #include <set>
 
 #include "regfeatd/base/fault.hpp"
+#include "regfeatd/populate/completeness.hpp"
 #include "regfeatd/populate/source.hpp"
 #include "regfeatd/populate/target.hpp"
 
@@ -137,7 +138,7 @@ void compare_partitions(pqxx::transaction_base& tx, const spec::FeatureSet& fs, 
   plan.removed.clear();
   std::map<std::pair<std::string, OrderValue>, queue::KnownPartition> known;
   if (stored) {
-    for (auto& k : queue::known_partitions(tx, *stored, spec::output_identity(fs))) known.emplace(std::pair{k.series, k.range.lower}, k);
+    for (auto& k : queue::known_partitions(tx, *stored, fs)) known.emplace(std::pair{k.series, k.range.lower}, k);
   }
   for (queue::WantedPartition& w : plan.partitions) {
     w.requeue = false;
@@ -177,6 +178,7 @@ ApplyPlan plan_apply(pqxx::transaction_base& tx, const spec::FeatureSetDocument&
   plan.all_series = all_series(tx, fs, plan.findings);
   plan.series = wanted_series(fs, restriction, plan.all_series, plan.findings);
   for (auto& f : queue::check_dependencies(tx, fs)) plan.findings.push_back(std::move(f));
+  for (auto& f : check_calendar(tx, fs)) plan.findings.push_back(std::move(f));
   const auto ranges = wanted_ranges(fs, restriction);
   if (ranges.empty()) plan.findings.push_back("--from and --to leave no partition of " + fs.name);
   std::map<std::string, std::int64_t> placements;

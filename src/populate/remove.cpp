@@ -24,9 +24,10 @@ RemovalPlan plan_removal(pqxx::transaction_base& tx, const std::string& name, bo
                                         plan.id.value)) {
     plan.findings.push_back("feature set " + row[0].as<std::string>() + " depends on " + name + ": change its depends_on, or remove it first");
   }
+  // In the order of their creation, that of the specification: workers lock them in it too, the other way round could deadlock.
   for (const auto& row : tx.exec_params("SELECT format('%I.%I', n.nspname, c.relname), t.created, pg_has_role(c.relowner, 'USAGE') "
                                         "  FROM regfeat.target t JOIN pg_class c ON c.oid = t.target JOIN pg_namespace n ON n.oid = c.relnamespace "
-                                        " WHERE t.feature_set = $1 ORDER BY 1",
+                                        " WHERE t.feature_set = $1 ORDER BY c.oid",
                                         name)) {
     const auto table = row[0].as<std::string>();
     if (!drop_tables || !row[1].as<bool>()) {

@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "regfeatd/base/fault.hpp"
 #include "regfeatd/base/quantity.hpp"
 #include "regfeatd/pg/copy.hpp"
+#include "regfeatd/pg/field_text.hpp"
 #include "source_sql.hpp"
 
 namespace regfeatd::populate {
@@ -149,26 +151,6 @@ void resolve_tables(pqxx::transaction_base& tx, const spec::FeatureSet& fs, cons
   for (const spec::Input& input : fs.inputs) resolve_input(fs, input, series, tables, out, findings);
 }
 
-/// A key field for people: integers as numbers, everything else as its text.
-std::string describe_field(std::span<const std::byte> value) {
-  const bool printable = std::all_of(value.begin(), value.end(), [](std::byte b) { return b >= std::byte{0x20} && b != std::byte{0x7f}; });
-  const bool integer = value.size() == 8 || value.size() == 4 || value.size() == 2;
-  if (!integer || printable) return {reinterpret_cast<const char*>(value.data()), value.size()};
-  std::uint64_t number = std::to_integer<std::uint8_t>(value[0]) >= 0x80 ? ~std::uint64_t{0} : 0;
-  for (const std::byte b : value) number = number << 8 | std::to_integer<std::uint8_t>(b);
-  return std::to_string(static_cast<std::int64_t>(number));
-}
-
-/// `season=2020-21, player_id=7` of the row that `copy` stands on.
-std::string describe_key(const pg::CopyOut& copy, const spec::FeatureSet& fs) {
-  std::string out;
-  for (std::size_t k = 0; k < fs.key.size(); ++k) {
-    const auto field = copy.field(static_cast<int>(1 + k));
-    out += (k == 0 ? "" : ", ") + fs.key[k] + '=' + (field ? describe_field(*field) : "NULL");
-  }
-  return out;
-}
-
 /// The key of the row that `copy` stands on, as COPY IN wants it. false: there is NULL in it.
 bool take_key(const pg::CopyOut& copy, std::size_t keys, std::vector<std::byte>& key) {
   key.clear();
@@ -187,7 +169,7 @@ bool take_key(const pg::CopyOut& copy, std::size_t keys, std::vector<std::byte>&
 /// Takes the rows of one partition as the COPY brings them, key after key.
 class RowReader {
  public:
-  RowReader(const spec::FeatureSet& fs, OrderRange range, InputRows& rows) : fs_(fs), range_(range), rows_(rows) {}
+  RowReader(const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range, InputRows& rows) : fs_(fs), source_(source), range_(range), rows_(rows) {}
 
   void take(const pg::CopyOut& copy) {
     const OrderValue position = copy.int64(0);
@@ -197,9 +179,9 @@ class RowReader {
       skipping_ = false;
       current_ = key_;
       rows_.segments.push_back({rows_.rows(), rows_.rows(), rows_.rows()});
-      if (!whole) set_aside(copy, position, "its key has NULL in it");
+      if (!whole) set_aside(position, "its key has NULL in it");
     } else if (!skipping_ && position <= rows_.order.back()) {
-      set_aside(copy, position, "the source has more than one row at " + format_order(fs_.order, position) + "; positions must be unique");
+      set_aside(position, "the source has more than one row at " + format_order(fs_.order, position) + "; positions must be unique");
     }
     if (skipping_) {
       if (position >= range_.lower) ++rows_.bad_keys.back().rows;
@@ -223,8 +205,8 @@ class RowReader {
   }
 
   /// Drops what was taken of the key in hand, and what follows of it.
-  void set_aside(const pg::CopyOut& copy, OrderValue position, const std::string& reason) {
-    const std::string key = describe_key(copy, fs_);
+  void set_aside(OrderValue position, const std::string& reason) {
+    const std::string key = describe_key(fs_, source_, current_);
     if (fs_.key.empty() || fs_.on_bad_key == spec::OnBadKey::fail) {
       throw Fault(FaultClass::partition, key.empty() ? reason : "key (" + key + "): " + reason);
     }
@@ -239,6 +221,7 @@ class RowReader {
   }
 
   const spec::FeatureSet& fs_;
+  const ResolvedSource& source_;
   OrderRange range_;
   InputRows& rows_;
   std::vector<std::byte> key_, current_;
@@ -262,6 +245,24 @@ ResolvedSource resolve_source(pqxx::transaction_base& tx, const spec::FeatureSet
     resolve_tables(tx, fs, series, out, findings);
   } else {
     resolve_query(tx, fs, series, out, findings);
+  }
+  return out;
+}
+
+std::string describe_key(const spec::FeatureSet& fs, const ResolvedSource& source, std::span<const std::byte> key) {
+  std::string out;
+  for (std::size_t k = 0; k < fs.key.size(); ++k) {
+    std::uint32_t length = 0;
+    std::memcpy(&length, key.data(), 4);
+    length = __builtin_bswap32(length);
+    key = key.subspan(4);
+    out += (k == 0 ? "" : ", ") + fs.key[k] + '=';
+    if (length == ~std::uint32_t{0}) {
+      out += "NULL";
+      continue;
+    }
+    out += pg::field_text(key.first(length), source.key_types[k]);
+    key = key.subspan(length);
   }
   return out;
 }
@@ -301,7 +302,7 @@ void read_source(pg::Session& session, pqxx::transaction_base& tx, const spec::F
     if (!row[0].is_null()) lookback_start = row[0].as<OrderValue>();
   }
   pg::CopyOut copy(session, select_rows(fs, source, range, lookback_start), static_cast<int>(1 + fs.key.size() + fs.inputs.size()));
-  RowReader reader(fs, range, rows);
+  RowReader reader(fs, source, range, rows);
   for (std::size_t taken = 0; copy.next(); ++taken) {
     reader.take(copy);
     if ((taken & 0xfff) == 0) check_budget(rows, budget_bytes);

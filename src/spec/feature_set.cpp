@@ -97,7 +97,7 @@ Draft read_draft(const Field& document, Findings& findings) {
   const MapReader map(
       document,
       {"feature_set", "series", "series_query", "partition", "source", "key", "inputs", "windows", "metrics",
-       "lookback", "storage", "targets", "depends_on", "on_bad_key", "claim_order", "priority"},
+       "lookback", "storage", "targets", "depends_on", "on_bad_key", "claim_order", "priority", "cadence", "calendar"},
       findings);
   Draft draft;
   if (const auto f = map.require("feature_set")) draft.fs.name = read_name(*f, findings);
@@ -119,6 +119,11 @@ Draft read_draft(const Field& document, Findings& findings) {
   }
   if (const auto f = map.require("windows")) read_windows(*f, draft, findings);
   if (const auto f = map.require("metrics")) read_metrics(*f, draft, findings);
+  if (const auto f = map.find("cadence")) read_cadence(*f, draft, findings);
+  if (const auto f = map.find("calendar")) {
+    read_calendar(*f, draft, findings);
+    if (!map.has("cadence")) findings.add(f->line(), "calendar: needs cadence: DURATION beside it, how often a row is expected");
+  }
   read_options(map, draft, findings);
   return draft;
 }

@@ -90,4 +90,13 @@ std::string output_identity(const FeatureSet& fs) {
   return out;
 }
 
+std::string calendar_identity(const FeatureSet& fs) {
+  const Calendar& c = fs.calendar;
+  if (c.cadence == 0) return {};
+  const auto pair = [](std::int64_t a, std::int64_t b) { return std::to_string(a) + ".." + std::to_string(b); };
+  return "v1 cadence=" + std::to_string(c.cadence) + " zone=" + literal(c.zone) +
+         " weekly=" + list_of(c.weekly, true, [&](const Calendar::Weekly& w) { return pair(w.from_minute, w.until_minute); }) +
+         " closed=" + list_of(c.closed, true, [&](const OrderRange& r) { return pair(r.lower, r.upper); });
+}
+
 }  // namespace regfeatd::spec

@@ -42,10 +42,10 @@ struct KnownPartition {
   std::string series;
   OrderRange range;
   bool removed = false;  ///< taken out by an earlier apply
-  bool current = false;  ///< pending, cancelled by an operator, or last tried under a specification with the same output
+  bool current = false;  ///< pending, cancelled by an operator, or last tried under a specification with the same output and calendar
 };
 [[nodiscard]] std::vector<KnownPartition> known_partitions(pqxx::transaction_base& tx, const StoredFeatureSet& feature_set,
-                                                           const std::string& output_identity);
+                                                           const spec::FeatureSet& specification);
 
 /// Locks the partitions of a feature set against claims and completions, until the end of `tx`.
 void lock_partitions(pqxx::transaction_base& tx, FeatureSetId id);

@@ -69,6 +69,18 @@ struct Partitioning {
   Mark mark;
 };
 
+/// When rows are expected, for regfeat.completeness: one in every cell of `cadence`, counted from the start of each
+/// partition, but for cells that begin while the source is legitimately closed.
+struct Calendar {
+  OrderValue cadence = 0;  ///< microseconds, or positions; 0: nothing is known
+  std::string zone = "UTC";
+  struct Weekly {
+    int from_minute = 0, until_minute = 0;  ///< of the week, Monday 00:00 local time being 0; `until` may lie before `from`
+  };
+  std::vector<Weekly> weekly;
+  std::vector<OrderRange> closed;  ///< local times, as if they were UTC
+};
+
 /// One named specification, as read and checked by itself (not against a database).
 struct FeatureSet {
   std::string name;
@@ -86,6 +98,7 @@ struct FeatureSet {
   Storage storage = Storage::double_precision;
   OnBadKey on_bad_key = OnBadKey::quarantine;
   std::vector<std::string> depends_on;
+  Calendar calendar;
   ClaimOrder claim_order = ClaimOrder::oldest_first;
   int priority = 0;
 
@@ -119,6 +132,9 @@ struct FeatureSetDocument {
 /// What of a specification decides the values, names and places of its output rows, in one canonical line of text:
 /// equal texts, equal output. Leaves out series, range, priority, claim order and the like.
 [[nodiscard]] std::string output_identity(const FeatureSet& fs);
+
+/// The calendar in canonical form: equal texts, equal counts in regfeat.completeness. Empty: there is none.
+[[nodiscard]] std::string calendar_identity(const FeatureSet& fs);
 
 /// The partitions of one series, ascending, covering partitioning.range.
 [[nodiscard]] std::vector<OrderRange> enumerate_partitions(const FeatureSet& fs);
