@@ -16,6 +16,7 @@ void add_commands(CLI::App& app, Action& action);
 void add_migrate_command(CLI::App& app, Action& action);
 void add_plan_command(CLI::App& app, Action& action);
 void add_apply_command(CLI::App& app, Action& action);
+void add_remove_command(CLI::App& app, Action& action);
 void add_run_command(CLI::App& app, Action& action);
 void add_status_command(CLI::App& app, Action& action);
 void add_fit_command(CLI::App& app, Action& action);

@@ -176,7 +176,7 @@ std::vector<std::string> missing_column_ddl(pqxx::transaction_base& tx, const sp
     if (table->column(name) != nullptr) continue;
     additions += fmt::format("{}ADD COLUMN {} {}", additions.empty() ? "" : ", ", quote_identifier(name), feature_sql_type(fs, target));
   }
-  if (additions.empty() || tx.exec_params("SELECT FROM regfeat.target WHERE target = $1::bigint::oid", table->oid).empty()) return {};
+  if (additions.empty() || tx.exec_params("SELECT FROM regfeat.target WHERE target = $1::bigint::oid AND created", table->oid).empty()) return {};
   return {fmt::format("ALTER TABLE {} {}", table->name.quoted(), additions)};
 }
 
@@ -211,10 +211,54 @@ std::optional<ResolvedTarget> resolve_target(pqxx::transaction_base& tx, const s
   return out;
 }
 
+void check_key_types(const spec::FeatureSet& fs, const ResolvedSource& source, const ResolvedTarget& target, std::vector<std::string>& findings) {
+  // Keys go through in binary form: the types have to be the same, but for the modifier of character types.
+  const auto plain = [](const std::string& type) {
+    const std::string base = type.substr(0, type.find('('));
+    return base == "character varying" ? std::string("text") : base;
+  };
+  for (std::size_t k = 0; k < fs.key.size() && k < source.key_types.size(); ++k) {
+    const pg::ColumnInfo* column = target.table.column(fs.key[k]);
+    if (column == nullptr || plain(column->type_name) == plain(source.key_types[k])) continue;
+    findings.push_back(fmt::format("target {}: key column \"{}\" is {}, but the source's is {}; make them the same", target.table.name.text(), fs.key[k],
+                                   column->type_name, source.key_types[k]));
+  }
+}
+
+namespace {
+
+/// The first part of a range that none of the children holds.
+std::optional<OrderRange> first_gap(std::vector<pg::ChildInfo> children, OrderRange range) {
+  std::sort(children.begin(), children.end(), [](const auto& a, const auto& b) { return a.bounds.lower < b.bounds.lower; });
+  OrderValue covered = range.lower;
+  for (const pg::ChildInfo& c : children) {
+    if (c.bounds.lower > covered) return OrderRange{covered, c.bounds.lower};
+    covered = std::max(covered, c.bounds.upper);
+  }
+  if (covered < range.upper) return OrderRange{covered, range.upper};
+  return std::nullopt;
+}
+
+}  // namespace
+
 Placement place(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target, const ResolvedTarget& resolved,
                 const std::string& series, OrderRange range) {
   if (!resolved.table.partitioned()) return {Strategy::remove, resolved.table.name};
-  const auto children = pg::children_meeting(tx, resolved.table.oid, range);
+  auto children = pg::children_meeting(tx, resolved.table.oid, range);
+  const auto is_default = [](const pg::ChildInfo& c) { return c.is_default; };
+  if (const bool has_default = std::any_of(children.begin(), children.end(), is_default); children.size() > 1 || !has_default) {
+    // Beside children that hold all of the range, a default partition holds nothing of it.
+    auto others = children;
+    std::erase_if(others, is_default);
+    const auto gap = others.empty() ? std::nullopt : first_gap(others, range);
+    if (!gap) children = others;
+    if (gap && !has_default) {
+      throw Fault(FaultClass::configuration,
+                  fmt::format("target {}: no partition holds {} to {}, but others hold the rest of {} to {}: create the one that is missing",
+                              resolved.table.name.text(), format_order(fs.order, gap->lower), format_order(fs.order, gap->upper),
+                              format_order(fs.order, range.lower), format_order(fs.order, range.upper)));
+    }
+  }
   if (children.empty()) {
     if (target.partition.empty()) {
       throw Fault(FaultClass::configuration, fmt::format("target {}: no partition holds {} and the specification has no `partition:` name to create one",

@@ -11,6 +11,7 @@
 #include "regfeatd/pg/copy.hpp"
 #include "regfeatd/pg/session.hpp"
 #include "regfeatd/pg/tuple_encoder.hpp"
+#include "regfeatd/populate/source.hpp"
 #include "regfeatd/spec/feature_set.hpp"
 
 namespace regfeatd::populate {
@@ -38,6 +39,9 @@ struct ResolvedTarget {
 [[nodiscard]] std::optional<ResolvedTarget> resolve_target(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target,
                                                            const std::string& series, std::vector<std::string>& findings,
                                                            bool columns_will_come = false);
+
+/// The key columns of a target must have the source's types.
+void check_key_types(const spec::FeatureSet& fs, const ResolvedSource& source, const ResolvedTarget& target, std::vector<std::string>& findings);
 
 /// How the rows of one partition reach their target, and with which locks (docs/design-notes.md).
 enum class Strategy {
