@@ -7,6 +7,7 @@
 #include <set>
 
 #include "regfeatd/base/fault.hpp"
+#include "regfeatd/populate/publish.hpp"
 #include "regfeatd/populate/source.hpp"
 #include "regfeatd/populate/target.hpp"
 
@@ -44,6 +45,16 @@ std::vector<OrderRange> wanted_ranges(const spec::FeatureSet& fs, const Restrict
   return out;
 }
 
+std::string describe(Strategy s) {
+  switch (s) {
+    case Strategy::create: return "create: a new table is loaded, then attached; nobody waits";
+    case Strategy::truncate: return "truncate: the partition's table is emptied and loaded; its readers wait for the load";
+    case Strategy::swap: return "swap: a staging table is loaded, then takes the place of the partition's table; readers wait for milliseconds";
+    case Strategy::remove: return "delete: rows of the range are deleted and new ones loaded; nobody waits, the table bloats";
+  }
+  return {};
+}
+
 /// Everything the catalogue has to say about one series.
 void plan_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series, const std::vector<OrderRange>& ranges, ApplyPlan& plan,
                  std::map<std::string, std::int64_t>& placements, std::set<std::string>& created, std::map<std::string, std::string>& table_owner) {
@@ -65,15 +76,13 @@ void plan_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const s
         plan.ddl.insert(plan.ddl.end(), ddl.begin(), ddl.end());
         plan.created.push_back(pg::TableName::parse(name).quoted());
       }
-      placements[target.partition.empty() ? "delete: a plain table" : "create: load a new table, attach it"] += static_cast<std::int64_t>(ranges.size());
+      placements[target.partition.empty() ? describe(Strategy::remove) : describe(Strategy::create)] += static_cast<std::int64_t>(ranges.size());
       continue;
     }
     for (const OrderRange& range : ranges) {
       try {
         const Placement p = place(tx, fs, target, *resolved, series, range);
-        placements[p.strategy == Strategy::create     ? "create: load a new table, attach it"
-                   : p.strategy == Strategy::truncate ? "truncate: the partition's table is emptied and loaded; its readers wait"
-                                                      : "delete: rows of the range are deleted and loaded"]++;
+        placements[describe(p.strategy) + " (" + p.why + ')']++;
       } catch (const Fault& e) {
         found.emplace_back(e.what());
         break;
