@@ -106,6 +106,15 @@ std::size_t row_bytes(const spec::FeatureSet& fs) {
   return bytes;
 }
 
+/// Which of the two paths rows take on this server.
+std::string describe_wal(pqxx::transaction_base& tx) {
+  const pqxx::row row = tx.exec1("SELECT current_setting('wal_level'), to_regproc('aurora_version') IS NOT NULL");
+  const auto level = row[0].as<std::string>();
+  if (row[1].as<bool>()) return "logged (Amazon Aurora: its storage is the log; COPY FREEZE into tables of their own is the fastest path there)";
+  if (level == "minimal") return "skipped for create, truncate and swap (wal_level is minimal); only delete is logged";
+  return "logged (wal_level is " + level + "); minimal would skip it, where neither standbys nor archiving need it";
+}
+
 /// Tells new, stale and removed partitions from those that are as the specification wants them.
 void compare_partitions(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::optional<queue::StoredFeatureSet>& stored,
                         const std::vector<std::string>& series, ApplyPlan& plan) {
@@ -162,6 +171,7 @@ ApplyPlan plan_apply(pqxx::transaction_base& tx, const spec::FeatureSetDocument&
       plan.findings.insert(plan.findings.end(), e.findings().begin(), e.findings().end());
     }
   }
+  plan.wal = describe_wal(tx);
   for (const auto& [how, count] : placements) plan.placement.push_back(fmt::format("{} × {}", count, how));
   compare_partitions(tx, fs, stored, every_series, plan);
   return plan;
