@@ -17,9 +17,9 @@ void add_commands(CLI::App& app, Action& action) {
   add_migrate_command(app, action);
   add_plan_command(app, action);
   add_apply_command(app, action);
+  add_remove_command(app, action);
   add_run_command(app, action);
   add_status_command(app, action);
-  add_remove_command(app, action);
   add_fit_command(app, action);
   add_metrics_command(app, action);
 }
