@@ -246,8 +246,8 @@ std::vector<std::string> compact_view_ddl(pqxx::transaction_base& tx, const spec
                                    name.text()));
     return {};
   }
-  if (tx.exec_params("SELECT FROM regfeat.target WHERE target = $1::bigint::oid", existing->oid).empty()) {
-    findings.push_back(fmt::format("target {}: it is a view that regfeatd did not make: rename or drop it, or give the target another name", name.text()));
+  if (tx.exec_params("SELECT FROM regfeat.target WHERE target = $1::bigint::oid AND created AND feature_set = $2", existing->oid, fs.name).empty()) {
+    findings.push_back(fmt::format("target {}: it is a view that was not made for this feature set: rename or drop it, or give the target another name", name.text()));
     return {};
   }
   const pqxx::row now = tx.exec_params1("SELECT coalesce(obj_description($1::bigint::oid, 'pg_class'), '')", existing->oid);

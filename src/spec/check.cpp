@@ -140,6 +140,7 @@ class ColumnCheck {
     if (orders_known && a.order_column != b.order_column) differ(b.mark.line, "its order column");
     if (a.partition != b.partition) differ(draft_.targets[t].partition, "partition");
     if (a.publish != b.publish) differ(b.mark.line, "publish");
+    if (a.storage != b.storage) differ(b.mark.line, "storage");
     if (is_compact(storage_of(draft_.fs, a)) || is_compact(storage_of(draft_.fs, b))) {
       report(t, draft_.targets[t].table,
              "writes the same table as " + path_of_target(first) +
@@ -245,7 +246,7 @@ void check_storage(const Draft& draft, Findings& findings) {
       findings.add(line, at(path_of_target(t), "storage: compact cannot be used: " + *obstacle));
       return;
     }
-    if (target.column.empty()) continue;
+    if (target.column.empty() && target.columns.empty()) continue;
     try {
       std::set<std::string> names{target.order_column};
       names.insert(fs.key.begin(), fs.key.end());

@@ -255,6 +255,10 @@ TEST(CompactStorage, PlanShowsTheDdlAndTheViewFollowsTheSpecification) {
   EXPECT_EQ(db.text("SELECT string_agg(attname::text, ' ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'f_x'::regclass AND attnum > 0"), "t rmse_w15");
   EXPECT_GT(db.count("SELECT count(rmse_w15) FROM f_x"), 1000);
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.target t WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = t.target)"), 0);
+  const Finished removed = db.regfeatd({"remove", "f", "--drop-tables"});
+  EXPECT_EQ(removed.exit_status, 0) << removed.out;
+  EXPECT_EQ(db.text("SELECT to_regclass('f_x')"), "");
+  EXPECT_EQ(db.text("SELECT to_regclass('f_x_compact')"), "");
 }
 
 }  // namespace
