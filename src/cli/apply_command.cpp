@@ -68,6 +68,7 @@ void print_plan(const spec::FeatureSet& fs, const populate::ApplyPlan& plan, boo
   std::printf("  to compute  about %s source rows, %s to be written (estimated from statistics)\n", format_count(plan.estimated_rows).c_str(),
               format_bytes(plan.estimated_bytes).c_str());
   for (const std::string& line : plan.placement) std::printf("  publishing  %s\n", line.c_str());
+  std::printf("  WAL         %s\n", plan.wal.c_str());
   std::printf("  DDL         %zu statements%s\n", plan.ddl.size(), plan.ddl.empty() || show_ddl ? "" : " (shown with --ddl)");
   if (show_ddl) {
     for (const std::string& s : plan.ddl) std::printf("%s;\n", s.c_str());

@@ -9,6 +9,9 @@ namespace regfeatd::cli {
 /// parsing, so that errors are handled in one place.
 using Action = std::function<int()>;
 
+/// Names the program and adds every subcommand to it. The man page and the completions are made from the same texts.
+void add_commands(CLI::App& app, Action& action);
+
 // One file per subcommand, src/cli/<name>_command.cpp.
 void add_migrate_command(CLI::App& app, Action& action);
 void add_plan_command(CLI::App& app, Action& action);

@@ -137,12 +137,13 @@ std::optional<TableInfo> find_table(pqxx::transaction_base& tx, const TableName&
 
 std::vector<ChildInfo> children_meeting(pqxx::transaction_base& tx, std::uint32_t parent, OrderRange range) {
   std::vector<ChildInfo> children;
-  for (const auto& row : tx.exec_params("SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, pg_get_expr(c.relpartbound, c.oid) "
+  for (const auto& row : tx.exec_params("SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, pg_get_expr(c.relpartbound, c.oid), "
+                                        "       pg_has_role(c.relowner, 'USAGE') "
                                         "  FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
                                         "  JOIN pg_namespace n ON n.oid = c.relnamespace "
                                         " WHERE i.inhparent = $1::bigint::oid AND c.relpartbound IS NOT NULL",
                                         parent)) {
-    ChildInfo child{row[0].as<std::uint32_t>(), {row[1].as<std::string>(), row[2].as<std::string>()}, row[3].as<std::string>()[0], false, {}};
+    ChildInfo child{row[0].as<std::uint32_t>(), {row[1].as<std::string>(), row[2].as<std::string>()}, row[3].as<std::string>()[0], false, {}, row[5].as<bool>()};
     const auto bound = row[4].as<std::string>();
     if (bound == "DEFAULT") {
       child.is_default = true;

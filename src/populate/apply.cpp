@@ -8,6 +8,7 @@
 
 #include "regfeatd/base/fault.hpp"
 #include "regfeatd/populate/completeness.hpp"
+#include "regfeatd/populate/publish.hpp"
 #include "regfeatd/populate/source.hpp"
 #include "regfeatd/populate/target.hpp"
 
@@ -67,6 +68,16 @@ std::string other_writer(pqxx::transaction_base& tx, const spec::FeatureSet& fs,
   return r.empty() ? std::string() : r[0][0].as<std::string>();
 }
 
+std::string describe(Strategy s) {
+  switch (s) {
+    case Strategy::create: return "create: a new table is loaded, then attached; nobody waits";
+    case Strategy::truncate: return "truncate: the partition's table is emptied and loaded; its readers wait for the load";
+    case Strategy::swap: return "swap: a staging table is loaded, then takes the place of the partition's table; readers wait for milliseconds";
+    case Strategy::remove: return "delete: rows of the range are deleted and new ones loaded; nobody waits, the table bloats";
+  }
+  return {};
+}
+
 /// Everything the catalogue has to say about one series.
 void plan_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series, const std::vector<OrderRange>& ranges, ApplyPlan& plan,
                  std::map<std::string, std::int64_t>& placements, std::set<std::string>& created, std::map<std::string, std::string>& table_owner) {
@@ -97,7 +108,7 @@ void plan_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const s
         plan.targets.push_back({quoted, true});
       }
       incomplete = true;
-      placements[target.partition.empty() ? "delete: a plain table" : "create: load a new table, attach it"] += static_cast<std::int64_t>(ranges.size());
+      placements[target.partition.empty() ? describe(Strategy::remove) : describe(Strategy::create)] += static_cast<std::int64_t>(ranges.size());
       continue;
     }
     check_key_types(fs, source, *resolved, found);
@@ -105,9 +116,7 @@ void plan_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const s
     for (const OrderRange& range : ranges) {
       try {
         const Placement p = place(tx, fs, target, *resolved, series, range);
-        placements[p.strategy == Strategy::create     ? "create: load a new table, attach it"
-                   : p.strategy == Strategy::truncate ? "truncate: the partition's table is emptied and loaded; its readers wait"
-                                                      : "delete: rows of the range are deleted and loaded"]++;
+        placements[describe(p.strategy) + " (" + p.why + ')']++;
       } catch (const Fault& e) {
         found.emplace_back(e.what());
         break;
@@ -129,6 +138,15 @@ std::size_t row_bytes(const spec::FeatureSet& fs) {
     bytes += 14 + target.inputs.size() * fs.plan().column_count() * value;
   }
   return bytes;
+}
+
+/// Which of the two paths rows take on this server.
+std::string describe_wal(pqxx::transaction_base& tx) {
+  const pqxx::row row = tx.exec1("SELECT current_setting('wal_level'), to_regproc('aurora_version') IS NOT NULL");
+  const auto level = row[0].as<std::string>();
+  if (row[1].as<bool>()) return "logged (Amazon Aurora: its storage is the log; COPY FREEZE into tables of their own is the fastest path there)";
+  if (level == "minimal") return "skipped for create, truncate and swap (wal_level is minimal); only delete is logged";
+  return "logged (wal_level is " + level + "); minimal would skip it, where neither standbys nor archiving need it";
 }
 
 /// Tells new, stale and removed partitions from those that are as the specification wants them.
@@ -191,6 +209,7 @@ ApplyPlan plan_apply(pqxx::transaction_base& tx, const spec::FeatureSetDocument&
       plan.findings.insert(plan.findings.end(), e.findings().begin(), e.findings().end());
     }
   }
+  plan.wal = describe_wal(tx);
   for (const auto& [how, count] : placements) plan.placement.push_back(fmt::format("{} × {}", count, how));
   compare_partitions(tx, fs, stored, plan);
   return plan;

@@ -133,22 +133,7 @@ void check_partitioning(const spec::Target& target, const ResolvedTarget& out, s
   }
 }
 
-bool covers(const OrderRange& outer, const OrderRange& inner) { return outer.lower <= inner.lower && inner.upper <= outer.upper; }
-
-// Autoanalyze of all feature columns costs three times what the load costs; the load itself analyses the columns that
-// queries filter on. COPY FREEZE leaves nothing for an insert-triggered vacuum.
-constexpr const char* kChildOptions = "autovacuum_analyze_threshold = 2147483647, autovacuum_vacuum_insert_threshold = -1";
-
 }  // namespace
-
-std::string_view to_string(Strategy s) noexcept {
-  switch (s) {
-    case Strategy::create: return "create";
-    case Strategy::truncate: return "truncate";
-    case Strategy::remove: return "delete";
-  }
-  return "unknown";
-}
 
 std::vector<std::string> target_ddl(const spec::FeatureSet& fs, const spec::Target& target, const std::string& series,
                                     const std::vector<std::string>& key_types) {
@@ -206,6 +191,7 @@ std::optional<ResolvedTarget> resolve_target(pqxx::transaction_base& tx, const s
   out.layout.key_fields = fs.key.size();
   std::vector<std::string> columns{target.order_column};
   columns.insert(columns.end(), fs.key.begin(), fs.key.end());
+  out.filter_columns = join(quoted(columns));
   columns.insert(columns.end(), out.features.begin(), out.features.end());
   out.copy_columns = join(quoted(columns));
   return out;
@@ -225,124 +211,11 @@ void check_key_types(const spec::FeatureSet& fs, const ResolvedSource& source, c
   }
 }
 
-namespace {
-
-/// The first part of a range that none of the children holds.
-std::optional<OrderRange> first_gap(std::vector<pg::ChildInfo> children, OrderRange range) {
-  std::sort(children.begin(), children.end(), [](const auto& a, const auto& b) { return a.bounds.lower < b.bounds.lower; });
-  OrderValue covered = range.lower;
-  for (const pg::ChildInfo& c : children) {
-    if (c.bounds.lower > covered) return OrderRange{covered, c.bounds.lower};
-    covered = std::max(covered, c.bounds.upper);
-  }
-  if (covered < range.upper) return OrderRange{covered, range.upper};
-  return std::nullopt;
-}
-
-}  // namespace
-
-Placement place(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target, const ResolvedTarget& resolved,
-                const std::string& series, OrderRange range) {
-  if (!resolved.table.partitioned()) return {Strategy::remove, resolved.table.name};
-  auto children = pg::children_meeting(tx, resolved.table.oid, range);
-  const auto is_default = [](const pg::ChildInfo& c) { return c.is_default; };
-  if (const bool has_default = std::any_of(children.begin(), children.end(), is_default); children.size() > 1 || !has_default) {
-    // Beside children that hold all of the range, a default partition holds nothing of it.
-    auto others = children;
-    std::erase_if(others, is_default);
-    const auto gap = others.empty() ? std::nullopt : first_gap(others, range);
-    if (!gap) children = others;
-    if (gap && !has_default) {
-      throw Fault(FaultClass::configuration,
-                  fmt::format("target {}: no partition holds {} to {}, but others hold the rest of {} to {}: create the one that is missing",
-                              resolved.table.name.text(), format_order(fs.order, gap->lower), format_order(fs.order, gap->upper),
-                              format_order(fs.order, range.lower), format_order(fs.order, range.upper)));
-    }
-  }
-  if (children.empty()) {
-    if (target.partition.empty()) {
-      throw Fault(FaultClass::configuration, fmt::format("target {}: no partition holds {} and the specification has no `partition:` name to create one",
-                                                         resolved.table.name.text(), format_order(fs.order, range.lower)));
-    }
-    pg::TableName child = pg::TableName::parse(spec::target_partition(fs, target, series, range));
-    child.schema = resolved.table.name.schema;
-    if (pg::find_table(tx, child)) {
-      throw Fault(FaultClass::configuration,
-                  fmt::format("table {} exists but is not the partition of {} for {}: attach, rename or drop it", child.text(), resolved.table.name.text(),
-                              format_order(fs.order, range.lower)));
-    }
-    return {Strategy::create, child};
-  }
-  const bool exact = children.size() == 1 && children[0].kind == 'r' && !children[0].is_default && children[0].bounds == range;
-  if (exact && (target.publish == spec::Publish::automatic || target.publish == spec::Publish::truncate)) return {Strategy::truncate, children[0].name};
-  if (children.size() == 1 && covers(children[0].bounds, range) && children[0].kind == 'r' && !children[0].is_default) {
-    return {Strategy::remove, children[0].name};
-  }
-  return {Strategy::remove, resolved.table.name};
-}
-
 std::int64_t count_rows(pqxx::transaction_base& tx, const ResolvedTarget& target, OrderRange range) {
   const std::string& order = target.order_column;
   return tx.exec1(fmt::format("SELECT count(*) FROM {} WHERE {} >= {} AND {} < {}", target.table.name.quoted(), order,
                               order_literal(target.order_type, range.lower), order, order_literal(target.order_type, range.upper)))[0]
       .as<std::int64_t>();
-}
-
-TargetWriter::TargetWriter(pg::Session& session, pqxx::transaction_base& tx, const ResolvedTarget& resolved, Placement placement, OrderRange range)
-    : session_(session), tx_(tx), resolved_(resolved), placement_(std::move(placement)), range_(range) {}
-
-void TargetWriter::create_child() {
-  // The CHECK spares ATTACH a scan. The rest of the parent (keys, indexes, triggers) is copied by ATTACH, after the load.
-  const std::string& order = resolved_.order_column;
-  tx_.exec(fmt::format("CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING COMPRESSION, "
-                       "CONSTRAINT regfeatd_bounds CHECK ({} >= {} AND {} < {})) WITH ({})",
-                       placement_.table.quoted(), resolved_.table.name.quoted(), order, order_literal(resolved_.order_type, range_.lower), order,
-                       order_literal(resolved_.order_type, range_.upper), kChildOptions));
-  // Ten buckets describe the evenly spread order column; a hundred would make ANALYZE eight times as dear.
-  tx_.exec(fmt::format("ALTER TABLE {} ALTER COLUMN {} SET STATISTICS 10", placement_.table.quoted(), order));
-}
-
-void TargetWriter::clear() {
-  switch (placement_.strategy) {
-    case Strategy::create: return;
-    case Strategy::truncate: tx_.exec("TRUNCATE TABLE ONLY " + placement_.table.quoted()); return;
-    case Strategy::remove: {
-      const std::string& order = resolved_.order_column;
-      tx_.exec(fmt::format("DELETE FROM {} WHERE {} >= {} AND {} < {}", placement_.table.quoted(), order,
-                           order_literal(resolved_.order_type, range_.lower), order, order_literal(resolved_.order_type, range_.upper)));
-      return;
-    }
-  }
-}
-
-void TargetWriter::start() {
-  if (placement_.strategy == Strategy::create) {
-    create_child();
-  } else {
-    clear();
-  }
-  // Rows of a table made or emptied in this transaction may be written frozen: nobody can have seen it otherwise.
-  const char* freeze = placement_.strategy == Strategy::remove ? "" : ", FREEZE";
-  copy_ = std::make_unique<pg::CopyIn>(
-      session_, fmt::format("COPY {} ({}) FROM STDIN (FORMAT binary{})", placement_.table.quoted(), resolved_.copy_columns, freeze));
-}
-
-std::int64_t TargetWriter::finish() {
-  const std::int64_t rows = copy_->finish();
-  copy_.reset();
-  return rows;
-}
-
-void TargetWriter::publish() {
-  if (placement_.strategy == Strategy::create) {
-    const std::string child = placement_.table.quoted();
-    tx_.exec(fmt::format("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})", resolved_.table.name.quoted(), child,
-                         order_literal(resolved_.order_type, range_.lower), order_literal(resolved_.order_type, range_.upper)));
-    tx_.exec(fmt::format("ALTER TABLE {} DROP CONSTRAINT regfeatd_bounds", child));
-  }
-  if (placement_.strategy != Strategy::remove) {
-    tx_.exec(fmt::format("ANALYZE {} ({})", placement_.table.quoted(), resolved_.order_column));
-  }
 }
 
 }  // namespace regfeatd::populate

@@ -67,6 +67,7 @@ struct ChildInfo {
   char kind = 'r';
   bool is_default = false;
   OrderRange bounds;  ///< MINVALUE and MAXVALUE become the least and greatest OrderValue
+  bool owned = false;  ///< the current role may act as the owner
 };
 
 /// The children of `parent` whose bounds meet `range`, and a default partition if there is one. Needs the session's

@@ -36,6 +36,7 @@ struct ApplyPlan {
   std::vector<TargetTable> targets;    ///< the tables that are written, for regfeat.target
   std::int64_t estimated_rows = 0;     ///< source rows of the partitions to be computed
   double estimated_bytes = 0;          ///< of COPY stream, for all targets
+  std::string wal;                     ///< whether rows go through the write-ahead log, and why
   std::vector<std::string> placement;  ///< a line per way of publishing, with how many partitions use it
   std::vector<std::string> findings;   ///< what stands in the way, all of it; empty: apply can go on
 };
