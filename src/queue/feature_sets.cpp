@@ -23,7 +23,12 @@ void insert_version(pqxx::transaction_base& tx, const StoredFeatureSet& s, const
 /// Partitions that are there follow a changed claim_order, and a changed priority unless an operator gave them another.
 /// `before`: with the document that is replaced.
 void follow_claim_options(pqxx::transaction_base& tx, const StoredFeatureSet& before, const spec::FeatureSet& fs) {
-  const spec::FeatureSet old = spec::parse_feature_set(before.document, "specification");
+  spec::FeatureSet old;
+  try {
+    old = spec::parse_feature_set(before.document, "specification");
+  } catch (const spec::SpecError&) {
+    return;  // written for another version of the program
+  }
   if (old.priority != fs.priority) {
     tx.exec_params("UPDATE regfeat.partition SET priority = $3 WHERE feature_set_id = $1 AND priority = $2", before.id.value, old.priority, fs.priority);
   }
