@@ -39,6 +39,7 @@ int main(int argc, char** argv) {
   add_status_command(app, action);
   add_fit_command(app, action);
   add_metrics_command(app, action);
+  add_bench_command(app, action);
 
   try {
     app.parse(argc, argv);
