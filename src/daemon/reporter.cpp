@@ -148,7 +148,7 @@ void Reporter::look_for_end() {
   if (left.claimable > 0) return;
   drop_leftovers();
   if (left.blocked > 0) log::error("what is left cannot be claimed", {{"partitions", std::to_string(left.blocked)}, {"reason", left.blocked_reason}});
-  callbacks_.queue_empty(left.blocked > 0 ? DaemonResult::blocked : left.failed > 0 ? DaemonResult::failed : DaemonResult::finished);
+  callbacks_.queue_empty(left.failed > 0 ? DaemonResult::failed : left.blocked > 0 ? DaemonResult::blocked : DaemonResult::finished);
 }
 
 void Reporter::write_settings() {

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "regfeatd/base/fault.hpp"
+#include "regfeatd/populate/completeness.hpp"
 #include "regfeatd/populate/publish.hpp"
 #include "regfeatd/populate/source.hpp"
 #include "regfeatd/populate/target.hpp"
@@ -129,6 +130,7 @@ const SeriesPlaces& PartitionRunner::Impl::places(pqxx::transaction_base& tx, Pr
   for (const spec::Target& target : p.fs.targets) {
     auto resolved = resolve_target(tx, p.fs, target, series, findings);
     if (resolved) {
+      check_key_types(p.fs, places.source, *resolved, findings);
       places.targets.push_back(std::move(*resolved));
     } else if (findings.empty()) {
       findings.push_back(fmt::format("target {}: it does not exist: apply the feature set again", spec::target_table(target, series)));
@@ -329,6 +331,20 @@ void describe_input(const Prepared& prepared, const queue::Claim& claim, const I
   completion.input_fingerprint = fingerprint(prepared, claim.range, rows);
 }
 
+/// The rows that are there, key by key, against those that the calendar expects.
+queue::Presence presence(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range, const InputRows& rows) {
+  const ExpectedCells expected = expected_cells(tx, fs, range);
+  queue::Presence out{expected.expected_cells(), expected.closed_cells(), {}};
+  for (const Segment& s : rows.segments) {
+    if (s.output == s.end) continue;
+    const CellCount count = count_cells(expected, std::span(rows.order).subspan(s.output, s.end - s.output));
+    out.keys.push_back({fs.key.empty() ? "" : describe_key(fs, source, rows.key(s.output)), static_cast<std::int64_t>(s.end - s.output), count.present,
+                        count.unexpected});
+  }
+  if (fs.key.empty() && out.keys.empty()) out.keys.push_back({});
+  return out;
+}
+
 /// Whether the targets hold the result already: the same inputs, specification and engine as when it was last done, and
 /// as many rows in every target as were written then.
 bool nothing_changed(pqxx::transaction_base& tx, const SeriesPlaces& places, const queue::Claim& claim, const queue::Completion& completion) {
@@ -395,6 +411,7 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
       read_source(session, *tx, prepared.fs, places.source, claim.range, options.input_budget_bytes, impl_->rows);
     }
     describe_input(prepared, claim, impl_->rows, completion);
+    if (prepared.fs.calendar.cadence > 0) completion.presence = presence(*tx, prepared.fs, places.source, claim.range, impl_->rows);
     completion.unchanged = nothing_changed(*tx, places, claim, completion);
 
     enter(Step::write);

@@ -96,6 +96,36 @@ Placement replaced_child(pqxx::transaction_base& tx, const spec::Target& target,
   return obstacle.empty() ? placed(Strategy::swap, "it holds rows") : placed(Strategy::remove, "it holds rows, and cannot be exchanged: " + obstacle);
 }
 
+/// The first part of a range that none of the children holds.
+std::optional<OrderRange> first_gap(std::vector<pg::ChildInfo> children, OrderRange range) {
+  std::sort(children.begin(), children.end(), [](const auto& a, const auto& b) { return a.bounds.lower < b.bounds.lower; });
+  OrderValue covered = range.lower;
+  for (const pg::ChildInfo& c : children) {
+    if (c.bounds.lower > covered) return OrderRange{covered, c.bounds.lower};
+    covered = std::max(covered, c.bounds.upper);
+  }
+  if (covered < range.upper) return OrderRange{covered, range.upper};
+  return std::nullopt;
+}
+
+/// The children that hold rows of a range. Throws Fault (configuration) when they leave a part of it without a home.
+std::vector<pg::ChildInfo> homes_of(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedTarget& resolved, OrderRange range) {
+  auto children = pg::children_meeting(tx, resolved.table.oid, range);
+  const auto is_default = [](const pg::ChildInfo& c) { return c.is_default; };
+  const bool has_default = std::any_of(children.begin(), children.end(), is_default);
+  // Beside children that hold all of the range, a default partition holds nothing of it.
+  auto others = children;
+  std::erase_if(others, is_default);
+  if (others.empty()) return children;
+  const auto gap = first_gap(others, range);
+  if (!gap) return others;
+  if (has_default) return children;
+  throw Fault(FaultClass::configuration,
+              fmt::format("target {}: no partition holds {} to {}, but others hold the rest of {} to {}: create the one that is missing",
+                          resolved.table.name.text(), format_order(fs.order, gap->lower), format_order(fs.order, gap->upper),
+                          format_order(fs.order, range.lower), format_order(fs.order, range.upper)));
+}
+
 }  // namespace
 
 std::string_view to_string(Strategy s) noexcept {
@@ -119,7 +149,7 @@ Placement place(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const sp
     needs_child("it is a plain table, which other partitions share");
     return {Strategy::remove, resolved.table.name, 0, false, "a plain table, which holds other rows"};
   }
-  const auto children = pg::children_meeting(tx, resolved.table.oid, range);
+  const auto children = homes_of(tx, fs, resolved, range);
   if (children.empty()) return new_child(tx, fs, target, resolved, series, range);
   if (children.size() == 1 && children[0].kind == 'r' && !children[0].is_default) {
     if (children[0].bounds == range) return replaced_child(tx, target, resolved, children[0]);

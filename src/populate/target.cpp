@@ -161,7 +161,7 @@ std::vector<std::string> missing_column_ddl(pqxx::transaction_base& tx, const sp
     if (table->column(name) != nullptr) continue;
     additions += fmt::format("{}ADD COLUMN {} {}", additions.empty() ? "" : ", ", quote_identifier(name), feature_sql_type(fs, target));
   }
-  if (additions.empty() || tx.exec_params("SELECT FROM regfeat.target WHERE target = $1::bigint::oid", table->oid).empty()) return {};
+  if (additions.empty() || tx.exec_params("SELECT FROM regfeat.target WHERE target = $1::bigint::oid AND created", table->oid).empty()) return {};
   return {fmt::format("ALTER TABLE {} {}", table->name.quoted(), additions)};
 }
 
@@ -195,6 +195,20 @@ std::optional<ResolvedTarget> resolve_target(pqxx::transaction_base& tx, const s
   columns.insert(columns.end(), out.features.begin(), out.features.end());
   out.copy_columns = join(quoted(columns));
   return out;
+}
+
+void check_key_types(const spec::FeatureSet& fs, const ResolvedSource& source, const ResolvedTarget& target, std::vector<std::string>& findings) {
+  // Keys go through in binary form: the types have to be the same, but for the modifier of character types.
+  const auto plain = [](const std::string& type) {
+    const std::string base = type.substr(0, type.find('('));
+    return base == "character varying" ? std::string("text") : base;
+  };
+  for (std::size_t k = 0; k < fs.key.size() && k < source.key_types.size(); ++k) {
+    const pg::ColumnInfo* column = target.table.column(fs.key[k]);
+    if (column == nullptr || plain(column->type_name) == plain(source.key_types[k])) continue;
+    findings.push_back(fmt::format("target {}: key column \"{}\" is {}, but the source's is {}; make them the same", target.table.name.text(), fs.key[k],
+                                   column->type_name, source.key_types[k]));
+  }
 }
 
 std::int64_t count_rows(pqxx::transaction_base& tx, const ResolvedTarget& target, OrderRange range) {

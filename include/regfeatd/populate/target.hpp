@@ -8,6 +8,7 @@
 #include "regfeatd/base/order.hpp"
 #include "regfeatd/pg/catalog.hpp"
 #include "regfeatd/pg/tuple_encoder.hpp"
+#include "regfeatd/populate/source.hpp"
 #include "regfeatd/spec/feature_set.hpp"
 
 namespace regfeatd::populate {
@@ -36,6 +37,9 @@ struct ResolvedTarget {
 [[nodiscard]] std::optional<ResolvedTarget> resolve_target(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target,
                                                            const std::string& series, std::vector<std::string>& findings,
                                                            bool columns_will_come = false);
+
+/// The key columns of a target must have the source's types.
+void check_key_types(const spec::FeatureSet& fs, const ResolvedSource& source, const ResolvedTarget& target, std::vector<std::string>& findings);
 
 /// Rows of a target inside a range.
 [[nodiscard]] std::int64_t count_rows(pqxx::transaction_base& tx, const ResolvedTarget& target, OrderRange range);
