@@ -77,7 +77,10 @@ void Daemon::start() {
   const auto settings = shared_.settings();
   const std::string name = settings->daemon_name.empty() ? host_name() : settings->daemon_name;
   identity_ = {name, host_name(), getpid(), queue::process_identity(getpid())};
-  pg::Session session({settings->conninfo, "regfeatd/" + name.substr(0, 45) + "/start"});
+  shared_.name = name;
+  pg::ConnectOptions connect = pg::connect_options(*settings, shared_.short_name() + "/start");
+  connect.statement_timeout = {};  // the preflight looks at every target
+  pg::Session session(connect);
   queue::require_schema(session);
   {
     pqxx::work tx(session.sql());

@@ -34,6 +34,7 @@ class Worker : private populate::RunObserver {
   void loop();
   void serve_one();
   bool ensure_session();
+  void drop_useless_session(const Fault& fault);
   void run(const queue::Claim& claim);
   void conclude(const queue::Claim& claim, const Fault& fault);
   void settle_doubt(const queue::Claim& claim, const Fault& fault);
