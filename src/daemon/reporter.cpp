@@ -60,7 +60,10 @@ void Reporter::connect(const std::stop_token& stop) {
   if (session_ && !session_->broken()) return;
   const auto settings = shared_.settings();
   session_ = pg::connect_patiently(pg::connect_options(*settings, shared_.short_name() + "/reporter"), std::chrono::seconds{5},
-                                   [&](const Fault&) { return stop.stop_requested(); });
+                                   [&](const Fault&) {
+                                     pulse_.beat();
+                                     return stop.stop_requested();
+                                   });
   if (settings->listen && !queue::behind_pooler(*session_)) {
     pqxx::work tx(session_->sql());
     tx.exec("LISTEN regfeat_work");
@@ -71,7 +74,9 @@ void Reporter::connect(const std::stop_token& stop) {
 void Reporter::loop(const std::stop_token& stop) {
   constexpr std::chrono::milliseconds kFirstPause{200}, kLongestPause{5000};
   auto pause = kFirstPause;
+  pulse_.begin("reporter");
   while (!stop.stop_requested()) {
+    pulse_.beat();
     try {
       connect(stop);
       const auto now = Clock::now();
@@ -83,6 +88,7 @@ void Reporter::loop(const std::stop_token& stop) {
       if (once_ && shared_.idle_workers.load() > 0 && !shared_.draining.load()) look_for_end();
       const auto next = std::min(next_beat_, next_report_);
       const auto sleep = std::chrono::duration_cast<std::chrono::milliseconds>(next - Clock::now());
+      pulse_.sleeps_for(sleep);
       if (session_->wait_for_notification(std::max(sleep, std::chrono::milliseconds{1}), shared_.reporter_fd())) {
         shared_.wake_workers();
         look_for_orders();
@@ -170,6 +176,7 @@ void Reporter::stop(const std::string& message) {
   thread_.request_stop();
   shared_.wake_reporter();
   thread_.join();
+  pulse_.end();
   try {
     if (!session_ || session_->broken()) {
       session_ = std::make_unique<pg::Session>(pg::connect_options(*shared_.settings(), shared_.short_name() + "/reporter"));

@@ -25,7 +25,9 @@ Worker::~Worker() = default;  // joins
 bool Worker::wanted() const noexcept { return number_ < shared_.workers_wanted.load() && !shared_.draining.load() && !shared_.aborting.load(); }
 
 void Worker::loop() {
+  pulse_.begin("worker " + std::to_string(number_));
   while (wanted()) {
+    pulse_.beat();
     try {
       serve_one();
     } catch (const Fault& e) {
@@ -41,6 +43,7 @@ void Worker::loop() {
     }
   }
   set_step("stopped");
+  pulse_.end();
   finished_ = true;
   shared_.wake_workers();
 }
@@ -56,7 +59,10 @@ bool Worker::ensure_session() {
   const auto settings = shared_.settings();
   const pg::ConnectOptions options = pg::connect_options(*settings, fmt::format("{}/{}", shared_.short_name(), number_));
   try {
-    session_ = pg::connect_patiently(options, std::chrono::seconds{15}, [&](const Fault&) { return !wanted() && !shared_.draining.load(); });
+    session_ = pg::connect_patiently(options, std::chrono::seconds{15}, [&](const Fault&) {
+      pulse_.beat();
+      return !wanted() && !shared_.draining.load();
+    });
   } catch (const Fault& e) {
     if (e.fault_class() != FaultClass::transient) log::error("worker cannot connect", {{"worker", std::to_string(number_)}, {"error", e.what()}});
     return false;
@@ -76,7 +82,9 @@ void Worker::idle() {
   set_step("idle");
   ++shared_.idle_workers;
   shared_.wake_reporter();
-  wakeups_seen_ = shared_.wait_for_work(wakeups_seen_, shared_.settings()->poll);
+  const auto poll = shared_.settings()->poll;
+  pulse_.sleeps_for(poll);
+  wakeups_seen_ = shared_.wait_for_work(wakeups_seen_, poll);
   --shared_.idle_workers;
 }
 
@@ -236,6 +244,7 @@ queue::WorkerReport Worker::report() const {
 }
 
 void Worker::set_step(const char* step) {
+  pulse_.beat();
   step_ = step;
   step_since_ = std::chrono::steady_clock::now();
 }
@@ -243,6 +252,7 @@ void Worker::set_step(const char* step) {
 void Worker::at_step(populate::Step step) { set_step(populate::to_string(step)); }
 
 void Worker::at_rows(std::int64_t done, std::int64_t total) {
+  pulse_.beat();
   rows_done_.store(done, std::memory_order_relaxed);
   rows_total_.store(total, std::memory_order_relaxed);
 }
