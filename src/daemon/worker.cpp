@@ -9,11 +9,6 @@
 #include "regfeatd/queue/work.hpp"
 
 namespace regfeatd::daemon {
-namespace {
-
-std::string daemon_name(const spec::Settings& s) { return s.daemon_name.empty() ? "regfeatd" : s.daemon_name; }
-
-}  // namespace
 
 Worker::Worker(Shared& shared, int number) : shared_(shared), number_(number), thread_([this] { loop(); }) {}
 
@@ -22,14 +17,16 @@ Worker::~Worker() = default;  // joins
 bool Worker::wanted() const noexcept { return number_ < shared_.workers_wanted.load() && !shared_.draining.load() && !shared_.aborting.load(); }
 
 void Worker::loop() {
+  pulse_.begin("worker " + std::to_string(number_));
   while (wanted()) {
+    pulse_.beat();
     try {
       serve_one();
     } catch (const Fault& e) {
       // Outside a run: claiming or connecting failed. Nothing is in hand.
       if (e.fault_class() == FaultClass::fatal) shared_.fatal = true;
       log::warning("worker cannot claim", {{"worker", std::to_string(number_)}, {"error", e.what()}});
-      if (session_ && session_->broken()) session_.reset();
+      drop_useless_session(e);
       idle();
     } catch (const std::exception& e) {
       log::error("worker failed", {{"worker", std::to_string(number_)}, {"error", e.what()}});
@@ -38,6 +35,7 @@ void Worker::loop() {
     }
   }
   set_step("stopped");
+  pulse_.end();
   finished_ = true;
   shared_.wake_workers();
 }
@@ -51,9 +49,12 @@ bool Worker::ensure_session() {
   }
   session_.reset();
   const auto settings = shared_.settings();
-  const pg::ConnectOptions options{settings->conninfo, fmt::format("regfeatd/{}/{}", daemon_name(*settings).substr(0, 45), number_)};
+  const pg::ConnectOptions options = pg::connect_options(*settings, fmt::format("{}/{}", shared_.short_name(), number_));
   try {
-    session_ = pg::connect_patiently(options, std::chrono::seconds{15}, [&](const Fault&) { return !wanted() && !shared_.draining.load(); });
+    session_ = pg::connect_patiently(options, std::chrono::seconds{15}, [&](const Fault&) {
+      pulse_.beat();
+      return !wanted() && !shared_.draining.load();
+    });
   } catch (const Fault& e) {
     if (e.fault_class() != FaultClass::transient) log::error("worker cannot connect", {{"worker", std::to_string(number_)}, {"error", e.what()}});
     return false;
@@ -64,18 +65,27 @@ bool Worker::ensure_session() {
   return true;
 }
 
+/// A broken one, and one to a server that became a reader: the connection may outlive the move of the writer.
+void Worker::drop_useless_session(const Fault& fault) {
+  if (session_ && (session_->broken() || fault.sqlstate() == "25006")) session_.reset();
+}
+
 void Worker::idle() {
   set_step("idle");
   ++shared_.idle_workers;
   shared_.wake_reporter();
-  wakeups_seen_ = shared_.wait_for_work(wakeups_seen_, shared_.settings()->poll);
+  const auto poll = shared_.settings()->poll;
+  pulse_.sleeps_for(poll);
+  wakeups_seen_ = shared_.wait_for_work(wakeups_seen_, poll);
   --shared_.idle_workers;
 }
 
 /// The throttle lets fewer workers claim.
 void Worker::rest() {
   set_step("throttled");
-  wakeups_seen_ = shared_.wait_for_work(wakeups_seen_, shared_.settings()->poll);
+  const auto poll = shared_.settings()->poll;
+  pulse_.sleeps_for(poll);
+  wakeups_seen_ = shared_.wait_for_work(wakeups_seen_, poll);
 }
 
 /// Holds the worker to throttle.rows_per_second, having taken `rows` more.
@@ -91,6 +101,7 @@ void Worker::pace(std::int64_t rows) {
       const MutexLock lock(mutex_);
       if (running_ && run_stop_.stop_requested()) return;
     }
+    pulse_.beat();
     std::this_thread::sleep_for(std::min<std::chrono::steady_clock::duration>(until - now, kLook));
     rows = 0;
   }
@@ -188,6 +199,7 @@ void Worker::conclude(const queue::Claim& claim, const Fault& fault) {
     shared_.fatal = true;
   }
   if (fault.fault_class() != FaultClass::partition) runner_.forget_catalogue();
+  drop_useless_session(fault);
   // Until it is recorded the partition is ours: nobody else can take it while this daemon's lease lasts. At shutdown it
   // is tried a few times, as a cancel that was sent to the run may arrive late and hit the recording; then the lease runs out.
   constexpr int kTriesAtShutdown = 5;
@@ -201,7 +213,7 @@ void Worker::conclude(const queue::Claim& claim, const Fault& fault) {
       return record(claim, fault);
     } catch (const Fault& e) {
       log::warning("cannot record the outcome of an attempt yet", {{"partition", std::to_string(claim.partition.value)}, {"error", e.what()}});
-      if (session_->broken()) session_.reset();
+      drop_useless_session(e);
     }
   }
 }
@@ -262,6 +274,7 @@ queue::WorkerReport Worker::report() const {
 }
 
 void Worker::set_step(const char* step) {
+  pulse_.beat();
   step_ = step;
   step_since_ = std::chrono::steady_clock::now();
 }
@@ -269,6 +282,7 @@ void Worker::set_step(const char* step) {
 void Worker::at_step(populate::Step step) { set_step(populate::to_string(step)); }
 
 void Worker::at_rows(std::int64_t done, std::int64_t total) {
+  pulse_.beat();
   rows_done_.store(done, std::memory_order_relaxed);
   rows_total_.store(total, std::memory_order_relaxed);
   pace(done - rows_paced_);
