@@ -60,8 +60,11 @@ void Reporter::look_for_orders() {
 void Reporter::connect(const std::stop_token& stop) {
   if (session_ && !session_->broken()) return;
   const auto settings = shared_.settings();
-  session_ = pg::connect_patiently({settings->conninfo, "regfeatd/" + identity_.name.substr(0, 45) + "/reporter"}, std::chrono::seconds{5},
-                                   [&](const Fault&) { return stop.stop_requested(); });
+  session_ = pg::connect_patiently(pg::connect_options(*settings, shared_.short_name() + "/reporter"), std::chrono::seconds{5},
+                                   [&](const Fault&) {
+                                     pulse_.beat();
+                                     return stop.stop_requested();
+                                   });
   if (settings->listen && !queue::behind_pooler(*session_)) {
     pqxx::work tx(session_->sql());
     tx.exec("LISTEN regfeat_work");
@@ -70,17 +73,23 @@ void Reporter::connect(const std::stop_token& stop) {
 }
 
 void Reporter::loop(const std::stop_token& stop) {
+  constexpr std::chrono::milliseconds kFirstPause{200}, kLongestPause{5000};
+  auto pause = kFirstPause;
+  pulse_.begin("reporter");
   while (!stop.stop_requested()) {
+    pulse_.beat();
     try {
       connect(stop);
       const auto now = Clock::now();
       if (now >= next_beat_) beat();
       if (now >= next_report_) report();
+      pause = kFirstPause;
       write_settings();
       if (now >= next_prune_) prune();
       if (once_ && shared_.idle_workers.load() > 0 && !shared_.draining.load()) look_for_end();
       const auto next = std::min(next_beat_, next_report_);
       const auto sleep = std::chrono::duration_cast<std::chrono::milliseconds>(next - Clock::now());
+      pulse_.sleeps_for(sleep);
       if (session_->wait_for_notification(std::max(sleep, std::chrono::milliseconds{1}), shared_.reporter_fd())) {
         shared_.wake_workers();
         look_for_orders();
@@ -89,7 +98,10 @@ void Reporter::loop(const std::stop_token& stop) {
       if (stop.stop_requested()) return;
       log::warning("heartbeat or progress failed", {{"error", e.what()}});
       session_.reset();
-      std::this_thread::sleep_for(std::chrono::milliseconds{200});
+      for (auto slept = std::chrono::milliseconds{0}; slept < pause && !stop.stop_requested(); slept += std::chrono::milliseconds{50}) {
+        std::this_thread::sleep_for(std::chrono::milliseconds{50});
+      }
+      pause = std::min(kLongestPause, pause * 2);
     }
   }
 }
@@ -178,9 +190,10 @@ void Reporter::stop(const std::string& message) {
   thread_.request_stop();
   shared_.wake_reporter();
   thread_.join();
+  pulse_.end();
   try {
     if (!session_ || session_->broken()) {
-      session_ = std::make_unique<pg::Session>(pg::ConnectOptions{shared_.settings()->conninfo, "regfeatd/" + identity_.name.substr(0, 45) + "/reporter"});
+      session_ = std::make_unique<pg::Session>(pg::connect_options(*shared_.settings(), shared_.short_name() + "/reporter"));
     }
     queue::report(*session_, DaemonId{shared_.daemon_id.load()}, callbacks_.workers(), std::chrono::microseconds{0});
     if (callbacks_.on_status) callbacks_.on_status(queue::read_status(*session_));

@@ -11,6 +11,7 @@
 #include "regfeatd/daemon/daemon.hpp"
 #include "regfeatd/pg/session.hpp"
 #include "regfeatd/queue/daemons.hpp"
+#include "pulse.hpp"
 #include "shared.hpp"
 
 namespace regfeatd::daemon {
@@ -36,6 +37,8 @@ class Reporter {
   void workers_applied(int desired_generation, int settings_generation);
   /// Last report and the daemon's row set to stopped. Ends the thread.
   void stop(const std::string& message);
+  /// For the watchdog, on the control thread: does it neither work nor wait for the database?
+  [[nodiscard]] bool hung(Pulse::Clock::duration limit) { return pulse_watch_.hung(pulse_, limit); }
   /// Until when the last acknowledged heartbeat holds the lease, by the lease that was in force when it was sent.
   [[nodiscard]] std::chrono::steady_clock::time_point lease_until() const noexcept { return lease_until_.load(); }
 
@@ -55,6 +58,8 @@ class Reporter {
   const queue::DaemonIdentity identity_;
   const bool once_;
   const Callbacks callbacks_;
+  Pulse pulse_;
+  PulseWatch pulse_watch_;
   std::unique_ptr<pg::Session> session_;
   std::atomic<Clock::time_point> lease_until_;
   Clock::time_point next_beat_, next_report_;

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "regfeatd/base/ids.hpp"
 #include "regfeatd/base/mutex.hpp"
@@ -22,6 +23,10 @@ class Shared {
   ~Shared() { close(reporter_event_); }
   Shared(const Shared&) = delete;
   Shared& operator=(const Shared&) = delete;
+
+  /// The daemon's name as far as it fits into an application name (63 bytes) with what stands around it.
+  [[nodiscard]] std::string short_name() const { return name.substr(0, 45); }
+  std::string name;  ///< set before the threads start
 
   [[nodiscard]] std::shared_ptr<const spec::Settings> settings() {
     const MutexLock lock(mutex_);

@@ -9,12 +9,6 @@
 #include "regfeatd/queue/work.hpp"
 
 namespace regfeatd::daemon {
-namespace {
-
-std::string daemon_name(const spec::Settings& s) { return s.daemon_name.empty() ? "regfeatd" : s.daemon_name; }
-
-}  // namespace
-
 std::size_t input_budget_bytes(std::uint64_t memory_budget_bytes, int workers) {
   constexpr std::uint64_t kProcess = 24u << 20;    // program, libraries, heap
   constexpr std::uint64_t kPerWorker = 12u << 20;  // column blocks, encoders, connection, stack
@@ -31,14 +25,16 @@ Worker::~Worker() = default;  // joins
 bool Worker::wanted() const noexcept { return number_ < shared_.workers_wanted.load() && !shared_.draining.load() && !shared_.aborting.load(); }
 
 void Worker::loop() {
+  pulse_.begin("worker " + std::to_string(number_));
   while (wanted()) {
+    pulse_.beat();
     try {
       serve_one();
     } catch (const Fault& e) {
       // Outside a run: claiming or connecting failed. Nothing is in hand.
       if (e.fault_class() == FaultClass::fatal) shared_.fatal = true;
       log::warning("worker cannot claim", {{"worker", std::to_string(number_)}, {"error", e.what()}});
-      if (session_ && session_->broken()) session_.reset();
+      drop_useless_session(e);
       idle();
     } catch (const std::exception& e) {
       log::error("worker failed", {{"worker", std::to_string(number_)}, {"error", e.what()}});
@@ -47,6 +43,7 @@ void Worker::loop() {
     }
   }
   set_step("stopped");
+  pulse_.end();
   finished_ = true;
   shared_.wake_workers();
 }
@@ -60,9 +57,12 @@ bool Worker::ensure_session() {
   }
   session_.reset();
   const auto settings = shared_.settings();
-  const pg::ConnectOptions options{settings->conninfo, fmt::format("regfeatd/{}/{}", daemon_name(*settings).substr(0, 45), number_)};
+  const pg::ConnectOptions options = pg::connect_options(*settings, fmt::format("{}/{}", shared_.short_name(), number_));
   try {
-    session_ = pg::connect_patiently(options, std::chrono::seconds{15}, [&](const Fault&) { return !wanted() && !shared_.draining.load(); });
+    session_ = pg::connect_patiently(options, std::chrono::seconds{15}, [&](const Fault&) {
+      pulse_.beat();
+      return !wanted() && !shared_.draining.load();
+    });
   } catch (const Fault& e) {
     if (e.fault_class() != FaultClass::transient) log::error("worker cannot connect", {{"worker", std::to_string(number_)}, {"error", e.what()}});
     return false;
@@ -73,11 +73,18 @@ bool Worker::ensure_session() {
   return true;
 }
 
+/// A broken one, and one to a server that became a reader: the connection may outlive the move of the writer.
+void Worker::drop_useless_session(const Fault& fault) {
+  if (session_ && (session_->broken() || fault.sqlstate() == "25006")) session_.reset();
+}
+
 void Worker::idle() {
   set_step("idle");
   ++shared_.idle_workers;
   shared_.wake_reporter();
-  wakeups_seen_ = shared_.wait_for_work(wakeups_seen_, shared_.settings()->poll);
+  const auto poll = shared_.settings()->poll;
+  pulse_.sleeps_for(poll);
+  wakeups_seen_ = shared_.wait_for_work(wakeups_seen_, poll);
   --shared_.idle_workers;
 }
 
@@ -162,6 +169,7 @@ void Worker::conclude(const queue::Claim& claim, const Fault& fault) {
     shared_.fatal = true;
   }
   if (fault.fault_class() != FaultClass::partition) runner_.forget_catalogue();
+  drop_useless_session(fault);
   // Until it is recorded the partition is ours: nobody else can take it while this daemon's lease lasts. At shutdown it
   // is tried a few times, as a cancel that was sent to the run may arrive late and hit the recording; then the lease runs out.
   constexpr int kTriesAtShutdown = 5;
@@ -175,7 +183,7 @@ void Worker::conclude(const queue::Claim& claim, const Fault& fault) {
       return record(claim, fault);
     } catch (const Fault& e) {
       log::warning("cannot record the outcome of an attempt yet", {{"partition", std::to_string(claim.partition.value)}, {"error", e.what()}});
-      if (session_->broken()) session_.reset();
+      drop_useless_session(e);
     }
   }
 }
@@ -236,6 +244,7 @@ queue::WorkerReport Worker::report() const {
 }
 
 void Worker::set_step(const char* step) {
+  pulse_.beat();
   step_ = step;
   step_since_ = std::chrono::steady_clock::now();
 }
@@ -243,6 +252,7 @@ void Worker::set_step(const char* step) {
 void Worker::at_step(populate::Step step) { set_step(populate::to_string(step)); }
 
 void Worker::at_rows(std::int64_t done, std::int64_t total) {
+  pulse_.beat();
   rows_done_.store(done, std::memory_order_relaxed);
   rows_total_.store(total, std::memory_order_relaxed);
 }

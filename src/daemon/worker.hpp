@@ -11,6 +11,7 @@
 #include "regfeatd/pg/session.hpp"
 #include "regfeatd/populate/partition_run.hpp"
 #include "regfeatd/queue/daemons.hpp"
+#include "pulse.hpp"
 #include "shared.hpp"
 
 namespace regfeatd::daemon {
@@ -29,11 +30,15 @@ class Worker : private populate::RunObserver {
   void cancel_run(const queue::RunningClaim& claim);
   /// For progress; from any thread.
   [[nodiscard]] queue::WorkerReport report() const;
+  /// For the watchdog, on the control thread: does it neither work nor wait for the database?
+  [[nodiscard]] bool hung(Pulse::Clock::duration limit) { return pulse_watch_.hung(pulse_, limit); }
+  [[nodiscard]] int number() const noexcept { return number_; }
 
  private:
   void loop();
   void serve_one();
   bool ensure_session();
+  void drop_useless_session(const Fault& fault);
   void run(const queue::Claim& claim);
   void conclude(const queue::Claim& claim, const Fault& fault);
   void settle_doubt(const queue::Claim& claim, const Fault& fault);
@@ -57,6 +62,8 @@ class Worker : private populate::RunObserver {
   std::stop_source run_stop_ REGFEATD_GUARDED_BY(mutex_);
   bool running_ REGFEATD_GUARDED_BY(mutex_) = false;
 
+  Pulse pulse_;
+  PulseWatch pulse_watch_;
   std::atomic<int> backend_pid_{0};
   std::atomic<std::int64_t> partition_id_{0}, epoch_{0}, rows_done_{0}, rows_total_{0};
   std::atomic<const char*> step_{"start"};
