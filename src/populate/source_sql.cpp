@@ -134,12 +134,13 @@ std::string select_lookback_by_index(const spec::FeatureSet& fs, const ResolvedS
                      key_list(fs, "b."), value_list(fs), starts, before, keys_equal(fs, "b", "k"), wanted);
 }
 
-/// The same rows where no such index is known: one pass over everything before the range.
+/// The same rows where no such index is known: one pass over everything before the range. rank(), so that of two rows at one
+/// position both are read, and the key is set aside.
 std::string select_lookback_by_scan(const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range) {
   const fit::Plan plan = fs.plan();
   const ColumnType type = order_type(source);
   const std::string keys = key_list(fs);
-  const std::string before = fmt::format("SELECT *, row_number() OVER (PARTITION BY {} ORDER BY o DESC) AS back FROM ({}) b WHERE ({}) IN (SELECT {} FROM keys)",
+  const std::string before = fmt::format("SELECT *, rank() OVER (PARTITION BY {} ORDER BY o DESC) AS back FROM ({}) b WHERE ({}) IN (SELECT {} FROM keys)",
                                          keys, select_source(fs, source, {{}, range.lower}), keys, keys);
   std::string wanted = fmt::format("back <= {}", std::max(plan.lookback_rows(), plan.lookback_offset()));
   std::string from = before;
