@@ -50,6 +50,7 @@ class Daemon {
   void drain(DaemonResult result, const std::string& why);
   void abort_runs(const std::string& why);
   void cancel_all();
+  void cancel_sessions_before(std::chrono::steady_clock::time_point t);
   void cancel_fenced(const queue::RunningClaim& claim);
   void order_workers(std::optional<int> workers, int generation);
   [[nodiscard]] int worker_count(const spec::Settings& s) const;
@@ -112,7 +113,8 @@ DaemonResult Daemon::run() {
   reporter_ = std::make_unique<Reporter>(
       shared_, identity_, options_.once,
       Reporter::Callbacks{[this] { return reports(); }, [this](const queue::RunningClaim& c) { cancel_fenced(c); },
-                          [this](std::optional<int> n, int g) { boost::asio::post(io_, [this, n, g] { order_workers(n, g); }); }, [this] { cancel_all(); },
+                          [this](std::optional<int> n, int g) { boost::asio::post(io_, [this, n, g] { order_workers(n, g); }); },
+                          [this](std::chrono::steady_clock::time_point t) { cancel_sessions_before(t); }, [this] { cancel_all(); },
                           [this](DaemonResult r) { boost::asio::post(io_, [this, r] { drain(r, "the queue is empty"); }); },
                           [this](const std::vector<queue::FeatureSetStatus>& s) { show(s); }});
   apply_worker_count();
@@ -137,6 +139,11 @@ std::vector<queue::WorkerReport> Daemon::reports() {
 void Daemon::cancel_all() {
   const MutexLock lock(workers_mutex_);
   for (const auto& w : workers_) w->cancel_run();
+}
+
+void Daemon::cancel_sessions_before(std::chrono::steady_clock::time_point t) {
+  const MutexLock lock(workers_mutex_);
+  for (const auto& w : workers_) w->cancel_run_over_session_before(t);
 }
 
 void Daemon::cancel_fenced(const queue::RunningClaim& claim) {

@@ -13,6 +13,7 @@ Reporter::Reporter(Shared& shared, queue::DaemonIdentity identity, bool once, Ca
       identity_(std::move(identity)),
       once_(once),
       callbacks_(std::move(callbacks)),
+      failover_(shared, callbacks_.writer_moved),
       lease_until_(Clock::now() + shared.settings()->lease),
       next_beat_(Clock::now() + shared.settings()->heartbeat),
       next_report_(Clock::now()),
@@ -51,6 +52,7 @@ void Reporter::look_for_orders() {
   }
   const queue::Orders orders = queue::read_orders(*session_, DaemonId{shared_.daemon_id.load()}, running);
   for (const queue::RunningClaim& claim : orders.fenced) callbacks_.fenced(claim);
+  failover_.look_for_orphans(*session_, running);
   if (orders.generation > orders_seen_) {
     orders_seen_ = orders.generation;
     callbacks_.workers_ordered(orders.workers, orders.generation);
@@ -70,6 +72,8 @@ void Reporter::connect(const std::stop_token& stop) {
     tx.exec("LISTEN regfeat_work");
     tx.commit();
   }
+  failover_.look(*session_, last_good_);
+  next_beat_ = Clock::now();  // the server that is behind the name now may have an old heartbeat
 }
 
 void Reporter::loop(const std::stop_token& stop) {
@@ -84,6 +88,7 @@ void Reporter::loop(const std::stop_token& stop) {
       if (now >= next_beat_) beat();
       if (now >= next_report_) report();
       pause = kFirstPause;
+      last_good_ = Clock::now();
       write_settings();
       if (now >= next_prune_) prune();
       if (once_ && shared_.idle_workers.load() > 0 && !shared_.draining.load()) look_for_end();
@@ -156,6 +161,7 @@ void Reporter::drop_leftovers() {
 }
 
 void Reporter::look_for_end() {
+  if (failover_.busy()) return;
   const queue::Outlook left = queue::outlook(*session_);
   if (left.claimable > 0) return;
   drop_leftovers();

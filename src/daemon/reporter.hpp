@@ -24,6 +24,7 @@ class Reporter {
     std::function<std::vector<queue::WorkerReport>()> workers;
     std::function<void(const queue::RunningClaim&)> fenced;  ///< somebody requeued, cancelled or took over what a worker runs
     std::function<void(std::optional<int>, int)> workers_ordered;  ///< regfeat.set_workers, and its generation
+    std::function<void(std::chrono::steady_clock::time_point)> writer_moved;  ///< sessions opened before lead to the old one
     std::function<void()> lease_lost;      ///< another daemon has declared this one lost
     std::function<void(DaemonResult)> queue_empty;  ///< `once`: nothing is left to do
     std::function<void(const std::vector<queue::FeatureSetStatus>&)> on_status;
@@ -61,6 +62,8 @@ class Reporter {
   Pulse pulse_;
   PulseWatch pulse_watch_;
   std::unique_ptr<pg::Session> session_;
+  Failover failover_;
+  Clock::time_point last_good_ = Clock::now();
   std::atomic<Clock::time_point> lease_until_;
   Clock::time_point next_beat_, next_report_;
   bool drain_written_ = false;

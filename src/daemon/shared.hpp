@@ -12,6 +12,7 @@
 #include "regfeatd/base/ids.hpp"
 #include "regfeatd/base/mutex.hpp"
 #include "regfeatd/spec/settings.hpp"
+#include "failover.hpp"
 
 namespace regfeatd::daemon {
 
@@ -61,6 +62,8 @@ class Shared {
   std::atomic<bool> aborting{false};   ///< give back what is running
   std::atomic<bool> lease_held{true};  ///< false: heartbeats have failed for longer than the lease; claim nothing
   std::atomic<bool> fatal{false};
+  RecentCommits recent_commits;
+  std::atomic<std::chrono::steady_clock::time_point> sessions_valid_from{};  ///< older ones lead to a former writer
   std::atomic<int> idle_workers{0};    ///< workers whose last claim found nothing
 
  private:

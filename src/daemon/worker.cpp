@@ -49,7 +49,7 @@ void Worker::loop() {
 }
 
 bool Worker::ensure_session() {
-  if (session_ && !session_->broken()) return true;
+  if (session_ && !session_->broken() && session_since_.load() >= shared_.sessions_valid_from.load()) return true;
   set_step("connect");
   {
     const MutexLock lock(mutex_);
@@ -59,7 +59,8 @@ bool Worker::ensure_session() {
   const auto settings = shared_.settings();
   const pg::ConnectOptions options = pg::connect_options(*settings, fmt::format("{}/{}", shared_.short_name(), number_));
   try {
-    session_ = pg::connect_patiently(options, std::chrono::seconds{15}, [&](const Fault&) {
+    session_since_ = std::chrono::steady_clock::now();
+    session_ = pg::connect_patiently(options, std::chrono::seconds{5}, [&](const Fault&) {
       pulse_.beat();
       return !wanted() && !shared_.draining.load();
     });
@@ -75,7 +76,7 @@ bool Worker::ensure_session() {
 
 /// A broken one, and one to a server that became a reader: the connection may outlive the move of the writer.
 void Worker::drop_useless_session(const Fault& fault) {
-  if (session_ && (session_->broken() || fault.sqlstate() == "25006")) session_.reset();
+  if (session_ && (session_->broken() || fault.sqlstate() == "25006")) session_.reset();  // read-only
 }
 
 void Worker::idle() {
@@ -129,6 +130,7 @@ void Worker::run(const queue::Claim& claim) {
                 {{"partition", std::to_string(claim.partition.value)}, {"series", claim.series}});
       queue::record_fenced(*session_, claim, "complete");
     } else {
+      shared_.recent_commits.add(claim);
       log::debug("partition done", {{"partition", std::to_string(claim.partition.value)},
                                     {"series", claim.series},
                                     {"rows", std::to_string(rows_total_.load())},
@@ -150,6 +152,7 @@ void Worker::settle_doubt(const queue::Claim& claim, const Fault& fault) {
   while (!shared_.aborting.load() && ensure_session()) {
     try {
       if (queue::committed(*session_, claim)) {
+        shared_.recent_commits.add(claim);
         log::info("the answer to COMMIT was lost, but it happened", {{"partition", std::to_string(claim.partition.value)}});
         return;
       }
@@ -224,6 +227,10 @@ void Worker::cancel_run() {
     canceller = canceller_;
   }
   if (canceller) canceller->cancel();  // outside the lock: it talks to the server
+}
+
+void Worker::cancel_run_over_session_before(std::chrono::steady_clock::time_point t) {
+  if (session_since_.load() < t) cancel_run();
 }
 
 void Worker::cancel_run(const queue::RunningClaim& claim) {

@@ -26,6 +26,8 @@ class Worker : private populate::RunObserver {
   [[nodiscard]] bool finished() const noexcept { return finished_.load(); }
   /// Ends the statement in hand and makes the run give up. The worker itself goes on.
   void cancel_run();
+  /// The same, only if its session was opened before `t`.
+  void cancel_run_over_session_before(std::chrono::steady_clock::time_point t);
   /// The same, only if that claim is still the one in hand.
   void cancel_run(const queue::RunningClaim& claim);
   /// For progress; from any thread.
@@ -68,6 +70,7 @@ class Worker : private populate::RunObserver {
   std::atomic<std::int64_t> partition_id_{0}, epoch_{0}, rows_done_{0}, rows_total_{0};
   std::atomic<const char*> step_{"start"};
   std::atomic<std::chrono::steady_clock::time_point> step_since_{std::chrono::steady_clock::now()};
+  std::atomic<std::chrono::steady_clock::time_point> session_since_{};
   std::atomic<bool> finished_{false};
   std::jthread thread_;  // last: it starts when everything else is there
 };

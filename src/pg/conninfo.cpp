@@ -62,13 +62,14 @@ std::string complete_conninfo(const ConnectOptions& options, const std::string& 
   for (const PQconninfoOption* o = given.get(); o->keyword != nullptr; ++o) {
     const std::string_view key = o->keyword;
     // Ours stands below: who rescues a lost daemon's partitions knows its backends by their application name.
-    if (o->val == nullptr || key == "application_name" || (key == "password" && !password.empty())) continue;
+    if (o->val == nullptr || key == "application_name" || (key == "dbname" && !options.database.empty()) || (key == "password" && !password.empty())) continue;
     add(out, key, o->val);
     present.insert(key);
   }
   for (const Default& d : kDefaults) {
     if (!present.contains(d.key) && (d.variable == nullptr || std::getenv(d.variable) == nullptr)) add(out, d.key, d.value);
   }
+  if (!options.database.empty()) add(out, "dbname", options.database);
   add(out, "application_name", options.application_name);
   if (!password.empty()) add(out, "password", password);
   return out;

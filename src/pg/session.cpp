@@ -93,7 +93,7 @@ void Session::limit_statements(std::chrono::milliseconds timeout) {
 
 ConnectOptions connect_options(const spec::Settings& settings, const std::string& part) {
   const auto ms = [](std::chrono::microseconds t) { return std::chrono::duration_cast<std::chrono::milliseconds>(t); };
-  return {settings.conninfo, "regfeatd/" + part, settings.password_command, ms(settings.password_command_timeout), ms(settings.statement_timeout)};
+  return {settings.conninfo, "regfeatd/" + part, {}, settings.password_command, ms(settings.password_command_timeout), ms(settings.statement_timeout)};
 }
 
 Session::~Session() {

@@ -243,8 +243,12 @@ class PartitionWrite {
     const Stopwatch watch(timings_.send_ms);
     const auto keys = prepared_.fs.key.empty() ? std::span<const std::span<const std::byte>>{}
                                                : std::span<const std::span<const std::byte>>(block_keys_).first(pending_);
-    const auto tuples = encoder.encode(std::span<const OrderValue>(block_order_).first(pending_), keys, columns);
-    hash_.update(tuples);
+    std::span<const std::byte> tuples;
+    {
+      const Stopwatch encoding(timings_.encode_ms);
+      tuples = encoder.encode(std::span<const OrderValue>(block_order_).first(pending_), keys, columns);
+      hash_.update(tuples);
+    }
     writer.copy().send(tuples);
     const auto sent = static_cast<std::int64_t>(pending_);
     pending_ = 0;

@@ -32,6 +32,7 @@ struct Claim {
 /// Phase timings of an attempt, milliseconds.
 struct Timings {
   double claim_ms = 0, read_ms = 0, fit_ms = 0, send_ms = 0, publish_ms = 0;
+  double encode_ms = 0;  ///< a part of send_ms
 };
 
 /// A key that was set aside: a row of regfeat.quarantine.
