@@ -157,6 +157,9 @@ Fault to_fault(const std::exception_ptr& error, const std::string& step) {
     throw CommitInDoubt(said(trimmed(e.what())));
   } catch (const pqxx::broken_connection& e) {
     return Fault(FaultClass::transient, said("the connection was lost: " + trimmed(e.what())), "08006");
+  } catch (const pqxx::insufficient_privilege& e) {
+    // The one exception that libpqxx 6.4 throws without its SQLSTATE.
+    return Fault(classify("42501"), said(trimmed(e.what())), "42501", "statement: " + e.query().substr(0, 2000));
   } catch (const pqxx::sql_error& e) {
     const std::string state = e.sqlstate();
     return Fault(classify(state), said(trimmed(e.what())), state, "statement: " + e.query().substr(0, 2000));
