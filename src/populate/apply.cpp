@@ -183,10 +183,16 @@ void compare_partitions(pqxx::transaction_base& tx, const spec::FeatureSet& fs, 
   plan.estimated_bytes = static_cast<double>(plan.estimated_rows) * static_cast<double>(row_bytes(fs));
   // By the whole specification, whatever part of it is applied: it is in force for all of them.
   const std::set<std::string> all(plan.all_series.begin(), plan.all_series.end());
-  std::set<OrderValue> starts;
-  for (const OrderRange& r : spec::enumerate_partitions(fs)) starts.insert(r.lower);
+  std::map<OrderValue, OrderValue> cells;
+  for (const OrderRange& r : spec::enumerate_partitions(fs)) cells.emplace(r.lower, r.upper);
+  std::set<std::pair<std::string, OrderValue>> wanted;
+  for (const queue::WantedPartition& w : plan.partitions) wanted.emplace(w.series, w.range.lower);
   for (const auto& [place, k] : known) {
-    if (!k.removed && !(all.contains(place.first) && starts.contains(place.second))) plan.removed.push_back(k);
+    const auto cell = cells.find(place.second);
+    // One that begins like a partition of the specification and ends elsewhere gets its end from this apply, or goes: it would
+    // overlap its neighbours.
+    const bool named = all.contains(place.first) && cell != cells.end() && (cell->second == k.range.upper || wanted.contains(place));
+    if (!k.removed && !named) plan.removed.push_back(k);
   }
 }
 
@@ -234,6 +240,7 @@ queue::EnqueueCounts apply(pqxx::transaction_base& tx, const spec::FeatureSetDoc
     compare_partitions(tx, document.feature_set, before, plan);
   }
   const queue::StoredFeatureSet stored = queue::store_feature_set(tx, document);
+  tx.exec("DELETE FROM regfeat.target t WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = t.target)");
   for (const TargetTable& table : plan.targets) {
     tx.exec_params("INSERT INTO regfeat.target (target, feature_set, created) VALUES ($1::regclass, $2, $3) ON CONFLICT DO NOTHING", table.name,
                    document.feature_set.name, table.created);

@@ -25,6 +25,9 @@ namespace {
 // Rows fitted at a time: with 90 columns a block of output is 0.7 MB, which stays in the second-level cache until it is
 // encoded.
 constexpr std::size_t kBlockRows = 1024;
+// Rows encoded and sent at a time: with 90 columns 140 kB, less than a socket holds. Sends from 64 kB to 1 MB are equally
+// fast for the server.
+constexpr std::size_t kSendRows = 128;
 
 using Clock = std::chrono::steady_clock;
 
@@ -269,19 +272,25 @@ class PartitionWrite {
     }
   }
 
-  /// Encodes and sends the rows that wait in the blocks.
+  /// Encodes and sends the rows that wait in the blocks, a piece at a time: while the server works on one, the next is
+  /// encoded.
   std::int64_t flush(pg::TupleEncoder& encoder, const std::vector<const double*>& columns, TargetWriter& writer) {
-    if (pending_ == 0) return 0;
     const Stopwatch watch(timings_.send_ms);
-    const auto keys = prepared_.fs.key.empty() ? std::span<const std::span<const std::byte>>{}
-                                               : std::span<const std::span<const std::byte>>(block_keys_).first(pending_);
-    std::span<const std::byte> tuples;
-    {
-      const Stopwatch encoding(timings_.encode_ms);
-      tuples = encoder.encode(std::span<const OrderValue>(block_order_).first(pending_), keys, columns);
-      hash_.update(tuples);
+    std::vector<const double*> piece(columns);
+    for (std::size_t first = 0; first < pending_; first += kSendRows) {
+      const std::size_t count = std::min(kSendRows, pending_ - first);
+      const auto order = std::span<const OrderValue>(block_order_).subspan(first, count);
+      const auto keys = prepared_.fs.key.empty() ? std::span<const std::span<const std::byte>>{}
+                                                 : std::span<const std::span<const std::byte>>(block_keys_).subspan(first, count);
+      for (std::size_t c = 0; c < columns.size(); ++c) piece[c] = columns[c] + first;
+      std::span<const std::byte> tuples;
+      {
+        const Stopwatch encoding(timings_.encode_ms);
+        tuples = encoder.encode(order, keys, piece);
+        hash_.update(tuples);
+      }
+      writer.copy().send(tuples);
     }
-    writer.copy().send(tuples);
     const auto sent = static_cast<std::int64_t>(pending_);
     pending_ = 0;
     return sent;
