@@ -13,7 +13,9 @@
 namespace regfeatd::populate {
 namespace {
 
-std::vector<std::byte> key_of(int k) { return std::vector<std::byte>(static_cast<std::size_t>(4 + k % 3), std::byte(k)); }
+std::vector<std::byte> key_of(int k) {
+  return std::vector<std::byte>(static_cast<std::size_t>(4 + k % 3), std::byte(k));
+}
 
 /// A row as it should come back, and whether it is the first time (not look-back of a chunk).
 struct Row {
@@ -23,8 +25,10 @@ struct Row {
   friend bool operator==(const Row&, const Row&) = default;
 };
 
-/// Fills a store as a reader does: `keys` keys of up to `most` rows, cutting at random, each cut with `carry` rows of look-back.
-std::vector<Row> fill(InputStore& store, int keys, int most, std::size_t carry, std::mt19937& random, bool keyed) {
+/// Fills a store as a reader does: `keys` keys of up to `most` rows, cutting at random, each cut with `carry`
+/// rows of look-back.
+std::vector<Row> fill(InputStore& store, int keys, int most, std::size_t carry, std::mt19937& random,
+                      bool keyed) {
   std::vector<Row> all;
   for (int k = 0; k < keys; ++k) {
     InputRows& rows = store.rows();
@@ -55,7 +59,8 @@ std::vector<Row> fill(InputStore& store, int keys, int most, std::size_t carry, 
 }
 
 class Chunked : public testing::TestWithParam<bool> {};
-INSTANTIATE_TEST_SUITE_P(InputStore, Chunked, testing::Bool(), [](const auto& p) { return p.param ? "keyed" : "unkeyed"; });
+INSTANTIATE_TEST_SUITE_P(InputStore, Chunked, testing::Bool(),
+                         [](const auto& p) { return p.param ? "keyed" : "unkeyed"; });
 
 TEST_P(Chunked, EveryRowComesBackOnceWithItsLookback) {
   const bool keyed = GetParam();
@@ -117,7 +122,9 @@ TEST(InputStore, AKeyIsTakenOutOfTheChunksItWasCutInto) {
   store.finish();
   std::vector<OrderValue> left;
   store.for_each([&](const InputRows& chunk) {
-    for (const Segment& s : chunk.segments) left.insert(left.end(), chunk.order.begin() + static_cast<std::ptrdiff_t>(s.output), chunk.order.begin() + static_cast<std::ptrdiff_t>(s.end));
+    for (const Segment& s : chunk.segments)
+      left.insert(left.end(), chunk.order.begin() + static_cast<std::ptrdiff_t>(s.output),
+                  chunk.order.begin() + static_cast<std::ptrdiff_t>(s.end));
   });
   EXPECT_EQ(left, (std::vector<OrderValue>{0, 1, 2, 3, 4}));
   EXPECT_EQ(store.output_rows(), 5);
@@ -150,7 +157,9 @@ TEST(InputStore, AFolderThatIsNotThereIsNamed) {
     ADD_FAILURE() << "expected a fault";
   } catch (const Fault& e) {
     EXPECT_EQ(e.fault_class(), FaultClass::partition);
-    EXPECT_NE(std::string(e.what()).find("a temporary file in /nowhere/at all cannot be made"), std::string::npos) << e.what();
+    EXPECT_NE(std::string(e.what()).find("a temporary file in /nowhere/at all cannot be made"),
+              std::string::npos)
+        << e.what();
   }
   unsetenv("TMPDIR");
 }
