@@ -24,12 +24,16 @@ spec::Settings DatabaseOptions::settings() const {
   return s;
 }
 
+pg::ConnectOptions DatabaseOptions::connect_options(const char* command) const {
+  pg::ConnectOptions options = pg::connect_options(settings(), command);
+  options.statement_timeout = {};  // a person waits, and may interrupt
+  return options;
+}
+
 std::unique_ptr<pg::Session> DatabaseOptions::connect(const char* command) const {
   const spec::Settings s = settings();
   log::configure(s.log_level, s.log_format);
-  pg::ConnectOptions options = pg::connect_options(s, command);
-  options.statement_timeout = {};  // a person waits, and may interrupt
-  return std::make_unique<pg::Session>(options);
+  return std::make_unique<pg::Session>(connect_options(command));
 }
 
 }  // namespace regfeatd::cli

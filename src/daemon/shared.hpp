@@ -12,6 +12,9 @@
 #include "regfeatd/base/ids.hpp"
 #include "regfeatd/base/mutex.hpp"
 #include "regfeatd/spec/settings.hpp"
+#include "failover.hpp"
+#include "memory.hpp"
+#include "throttle.hpp"
 
 namespace regfeatd::daemon {
 
@@ -55,12 +58,28 @@ class Shared {
   void wake_reporter() noexcept { (void)!write(reporter_event_, &kOne, sizeof kOne); }
   [[nodiscard]] int reporter_fd() const noexcept { return reporter_event_; }
 
+  /// Why there are fewer workers than were asked for (memory_budget); empty: there are not.
+  [[nodiscard]] std::string workers_reason() {
+    const MutexLock lock(mutex_);
+    return workers_reason_;
+  }
+  void set_workers_reason(const std::string& reason) {
+    const MutexLock lock(mutex_);
+    workers_reason_ = reason;
+  }
+
+  MemoryPool memory;
+  RateLimiter rate;
+  CommitTimes commit_times;
+  std::atomic<int> workers_allowed{1024};  ///< worker i claims while i < workers_allowed; lowered by the throttle
   std::atomic<std::int64_t> daemon_id{0};
   std::atomic<int> workers_wanted{0};  ///< worker i runs while i < workers_wanted
   std::atomic<bool> draining{false};   ///< claim nothing more
   std::atomic<bool> aborting{false};   ///< give back what is running
   std::atomic<bool> lease_held{true};  ///< false: heartbeats have failed for longer than the lease; claim nothing
   std::atomic<bool> fatal{false};
+  RecentCommits recent_commits;
+  std::atomic<std::chrono::steady_clock::time_point> sessions_valid_from{};  ///< older ones lead to a former writer
   std::atomic<int> idle_workers{0};    ///< workers whose last claim found nothing
 
  private:
@@ -70,6 +89,7 @@ class Shared {
   static constexpr std::uint64_t kOne = 1;
   const int reporter_event_;
   std::uint64_t wakeups_ REGFEATD_GUARDED_BY(mutex_) = 0;
+  std::string workers_reason_ REGFEATD_GUARDED_BY(mutex_);
 };
 
 }  // namespace regfeatd::daemon

@@ -62,8 +62,7 @@ std::string complete_conninfo(const ConnectOptions& options, const std::string& 
   for (const PQconninfoOption* o = given.get(); o->keyword != nullptr; ++o) {
     const std::string_view key = o->keyword;
     // Ours stands below: who rescues a lost daemon's partitions knows its backends by their application name.
-    if (o->val == nullptr || key == "application_name" || (key == "password" && !password.empty())) continue;
-    if (key == "dbname" && !options.database.empty()) continue;
+    if (o->val == nullptr || key == "application_name" || (key == "dbname" && !options.database.empty()) || (key == "password" && !password.empty())) continue;
     add(out, key, o->val);
     present.insert(key);
   }

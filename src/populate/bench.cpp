@@ -104,7 +104,7 @@ class Meter {
 /// A database that is there for as long as this is.
 class ScratchDatabase {
  public:
-  explicit ScratchDatabase(const pg::ConnectOptions& connection) : admin_(connection), name_(fmt::format("regfeatd_bench_{}", getpid())) {
+  explicit ScratchDatabase(const pg::ConnectOptions& connect) : admin_(connect), name_(fmt::format("regfeatd_bench_{}", getpid())) {
     pqxx::nontransaction tx(admin_.sql());
     if (!tx.exec1("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user")[0].as<bool>()) {
       throw Fault(FaultClass::configuration, "bench works in a database of its own, which it creates and drops: the role needs CREATEDB");
@@ -154,9 +154,9 @@ struct Bench::Impl {
   };
 
   [[nodiscard]] std::unique_ptr<pg::Session> connect() const {
-    pg::ConnectOptions connection = options.connection;
-    connection.database = database.name();
-    return std::make_unique<pg::Session>(connection);
+    pg::ConnectOptions scratch = options.connect;
+    scratch.database = database.name();
+    return std::make_unique<pg::Session>(scratch);
   }
   void exec(const std::string& sql) {
     pqxx::work tx(control->sql());
@@ -182,7 +182,7 @@ struct Bench::Impl {
   bool may_checkpoint = false;
 };
 
-Bench::Impl::Impl(const BenchOptions& o) : options(o), database(o.connection), control(connect()), server(*control) {
+Bench::Impl::Impl(const BenchOptions& o) : options(o), database(o.connect), control(connect()), server(*control) {
   queue::migrate(*control, queue::required_version());
   const std::string text = specification(o);
   document = {spec::parse_feature_set(text, "bench"), text};

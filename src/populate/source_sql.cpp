@@ -32,7 +32,8 @@ std::string select_tables(const spec::FeatureSet& fs, const ResolvedSource& sour
   std::string select = fmt::format("SELECT t1.{} AS o", quote_identifier(source.tables[0].order_column));
   for (std::size_t k = 0; k < fs.key.size(); ++k) select += fmt::format(", t1.{} AS k{}", quote_identifier(fs.key[k]), k + 1);
   for (std::size_t i = 0; i < fs.inputs.size(); ++i) {
-    select += fmt::format(", {}.{}::double precision AS v{}", alias(source.input_table[i]), quote_identifier(fs.inputs[i].column), i + 1);
+    select += fmt::format(", {}.{}{} AS v{}", alias(source.input_table[i]), quote_identifier(fs.inputs[i].column),
+                          source.input_numeric[i] ? "" : "::double precision", i + 1);
   }
   std::string from, where;
   for (std::size_t t = 0; t < source.tables.size(); ++t) {

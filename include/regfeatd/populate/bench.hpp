@@ -15,7 +15,7 @@
 namespace regfeatd::populate {
 
 struct BenchOptions {
-  pg::ConnectOptions connection;  ///< to any database of the server
+  pg::ConnectOptions connect;  ///< the server; a database of its own is made there
   int partitions = 8;
   int rows = 30'700;                                     ///< of a partition; at most 44,640, the minutes of a month
   pg::FeatureType columns = pg::FeatureType::float8;     ///< of the targets
