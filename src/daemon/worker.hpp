@@ -24,8 +24,10 @@ class Worker : private populate::RunObserver {
 
   /// Has the thread ended (because fewer workers are wanted, or the daemon stops)?
   [[nodiscard]] bool finished() const noexcept { return finished_.load(); }
-  /// Ends the statement in hand and makes the run give up. The worker itself goes on.
+  /// Ends the statement in hand and makes the run give up. The worker itself goes on. Does not wait for the server.
   void cancel_run();
+  /// The same by ending the connection: for a server that answers nobody.
+  void hang_up();
   /// The same, only if its session was opened before `t`.
   void cancel_run_over_session_before(std::chrono::steady_clock::time_point t);
   /// The same, only if that claim is still the one in hand.
@@ -46,6 +48,8 @@ class Worker : private populate::RunObserver {
   void settle_doubt(const queue::Claim& claim, const Fault& fault);
   void record(const queue::Claim& claim, const Fault& fault);
   void idle();
+  void rest();
+  void pace(std::int64_t rows);
   [[nodiscard]] bool wanted() const noexcept;
 
   void at_step(populate::Step step) override;
@@ -58,6 +62,7 @@ class Worker : private populate::RunObserver {
   std::unique_ptr<pg::Session> session_;
   populate::PartitionRunner runner_;
   queue::Timings timings_;
+  std::int64_t rows_paced_ = 0;  ///< of the partition in hand
 
   mutable Mutex mutex_;
   std::shared_ptr<pg::Canceller> canceller_ REGFEATD_GUARDED_BY(mutex_);
@@ -74,8 +79,5 @@ class Worker : private populate::RunObserver {
   std::atomic<bool> finished_{false};
   std::jthread thread_;  // last: it starts when everything else is there
 };
-
-/// Bytes of input rows that one worker may hold: an equal share of the budget after what every worker needs anyway.
-[[nodiscard]] std::size_t input_budget_bytes(std::uint64_t memory_budget_bytes, int workers);
 
 }  // namespace regfeatd::daemon
