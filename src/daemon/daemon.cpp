@@ -1,5 +1,6 @@
 #include "regfeatd/daemon/daemon.hpp"
 
+#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -55,6 +56,7 @@ class Daemon {
   void cancel_fenced(const queue::RunningClaim& claim);
   void order_workers(std::optional<int> workers, int generation);
   [[nodiscard]] int worker_count(const spec::Settings& s) const;
+  int plan_workers(const spec::Settings& s);
   [[nodiscard]] std::vector<queue::WorkerReport> reports();
 
   const DaemonOptions& options_;
@@ -81,6 +83,15 @@ int Daemon::worker_count(const spec::Settings& s) const {
   return s.workers.value_or(spec::available_cores());
 }
 
+/// The number of workers that the memory budget carries, and the division of the budget among them.
+int Daemon::plan_workers(const spec::Settings& s) {
+  const MemoryPlan plan = plan_memory(s.memory_budget_bytes, worker_count(s));
+  shared_.memory.configure(plan);
+  shared_.set_workers_reason(plan.reason);
+  if (!plan.reason.empty()) log::warning("fewer workers than asked for", {{"reason", plan.reason}});
+  return plan.workers;
+}
+
 void Daemon::start() {
   const auto settings = shared_.settings();
   const std::string name = settings->daemon_name.empty() ? host_name() : settings->daemon_name;
@@ -96,7 +107,7 @@ void Daemon::start() {
     const auto findings = pg::guarded("preflight", [&] { return populate::preflight(tx); });
     if (!findings.empty()) throw spec::SpecError(findings);
   }
-  const int workers = worker_count(*settings);
+  const int workers = plan_workers(*settings);
   shared_.workers_wanted = workers;
   shared_.daemon_id = queue::register_daemon(session, identity_, settings->lease, workers).value;
   const auto released = queue::release_dead_neighbours(session, DaemonId{shared_.daemon_id.load()});
@@ -110,6 +121,8 @@ void Daemon::start() {
 }
 
 DaemonResult Daemon::run() {
+  // Large buffers come from the kernel and go back to it: a threshold that adapts would keep them in the heap.
+  mallopt(M_MMAP_THRESHOLD, 256 << 10);
   start();
   reporter_ = std::make_unique<Reporter>(
       shared_, identity_, options_.once,
@@ -155,7 +168,7 @@ void Daemon::cancel_fenced(const queue::RunningClaim& claim) {
 /// What regfeat.set_workers asked for; it outlasts reloads, not the process.
 void Daemon::order_workers(std::optional<int> workers, int generation) {
   ordered_ = workers;
-  shared_.workers_wanted = worker_count(*shared_.settings());
+  shared_.workers_wanted = plan_workers(*shared_.settings());
   if (!shared_.draining.load()) apply_worker_count();
   shared_.wake_workers();
   reporter_->workers_applied(generation, ++generation_);
@@ -217,7 +230,7 @@ void Daemon::reload() {
     spec::Settings next = spec::load_settings(options_.config_path);
     next.conninfo = old->conninfo;  // sessions in hand are to it; another database takes a restart
     log::configure(next.log_level, next.log_format);
-    shared_.workers_wanted = worker_count(next);
+    shared_.workers_wanted = plan_workers(next);
     shared_.replace_settings(next);
     apply_worker_count();
     shared_.wake_workers();

@@ -51,6 +51,7 @@ class Reporter {
   void connect(const std::stop_token& stop);
   void beat();
   void report();
+  void throttle();
   void look_for_end();
   void write_settings();
   void look_for_orders();
@@ -70,6 +71,8 @@ class Reporter {
   Clock::time_point next_beat_, next_report_;
   bool drain_written_ = false;
   int orders_seen_ = 0;
+  Throttle throttle_;
+  std::string limits_written_;  ///< what holds the daemon back, as its row has it
   std::int64_t pruned_up_to_ = 0;
   Clock::time_point next_prune_ = Clock::now() + std::chrono::minutes{1};
 

@@ -25,14 +25,6 @@ void cancel_in_background(std::shared_ptr<pg::Canceller> canceller) {
 
 }  // namespace
 
-std::size_t input_budget_bytes(std::uint64_t memory_budget_bytes, int workers) {
-  constexpr std::uint64_t kProcess = 24u << 20;    // program, libraries, heap
-  constexpr std::uint64_t kPerWorker = 12u << 20;  // column blocks, encoders, connection, stack
-  const std::uint64_t fixed = kProcess + kPerWorker * static_cast<std::uint64_t>(workers);
-  const std::uint64_t least = 8u << 20;
-  if (memory_budget_bytes <= fixed + least * static_cast<std::uint64_t>(workers)) return least;
-  return static_cast<std::size_t>((memory_budget_bytes - fixed) / static_cast<std::uint64_t>(workers));
-}
 
 Worker::Worker(Shared& shared, int number) : shared_(shared), number_(number), thread_([this] { loop(); }) {}
 
@@ -105,8 +97,37 @@ void Worker::idle() {
   --shared_.idle_workers;
 }
 
+/// The throttle lets fewer workers claim.
+void Worker::rest() {
+  set_step("throttled");
+  const auto poll = shared_.settings()->poll;
+  pulse_.sleeps_for(poll);
+  wakeups_seen_ = shared_.wait_for_work(wakeups_seen_, poll);
+}
+
+/// Holds the worker to throttle.rows_per_second, having taken `rows` more.
+void Worker::pace(std::int64_t rows) {
+  constexpr std::chrono::milliseconds kLook{50};  // a new bound, or the end, is noticed so soon
+  while (!shared_.aborting.load() && !shared_.draining.load()) {
+    const auto limit = shared_.settings()->throttle.rows_per_second;
+    if (!limit) return;
+    const auto now = std::chrono::steady_clock::now();
+    const auto until = shared_.rate.book(rows, *limit, now);
+    if (until <= now) return;
+    {
+      const MutexLock lock(mutex_);
+      if (running_ && run_stop_.stop_requested()) return;
+    }
+    pulse_.beat();
+    std::this_thread::sleep_for(std::min<std::chrono::steady_clock::duration>(until - now, kLook));
+    rows = 0;
+  }
+}
+
 void Worker::serve_one() {
   if (!shared_.lease_held.load()) return idle();
+  if (number_ >= shared_.workers_allowed.load()) return rest();
+  pace(0);
   if (!ensure_session()) return idle();
   set_step("claim");
   timings_ = {};
@@ -136,10 +157,19 @@ void Worker::run(const queue::Claim& claim) {
   };
   try {
     const auto settings = shared_.settings();
-    const populate::RunOptions options{input_budget_bytes(settings->memory_budget_bytes, std::max(1, shared_.workers_wanted.load()))};
+    MemoryPool::Reservation memory;
+    populate::RunOptions options;
+    options.input_budget_bytes = shared_.memory.share_bytes();
+    options.reserve = [&](std::size_t wanted) {
+      memory = shared_.memory.reserve(wanted);
+      return memory.bytes();
+    };
+    rows_paced_ = 0;
     const auto start = std::chrono::steady_clock::now();
     const auto result = runner_.run(*session_, claim, options, *this, stop, timings_);
-    const auto took = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start);
+    const auto end = std::chrono::steady_clock::now();
+    const auto took = std::chrono::duration_cast<std::chrono::microseconds>(end - start);
+    if (result != populate::RunResult::fenced) shared_.commit_times.add(std::chrono::duration<double, std::milli>(end - step_since_.load()).count());
     run_over();
     if (result == populate::RunResult::fenced) {
       log::info("partition fenced: it was requeued, cancelled or taken over",
@@ -284,6 +314,8 @@ void Worker::at_rows(std::int64_t done, std::int64_t total) {
   pulse_.beat();
   rows_done_.store(done, std::memory_order_relaxed);
   rows_total_.store(total, std::memory_order_relaxed);
+  pace(done - rows_paced_);
+  rows_paced_ = done;
 }
 
 }  // namespace regfeatd::daemon

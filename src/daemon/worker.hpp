@@ -48,6 +48,8 @@ class Worker : private populate::RunObserver {
   void settle_doubt(const queue::Claim& claim, const Fault& fault);
   void record(const queue::Claim& claim, const Fault& fault);
   void idle();
+  void rest();
+  void pace(std::int64_t rows);
   [[nodiscard]] bool wanted() const noexcept;
 
   void at_step(populate::Step step) override;
@@ -60,6 +62,7 @@ class Worker : private populate::RunObserver {
   std::unique_ptr<pg::Session> session_;
   populate::PartitionRunner runner_;
   queue::Timings timings_;
+  std::int64_t rows_paced_ = 0;  ///< of the partition in hand
 
   mutable Mutex mutex_;
   std::shared_ptr<pg::Canceller> canceller_ REGFEATD_GUARDED_BY(mutex_);
@@ -76,8 +79,5 @@ class Worker : private populate::RunObserver {
   std::atomic<bool> finished_{false};
   std::jthread thread_;  // last: it starts when everything else is there
 };
-
-/// Bytes of input rows that one worker may hold: an equal share of the budget after what every worker needs anyway.
-[[nodiscard]] std::size_t input_budget_bytes(std::uint64_t memory_budget_bytes, int workers);
 
 }  // namespace regfeatd::daemon

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "regfeatd/base/fault.hpp"
+#include "regfeatd/populate/compact_view.hpp"
 #include "regfeatd/populate/completeness.hpp"
 #include "regfeatd/populate/publish.hpp"
 #include "regfeatd/populate/source.hpp"
@@ -86,7 +87,7 @@ void plan_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const s
   const bool source_usable = found.empty();
   bool incomplete = false;  // a target or a column is not there yet: whatever was done, these partitions are to be written
   for (const spec::Target& target : fs.targets) {
-    const std::string name = spec::target_table(target, series);
+    const std::string name = spec::written_table(fs, target, series);
     const std::string quoted = pg::TableName::parse(name).quoted();
     const auto [owner, first] = table_owner.emplace(name, series);
     if (!first && owner->second != series) {
@@ -123,6 +124,13 @@ void plan_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const s
       }
     }
   }
+  for (const spec::Target& target : fs.targets) {  // behind the tables that the views read
+    if (!spec::is_compact(spec::storage_of(fs, target))) continue;
+    const auto ddl = compact_view_ddl(tx, fs, target, series, found);
+    if (ddl.empty()) continue;
+    plan.ddl.insert(plan.ddl.end(), ddl.begin(), ddl.end());
+    plan.targets.push_back({pg::TableName::parse(spec::target_table(target, series)).quoted(), true});
+  }
   for (const OrderRange& range : ranges) {
     queue::WantedPartition wanted{series, range, std::nullopt, false, incomplete};
     if (source_usable) wanted.estimated_rows = estimate_rows(tx, fs, source, range);
@@ -134,8 +142,8 @@ void plan_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const s
 std::size_t row_bytes(const spec::FeatureSet& fs) {
   std::size_t bytes = 0;
   for (const spec::Target& target : fs.targets) {
-    const std::size_t value = target.storage.value_or(fs.storage) == spec::Storage::real ? 8 : 12;
-    bytes += 14 + target.inputs.size() * fs.plan().column_count() * value;
+    const std::size_t value = spec::is_real(spec::storage_of(fs, target)) ? 8 : 12;
+    bytes += 14 + target.inputs.size() * spec::written_plan(fs, target).column_count() * value;
   }
   return bytes;
 }
@@ -264,7 +272,7 @@ std::vector<std::string> preflight(pqxx::transaction_base& tx) {
     for (const spec::Target& target : fs.targets) {
       const std::size_t before = found.size();
       if (!resolve_target(tx, fs, target, series, found) && found.size() == before) {
-        found.push_back(fmt::format("target {}: it does not exist: apply the feature set again", spec::target_table(target, series)));
+        found.push_back(fmt::format("target {}: it does not exist: apply the feature set again", spec::written_table(fs, target, series)));
       }
     }
     for (const std::string& f : found) findings.push_back(fs.name + ": " + f);
