@@ -60,6 +60,7 @@ class Throttle {
   void learn(const Sample& sample);
 
   int allowed_ = 0;        ///< 0: no decision yet
+  int wanted_ = 0;         ///< as of the last decision
   int calm_samples_ = 0;
   std::string cause_;
   std::optional<double> baseline_ms_;  ///< what commits take when nothing is wrong
