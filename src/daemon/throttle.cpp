@@ -73,7 +73,9 @@ Throttle::Decision Throttle::decide(const spec::Settings::Throttle& limits, int 
                          : limits.automatic           ? std::optional(kLagBytes)
                                                       : std::nullopt;
   learn(sample);
-  if (allowed_ == 0 || allowed_ > wanted_workers || (!commit_limit && !lag_limit)) allowed_ = wanted_workers;
+  // Who was not held back is not held back by more workers being wanted.
+  if (allowed_ == wanted_ || allowed_ > wanted_workers || (!commit_limit && !lag_limit)) allowed_ = wanted_workers;
+  wanted_ = wanted_workers;
   const bool slow = commit_limit && sample.commit_ms && *sample.commit_ms > *commit_limit;
   const bool behind =
       lag_limit && sample.lag_bytes && *sample.lag_bytes > static_cast<std::int64_t>(*lag_limit);

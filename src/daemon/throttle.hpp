@@ -63,7 +63,8 @@ class Throttle {
   [[nodiscard]] std::optional<double> commit_limit_ms(const spec::Settings::Throttle& limits) const;
   void learn(const Sample& sample);
 
-  int allowed_ = 0;  ///< 0: no decision yet
+  int allowed_ = 0;        ///< 0: no decision yet
+  int wanted_ = 0;         ///< as of the last decision
   int calm_samples_ = 0;
   std::string cause_;
   std::optional<double> baseline_ms_;  ///< what commits take when nothing is wrong

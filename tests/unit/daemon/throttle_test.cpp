@@ -58,6 +58,16 @@ TEST(Throttle, FollowsTheNumberOfWorkersAndTheSettings) {
   EXPECT_EQ(throttle.decide(limits, 0, lag(5000)).workers, 0);
 }
 
+TEST(Throttle, MoreWorkersWantedWorkAtOnceUnlessSomeRest) {
+  Limits limits;
+  limits.commit_latency = milliseconds{100};
+  Throttle throttle;
+  EXPECT_EQ(throttle.decide(limits, 1, commits(20)), (Throttle::Decision{1, ""}));
+  EXPECT_EQ(throttle.decide(limits, 4, commits(20)), (Throttle::Decision{4, ""}));
+  EXPECT_EQ(throttle.decide(limits, 4, commits(200)).workers, 2);
+  EXPECT_EQ(throttle.decide(limits, 8, commits(20)), (Throttle::Decision{2, "2 of 8 workers: a commit takes 200 ms, more than 100 ms"}));
+}
+
 TEST(Throttle, AutomaticMeasuresGrowthAgainstWhatWasUsual) {
   Limits limits;
   limits.automatic = true;
