@@ -158,18 +158,23 @@ void add_bench_command(CLI::App& app, Action& action) {
       ->add_option("--columns", options->bench.columns,
                    "Type of the feature columns: double, real or numeric")
       ->transform(CLI::CheckedTransformer(
-          std::map<std::string, pg::FeatureType>{{"double", pg::FeatureType::float8},
-                                                 {"real", pg::FeatureType::float4},
-                                                 {"numeric", pg::FeatureType::numeric}}));
+                      std::map<std::string, pg::FeatureType>{{"double", pg::FeatureType::float8},
+                                                             {"real", pg::FeatureType::float4},
+                                                             {"numeric", pg::FeatureType::numeric}})
+                      .description("{double,real,numeric}"));
   command
       ->add_option("--publish", options->bench.publish,
                    "How partitions are published: create (new ones) or swap (that hold rows)")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, spec::Publish>{
-          {"create", spec::Publish::create}, {"swap", spec::Publish::swap}}));
+      ->transform(
+          CLI::CheckedTransformer(std::map<std::string, spec::Publish>{{"create", spec::Publish::create},
+                                                                       {"swap", spec::Publish::swap}})
+              .description("{create,swap}"));
   command->add_option("--paths", options->paths, "What is measured: bare, raw, pipeline")
       ->delimiter(',')
-      ->transform(CLI::CheckedTransformer(std::map<std::string, BenchPath>{
-          {"bare", BenchPath::bare}, {"raw", BenchPath::raw}, {"pipeline", BenchPath::pipeline}}));
+      ->transform(CLI::CheckedTransformer(std::map<std::string, BenchPath>{{"bare", BenchPath::bare},
+                                                                           {"raw", BenchPath::raw},
+                                                                           {"pipeline", BenchPath::pipeline}})
+                      .description("{bare,raw,pipeline}"));
   command->add_flag("!--no-warmup", options->warm_up, "Without a first run of each path that is not counted");
   command->add_flag("!--no-inserts", options->inserts, "Leave out the INSERTs");
   command->callback([options, &action] { action = [options] { return run(*options); }; });

@@ -460,11 +460,46 @@ TEST(FeatureSets, AQueryIsASource) {
               "true 0")
         << id;
   }
+  std::string floats = query;
+  floats.replace(floats.find("SELECT g.id,"), 12, "SELECT g.id::real AS id,");
+  const Finished inexact = apply_text(db, floats);
+  EXPECT_EQ(inexact.exit_status, 78);
+  EXPECT_NE(inexact.out.find("source query: key column \"id\" is real"), std::string::npos) << inexact.out;
   std::string broken = query;
   broken.replace(broken.find("g.points::numeric"), 17, "g.pionts");
   const Finished refused = apply_text(db, broken);
   EXPECT_EQ(refused.exit_status, 78);
   EXPECT_NE(refused.out.find("source query: ERROR:  column g.pionts does not exist"), std::string::npos) << refused.out;
+}
+
+TEST(FeatureSets, TheDaemonsRoleMayAllOfIt) {
+  const Database db;
+  db.migrate();
+  for (const char* table : {"partition", "feature_set", "dependency", "target", "quarantine", "expectation", "presence"}) {
+    EXPECT_EQ(db.text(fmt::format("SELECT has_table_privilege('regfeat_daemon', 'regfeat.{0}', 'INSERT') AND has_table_privilege('regfeat_daemon', 'regfeat.{0}', 'DELETE')", table)), "t")
+        << table;
+  }
+  EXPECT_EQ(db.text("SELECT has_table_privilege('regfeat_daemon', 'regfeat.migration', 'DELETE')"), "f");
+  // Without being a superuser or the owner of schema regfeat: apply, run with quarantine and completeness, remove.
+  make_players(db);
+  const std::string name = db.text("SELECT current_database()");
+  db.exec("DO $$ BEGIN CREATE ROLE feature_runner LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$");
+  db.exec("GRANT regfeat_daemon TO feature_runner; GRANT USAGE, CREATE ON SCHEMA players TO feature_runner; "
+          "ALTER TABLE players.games DROP CONSTRAINT games_pkey; ALTER TABLE players.games ALTER id DROP NOT NULL; INSERT INTO players.games VALUES (NULL, '2020-09-23 15:00+00', 1); GRANT SELECT ON players.games TO feature_runner");
+  const auto as_runner = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), {"--conninfo", db.conninfo_as("feature_runner")});
+    return regfeatd(arguments);
+  };
+  const TemporaryFile file("spec.yaml", players("cadence: 1d", "form", "g3: 3"));
+  const Finished applied = as_runner({"apply", file.path()});
+  ASSERT_EQ(applied.exit_status, 0) << applied.out;
+  const Finished ran = as_runner({"run", "--once"});
+  ASSERT_EQ(ran.exit_status, 0) << ran.out;
+  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.quarantine"), 1);
+  EXPECT_GT(db.count("SELECT count(*) FROM regfeat.completeness WHERE state = 'gap'"), 0);
+  const Finished removed = as_runner({"remove", "form", "--drop-tables"});
+  EXPECT_EQ(removed.exit_status, 0) << removed.out;
+  EXPECT_EQ(db.text("SELECT to_regclass('players.form_features')"), "");
 }
 
 TEST(FeatureSets, ABadKeyFailsThePartitionWhereThatIsAskedFor) {
@@ -557,6 +592,31 @@ TEST(FeatureSets, AnotherUnitForAPartOfTheRangeLeavesNoOverlap) {
   ASSERT_EQ(run_once(db).exit_status, 0);
   EXPECT_EQ(db.count(overlaps), 0);
   EXPECT_EQ(db.checksum("players.form_features", "id, at"), before);
+}
+
+
+TEST(FeatureSets, WidenedRequeueReachesARangeThatBeginsSomeRowsBack) {
+  const Database db;
+  db.migrate();
+  // One row a day; a window of three days that ends two rows back holds rows five days old.
+  db.exec("CREATE SCHEMA s; CREATE TABLE s.t (at timestamptz PRIMARY KEY, v double precision); "
+          "INSERT INTO s.t SELECT timestamptz '2024-01-01 12:00+00' + i * interval '1 day', sin(i) FROM generate_series(0, 30) i");
+  const std::string specification =
+      "feature_set: f\nseries: [a]\npartition: { by: day, from: 2024-01-01, to: 2024-02-01 }\nsource: { tables: [ { table: s.t, time: at } ] }\n"
+      "inputs: { v: { column: v } }\nwindows: { late: { range: 3d, offset: 2 } }\nmetrics: [forecast]\n"
+      "targets: [ { input: v, table: s.f, time: at, column: \"{metric}_{window}\" } ]\n";
+  ASSERT_EQ(apply_text(db, specification).exit_status, 0);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  db.exec("UPDATE s.t SET v = 7 WHERE at::date = '2024-01-10'; DELETE FROM regfeat.attempt; "
+          "SELECT regfeat.requeue('f', \"from\" => '2024-01-10', \"to\" => '2024-01-11', widen => true)");
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(db.text("SELECT string_agg(to_char(regfeat.order_time('time', lower_bound), 'DD'), ' ' ORDER BY lower_bound) FROM regfeat.attempt JOIN regfeat.partition USING (partition_id) "
+                    "WHERE outcome = 'done'"),
+            "10 11 12 13 14");
+  const std::string after = db.checksum("s.f", "at");
+  db.exec("SELECT regfeat.requeue('f', force => true)");
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(db.checksum("s.f", "at"), after);
 }
 
 }  // namespace
