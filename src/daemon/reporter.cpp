@@ -42,13 +42,17 @@ void Reporter::workers_applied(int desired_generation, int settings_generation) 
   shared_.wake_reporter();
 }
 
+std::vector<queue::RunningClaim> Reporter::claims_held() const {
+  std::vector<queue::RunningClaim> held;
+  for (const queue::WorkerReport& w : callbacks_.workers()) {
+    if (w.partition_id != 0) held.push_back({w.worker, w.partition_id, w.epoch});
+  }
+  return held;
+}
+
 /// What was decided in the database about this daemon: with every report, and at once when a notification comes.
 void Reporter::look_for_orders() {
-  std::vector<queue::RunningClaim> running;
-  for (const queue::WorkerReport& w : callbacks_.workers()) {
-    if (w.partition_id != 0) running.push_back({w.worker, w.partition_id, w.epoch});
-  }
-  const queue::Orders orders = queue::read_orders(*session_, DaemonId{shared_.daemon_id.load()}, running);
+  const queue::Orders orders = queue::read_orders(*session_, DaemonId{shared_.daemon_id.load()}, claims_held());
   for (const queue::RunningClaim& claim : orders.fenced) callbacks_.fenced(claim);
   if (orders.generation > orders_seen_) {
     orders_seen_ = orders.generation;
@@ -103,6 +107,8 @@ void Reporter::beat() {
     orders_seen_ = 0;
     shared_.daemon_id = queue::register_daemon(*session_, identity_, settings->lease, shared_.workers_wanted.load()).value;
   }
+  const auto released = queue::release_unheld(*session_, DaemonId{shared_.daemon_id.load()}, claims_held(), shared_.settings()->heartbeat);
+  if (released > 0) log::warning("gave back partitions that were claimed and not held", {{"partitions", std::to_string(released)}});
   lease_until_ = sent + shared_.settings()->lease;
   next_beat_ = sent + shared_.settings()->heartbeat;
   if (!shared_.lease_held.exchange(true)) shared_.wake_workers();

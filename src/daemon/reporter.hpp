@@ -48,6 +48,7 @@ class Reporter {
   void look_for_end();
   void write_settings();
   void look_for_orders();
+  [[nodiscard]] std::vector<queue::RunningClaim> claims_held() const;
   void prune();
 
   Shared& shared_;

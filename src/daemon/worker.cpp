@@ -62,7 +62,7 @@ bool Worker::ensure_session() {
   const auto settings = shared_.settings();
   const pg::ConnectOptions options{settings->conninfo, fmt::format("regfeatd/{}/{}", daemon_name(*settings).substr(0, 45), number_)};
   try {
-    session_ = pg::connect_patiently(options, std::chrono::seconds{15}, [&](const Fault&) { return !wanted() && !shared_.draining.load(); });
+    session_ = pg::connect_patiently(options, std::chrono::seconds{15}, [&](const Fault&) { return shared_.aborting.load() || (!wanted() && partition_id_.load() == 0); });
   } catch (const Fault& e) {
     if (e.fault_class() != FaultClass::transient) log::error("worker cannot connect", {{"worker", std::to_string(number_)}, {"error", e.what()}});
     return false;
@@ -81,13 +81,17 @@ void Worker::idle() {
   --shared_.idle_workers;
 }
 
+/// Between two tries at something that must be done: a second, or until there is news.
+void Worker::pause() { wakeups_seen_ = shared_.wait_for_work(wakeups_seen_, std::chrono::seconds{1}); }
+
 void Worker::serve_one() {
   if (!shared_.lease_held.load()) return idle();
   if (!ensure_session()) return idle();
   set_step("claim");
   timings_ = {};
   const auto start = std::chrono::steady_clock::now();
-  const auto claim = queue::claim(*session_, DaemonId{shared_.daemon_id.load()}, number_);
+  const auto claim = queue::claim(*session_, DaemonId{shared_.daemon_id.load()}, number_, last_commit_);
+  last_commit_ = {};
   if (!claim) return idle();
   timings_.claim_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   run(*claim);
@@ -112,11 +116,12 @@ void Worker::run(const queue::Claim& claim) {
   };
   try {
     const auto settings = shared_.settings();
-    const populate::RunOptions options{input_budget_bytes(settings->memory_budget_bytes, std::max(1, shared_.workers_wanted.load()))};
+    const populate::RunOptions options{input_budget_bytes(settings->memory_budget_bytes, std::max(1, shared_.workers_wanted.load())), settings->lease};
     const auto start = std::chrono::steady_clock::now();
     const auto result = runner_.run(*session_, claim, options, *this, stop, timings_);
     const auto took = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start);
     run_over();
+    if (timings_.commit_ms > 0) last_commit_ = {claim.attempt, timings_.commit_ms};
     if (result == populate::RunResult::fenced) {
       log::info("partition fenced: it was requeued, cancelled or taken over",
                 {{"partition", std::to_string(claim.partition.value)}, {"series", claim.series}});
@@ -140,7 +145,11 @@ void Worker::run(const queue::Claim& claim) {
 /// The answer to COMMIT was lost: the attempt's own row says whether it happened.
 void Worker::settle_doubt(const queue::Claim& claim, const Fault& fault) {
   set_step("settle");
-  while (!shared_.aborting.load() && ensure_session()) {
+  while (!shared_.aborting.load()) {
+    if (!ensure_session()) {
+      pause();
+      continue;
+    }
     try {
       if (queue::committed(*session_, claim)) {
         log::info("the answer to COMMIT was lost, but it happened", {{"partition", std::to_string(claim.partition.value)}});
@@ -168,7 +177,8 @@ void Worker::conclude(const queue::Claim& claim, const Fault& fault) {
   for (int tries = 0;; ++tries) {
     if (tries >= kTriesAtShutdown && shared_.aborting.load()) return;
     if (!ensure_session()) {
-      if (shared_.aborting.load() || shared_.draining.load()) return;
+      if (shared_.aborting.load()) return;
+      pause();
       continue;
     }
     try {

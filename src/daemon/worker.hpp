@@ -39,6 +39,7 @@ class Worker : private populate::RunObserver {
   void settle_doubt(const queue::Claim& claim, const Fault& fault);
   void record(const queue::Claim& claim, const Fault& fault);
   void idle();
+  void pause();
   [[nodiscard]] bool wanted() const noexcept;
 
   void at_step(populate::Step step) override;
@@ -51,6 +52,7 @@ class Worker : private populate::RunObserver {
   std::unique_ptr<pg::Session> session_;
   populate::PartitionRunner runner_;
   queue::Timings timings_;
+  queue::LastCommit last_commit_;
 
   mutable Mutex mutex_;
   std::shared_ptr<pg::Canceller> canceller_ REGFEATD_GUARDED_BY(mutex_);

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "regfeatd/base/fault.hpp"
+#include "regfeatd/pg/brief.hpp"
 #include "regfeatd/populate/source.hpp"
 #include "regfeatd/populate/target.hpp"
 #include "regfeatd/queue/feature_sets.hpp"
@@ -334,7 +335,8 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
     pqxx::work tx(session.sql());
     // All arithmetic on times is in UTC; a lock that does not come soon is tried again later instead of piling up waiters.
     tx.exec("SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = 0; "
-            "SET LOCAL extra_float_digits = 1; SET LOCAL client_min_messages = 'warning'; SET LOCAL jit = off");
+            "SET LOCAL extra_float_digits = 1; SET LOCAL client_min_messages = 'warning'; SET LOCAL jit = off; " +
+            pg::abandonment_settings(std::chrono::duration_cast<std::chrono::milliseconds>(options.lease)));
     if (!queue::still_ours(tx, claim)) return RunResult::fenced;
     Prepared& prepared = impl_->prepare(tx, claim);
     const SeriesPlaces& places = impl_->places(tx, prepared, claim.series);
@@ -365,7 +367,10 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
     if (!queue::complete(tx, claim, completion)) return RunResult::fenced;  // the destructor rolls back
 
     enter(Step::commit);
-    tx.commit();
+    {
+      const Stopwatch watch(timings.commit_ms);
+      tx.commit();
+    }
     return completion.empty ? RunResult::empty : RunResult::done;
   } catch (...) {
     throw pg::to_fault(std::current_exception(), to_string(step));

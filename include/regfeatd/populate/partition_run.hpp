@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -28,6 +29,7 @@ enum class RunResult { done, empty, fenced };
 
 struct RunOptions {
   std::size_t input_budget_bytes = 256u << 20;  ///< the most that the input rows of one partition may occupy
+  std::chrono::microseconds lease = std::chrono::minutes{1};  ///< the server ends a transaction that stands idle for so long
 };
 
 /// Computes partitions, one after the other, on one session (src/populate/partition_run.cpp shows a partition's life
