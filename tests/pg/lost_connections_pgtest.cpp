@@ -75,6 +75,28 @@ TEST(LostConnections, TheServerIsRestartedFastAndImmediate) {
   EXPECT_GT(db.count("SELECT count(*) FROM regfeat.attempt WHERE outcome NOT IN ('done', 'empty')"), 0) << "the restarts hit work in hand";
 }
 
+TEST(LostConnections, ASecondSignalEndsADaemonWhoseServerIsGone) {
+  const Cluster cluster;
+  const Database db(cluster.conninfo());
+  apply_bars_job(db, {"eurusd"}, 1);
+  const auto blocker = db.session();
+  pqxx::work lock(blocker->sql());
+  lock.exec("LOCK TABLE bqx.m1_eurusd IN ACCESS EXCLUSIVE MODE");
+  const auto daemon = start_daemon(db.conninfo(), 1);
+  ASSERT_TRUE(eventually([&] { return db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'running'") == 1; }));
+  cluster.pg({"stop", "-m", "immediate"});
+  daemon->signal(SIGTERM);
+  ASSERT_TRUE(eventually([&] { return daemon->output().find("stopping") != std::string::npos; }));
+  daemon->signal(SIGTERM);
+  EXPECT_TRUE(eventually([&] { return !daemon->running(); })) << daemon->output();
+  EXPECT_EQ(daemon->wait().exit_status, 0) << daemon->output();
+  cluster.pg({"start", "--fast-unsafe"});
+  // What it could not give back is taken from it by the next daemon.
+  const Finished f = db.regfeatd({"run", "--once", "--workers", "1"});
+  EXPECT_EQ(f.exit_status, 0) << f.out;
+  EXPECT_EQ(db.text("SELECT string_agg(outcome, ' ' ORDER BY attempt_id) FROM regfeat.attempt"), "lost done");
+}
+
 TEST(LostConnections, TheNetworkIsCutExactlyAtCommit) {
   const auto make = [](const Database& db) {
     apply_bars_job(db, {"eurusd"}, chaos_size(20, 120));
