@@ -104,6 +104,7 @@ DaemonResult Daemon::run() {
       shared_, identity_, options_.once,
       Reporter::Callbacks{[this] { return reports(); }, [this](const queue::RunningClaim& c) { cancel_fenced(c); },
                           [this](std::optional<int> n, int g) { boost::asio::post(io_, [this, n, g] { order_workers(n, g); }); }, [this] { cancel_all(); },
+                          [this](const std::string& why) { boost::asio::post(io_, [this, why] { drain(DaemonResult::outgrown, why); }); },
                           [this](DaemonResult r) { boost::asio::post(io_, [this, r] { drain(r, "the queue is empty"); }); }, options_.on_status});
   apply_worker_count();
   wait_for_signal();
@@ -180,6 +181,7 @@ void Daemon::on_signal(int signal) {
 
 void Daemon::drain(DaemonResult result, const std::string& why) {
   if (shared_.draining.exchange(true)) return;
+  if (result == DaemonResult::outgrown) log::error("stopping: the schema was migrated", {{"reason", why}});
   result_ = result;
   stop_reason_ = why;
   shared_.wake_workers();

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "regfeatd/base/log.hpp"
+#include "regfeatd/queue/migrate.hpp"
 #include "regfeatd/queue/work.hpp"
 
 namespace regfeatd::daemon {
@@ -98,6 +99,8 @@ void Reporter::loop(const std::stop_token& stop) {
 }
 
 void Reporter::beat() {
+  const std::string objection = queue::schema_objection(queue::schema_state(*session_));
+  if (!objection.empty()) callbacks_.schema_outgrown(objection);  // what is in hand may still be finished, so the heartbeat goes on
   const auto sent = Clock::now();
   const bool ours = queue::heartbeat(*session_, DaemonId{shared_.daemon_id.load()});
   if (!ours) {

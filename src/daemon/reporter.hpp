@@ -24,6 +24,7 @@ class Reporter {
     std::function<void(const queue::RunningClaim&)> fenced;  ///< somebody requeued, cancelled or took over what a worker runs
     std::function<void(std::optional<int>, int)> workers_ordered;  ///< regfeat.set_workers, and its generation
     std::function<void()> lease_lost;      ///< another daemon has declared this one lost
+    std::function<void(const std::string&)> schema_outgrown;  ///< a migration that this program cannot serve; may come repeatedly
     std::function<void(DaemonResult)> queue_empty;  ///< `once`: nothing is left to do
     std::function<void(const std::vector<queue::FeatureSetStatus>&)> on_status;
   };

@@ -228,8 +228,8 @@ constexpr const char* kWriteProgress = R"(
     CROSS JOIN LATERAL (
       SELECT m.n, m.speed, m.q[1] AS q1, nullif(m.q[2], 0) AS q2, m.q[3] AS q3,
              CASE WHEN m.speed > 0 THEN greatest(s.rows_total - s.rows_done - k.rows_in_hand, 0) / m.speed END AS left_s) v
-   WHERE (s.running > 0 OR EXISTS (SELECT 1 FROM regfeat.attempt a WHERE a.feature_set_id = f.feature_set_id AND a.finished_at > now() - greatest(2 * $2, 10000000) * interval '1 microsecond'))
-     AND NOT EXISTS (SELECT 1 FROM regfeat.progress g WHERE g.feature_set_id = f.feature_set_id AND g.at > now() - $2 * 0.5 * interval '1 microsecond'))";
+   WHERE (s.running > 0 OR EXISTS (SELECT 1 FROM regfeat.attempt a WHERE a.feature_set_id = f.feature_set_id AND a.finished_at > now() - greatest(2 * $2::bigint, 10000000) * interval '1 microsecond'))
+     AND NOT EXISTS (SELECT 1 FROM regfeat.progress g WHERE g.feature_set_id = f.feature_set_id AND g.at > now() - $2::bigint * 0.5 * interval '1 microsecond'))";
 
 std::string to_json(const std::vector<WorkerReport>& workers) {
   std::string out = "[";
