@@ -32,6 +32,10 @@ std::vector<std::string> screen(pg::Session& session, int columns) {
   const auto sets = queue::read_status(session);
   if (sets.empty()) lines.emplace_back("no feature sets: register one with `regfeatd apply SPEC.yaml`");
   for (const auto& s : sets) lines.push_back(status_line(s, columns));
+  for (const auto& s : sets) {
+    if (s.blocked == 0) continue;
+    lines.push_back(fitted(fmt::format("{}: {} partition{} blocked, the first {}", s.name, s.blocked, s.blocked == 1 ? " is" : "s are", s.blocked_reason), columns));
+  }
   const auto workers = queue::read_workers(session);
   if (!workers.empty()) lines.emplace_back("");
   for (const auto& w : workers) {

@@ -51,6 +51,7 @@ class Reporter {
   void look_for_orders();
   [[nodiscard]] std::vector<queue::RunningClaim> claims_held() const;
   void prune();
+  void drop_leftovers();
 
   Shared& shared_;
   const queue::DaemonIdentity identity_;

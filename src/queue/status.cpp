@@ -20,7 +20,7 @@ std::vector<FeatureSetStatus> read_status(pg::Session& session) {
     for (const auto& r : tx.exec("SELECT feature_set, partitions, pending, running, done, empty, failed, cancelled, percent, rows_done, rows_total, "
                                  "       rows_per_second, extract(epoch FROM eta - now())::float8, extract(epoch FROM eta_low - now())::float8, "
                                  "       extract(epoch FROM eta_high - now())::float8, workers, stalled_workers, "
-                                 "       CASE WHEN paused_at IS NOT NULL OR breaker_until IS NOT NULL THEN coalesce(paused_reason, 'paused') END "
+                                 "       CASE WHEN paused_at IS NOT NULL OR breaker_until IS NOT NULL THEN coalesce(paused_reason, 'paused') END, blocked, blocked_reason "
                                  "  FROM regfeat.status ORDER BY feature_set")) {
       FeatureSetStatus s;
       s.name = r[0].as<std::string>();
@@ -36,6 +36,8 @@ std::vector<FeatureSetStatus> read_status(pg::Session& session) {
       s.workers = r[15].as<std::int64_t>();
       s.stalled_workers = r[16].as<std::int64_t>();
       s.paused_reason = text(r[17]);
+      s.blocked = r[18].as<std::int64_t>();
+      s.blocked_reason = text(r[19]);
       out.push_back(std::move(s));
     }
     return out;

@@ -20,6 +20,8 @@ struct FeatureSetStatus {
   std::optional<double> eta_s, eta_low_s, eta_high_s;  ///< seconds from now
   std::int64_t workers = 0, stalled_workers = 0;
   std::string paused_reason;  ///< empty: not paused
+  std::int64_t blocked = 0;   ///< pending partitions that wait for another feature set
+  std::string blocked_reason; ///< what the first of them waits for
 };
 [[nodiscard]] std::vector<FeatureSetStatus> read_status(pg::Session& session);
 
