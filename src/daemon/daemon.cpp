@@ -62,6 +62,7 @@ class Daemon {
   std::optional<int> ordered_;  ///< by regfeat.set_workers
   DaemonResult result_ = DaemonResult::finished;
   std::string stop_reason_ = "stopped";
+  CancelThread cancels_;  // outlives the workers
   Mutex workers_mutex_;
   std::vector<std::unique_ptr<Worker>> workers_ REGFEATD_GUARDED_BY(workers_mutex_);
   std::unique_ptr<Reporter> reporter_;
@@ -152,9 +153,9 @@ void Daemon::apply_worker_count() {
   while (!workers_.empty() && workers_.size() > wanted && workers_.back()->finished()) workers_.pop_back();
   for (std::size_t i = 0; i < wanted; ++i) {
     if (i == workers_.size()) {
-      workers_.push_back(std::make_unique<Worker>(shared_, static_cast<int>(i)));
+      workers_.push_back(std::make_unique<Worker>(shared_, cancels_, static_cast<int>(i)));
     } else if (workers_[i]->finished()) {
-      workers_[i] = std::make_unique<Worker>(shared_, static_cast<int>(i));
+      workers_[i] = std::make_unique<Worker>(shared_, cancels_, static_cast<int>(i));
     }
   }
 }

@@ -17,6 +17,7 @@ Reporter::Reporter(Shared& shared, queue::DaemonIdentity identity, bool once, Ca
       lease_until_(Clock::now() + shared.settings()->lease),
       next_beat_(Clock::now() + shared.settings()->heartbeat),
       next_report_(Clock::now()),
+      next_prune_(next_beat_),
       thread_([this](const std::stop_token& stop) { loop(stop); }) {}
 
 Reporter::~Reporter() {
@@ -110,8 +111,10 @@ void Reporter::beat() {
     const auto settings = shared_.settings();
     orders_seen_ = 0;
     shared_.daemon_id = queue::register_daemon(*session_, identity_, settings->lease, shared_.workers_wanted.load()).value;
+    const MutexLock lock(mutex_);
+    settings_dirty_ = true;
   }
-  const auto released = queue::release_unheld(*session_, DaemonId{shared_.daemon_id.load()}, claims_held(), shared_.settings()->heartbeat);
+  const auto released = queue::release_unheld(*session_, DaemonId{shared_.daemon_id.load()}, claims_held(), shared_.settings()->lease);
   if (released > 0) log::warning("gave back partitions that were claimed and not held", {{"partitions", std::to_string(released)}});
   lease_until_ = sent + shared_.settings()->lease;
   next_beat_ = sent + shared_.settings()->heartbeat;
@@ -135,10 +138,10 @@ void Reporter::report() {
 
 /// A batch at a time, with a pause between batches; an hour between two walks over the history.
 void Reporter::prune() {
-  const auto kept = shared_.settings()->retention;
-  drop_leftovers();
-  pruned_up_to_ = queue::prune(*session_, kept.attempts, kept.progress, pruned_up_to_);
-  next_prune_ = Clock::now() + (pruned_up_to_ == 0 ? Clock::duration(std::chrono::hours{1}) : Clock::duration(std::chrono::seconds{2}));
+  if (pruned_up_to_ == 0) drop_leftovers();
+  const auto next = queue::prune(*session_, shared_.settings()->retention, pruned_up_to_);
+  pruned_up_to_ = next.value_or(0);
+  next_prune_ = Clock::now() + (next ? Clock::duration(std::chrono::seconds{2}) : Clock::duration(std::chrono::hours{1}));
 }
 
 /// Staging tables of attempts that were killed; an attempt that is done has taken its own away.
@@ -180,7 +183,7 @@ void Reporter::write_settings() {
   }
   // A shorter lease must not find an old heartbeat, and a longer heartbeat interval not an old appointment.
   beat();
-  queue::record_settings(*session_, DaemonId{shared_.daemon_id.load()}, shared_.workers_wanted.load(), shared_.settings()->lease, generation, message);
+  queue::record_settings(*session_, DaemonId{shared_.daemon_id.load()}, shared_.workers_wanted.load(), *shared_.settings(), generation, message);
 }
 
 void Reporter::stop(const std::string& message) {

@@ -59,18 +59,17 @@ class Reporter {
   const Callbacks callbacks_;
   std::unique_ptr<pg::Session> session_;
   std::atomic<Clock::time_point> lease_until_;
-  Clock::time_point next_beat_, next_report_;
+  Clock::time_point next_beat_, next_report_, next_prune_;
   bool drain_written_ = false;
   int orders_seen_ = 0;
   std::int64_t pruned_up_to_ = 0;
-  Clock::time_point next_prune_ = Clock::now() + std::chrono::minutes{1};
 
   Mutex mutex_;
   int desired_applied_ REGFEATD_GUARDED_BY(mutex_) = 0;
   bool workers_dirty_ REGFEATD_GUARDED_BY(mutex_) = false;
   int generation_ REGFEATD_GUARDED_BY(mutex_) = 1;
   std::string message_ REGFEATD_GUARDED_BY(mutex_);
-  bool settings_dirty_ REGFEATD_GUARDED_BY(mutex_) = false;
+  bool settings_dirty_ REGFEATD_GUARDED_BY(mutex_) = true;  // those of the start are written too
   std::jthread thread_;
 };
 

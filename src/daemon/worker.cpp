@@ -24,7 +24,7 @@ std::size_t input_budget_bytes(std::uint64_t memory_budget_bytes, int workers) {
   return static_cast<std::size_t>((memory_budget_bytes - fixed) / static_cast<std::uint64_t>(workers));
 }
 
-Worker::Worker(Shared& shared, int number) : shared_(shared), number_(number), thread_([this] { loop(); }) {}
+Worker::Worker(Shared& shared, CancelThread& cancels, int number) : shared_(shared), cancels_(cancels), number_(number), thread_([this] { loop(); }) {}
 
 Worker::~Worker() = default;  // joins
 
@@ -98,22 +98,18 @@ void Worker::serve_one() {
 }
 
 void Worker::run(const queue::Claim& claim) {
-  std::stop_token stop;
+  const auto in_hand = std::make_shared<CancellableRun>();
+  const std::stop_token stop = in_hand->stop.get_token();
   {
     const MutexLock lock(mutex_);
-    run_stop_ = std::stop_source{};
-    stop = run_stop_.get_token();
-    running_ = true;
+    in_hand->canceller = canceller_;
+    run_ = in_hand;
   }
   rows_done_ = 0;
   rows_total_ = 0;
   epoch_ = claim.epoch.value;
   partition_id_ = claim.partition.value;
-  // Cancels are for the run, not for the statements that record what became of it.
-  const auto run_over = [this] {
-    const MutexLock lock(mutex_);
-    running_ = false;
-  };
+  const auto run_over = [&] { in_hand->over = true; };
   try {
     const auto settings = shared_.settings();
     const populate::RunOptions options{input_budget_bytes(settings->memory_budget_bytes, std::max(1, shared_.workers_wanted.load())), settings->lease};
@@ -196,7 +192,7 @@ void Worker::record(const queue::Claim& claim, const Fault& fault) {
   bool stopped = false;
   {
     const MutexLock lock(mutex_);
-    stopped = run_stop_.stop_requested();
+    stopped = run_ && run_->stop.stop_requested();
   }
   if (stopped && shared_.aborting.load()) {
     queue::give_back(*session_, claim, "given back at shutdown");
@@ -218,14 +214,14 @@ void Worker::record(const queue::Claim& claim, const Fault& fault) {
 }
 
 void Worker::cancel_run() {
-  std::shared_ptr<pg::Canceller> canceller;
+  std::shared_ptr<CancellableRun> run;
   {
     const MutexLock lock(mutex_);
-    if (!running_) return;
-    run_stop_.request_stop();
-    canceller = canceller_;
+    run = run_;
   }
-  if (canceller) canceller->cancel();  // outside the lock: it talks to the server
+  if (!run || run->over) return;
+  run->stop.request_stop();
+  cancels_.send(std::move(run));
 }
 
 void Worker::cancel_run(const queue::RunningClaim& claim) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <thread>
 
+#include "cancel_thread.hpp"
 #include "regfeatd/base/mutex.hpp"
 #include "regfeatd/pg/session.hpp"
 #include "regfeatd/populate/partition_run.hpp"
@@ -18,12 +19,12 @@ namespace regfeatd::daemon {
 /// One thread with one connection: claims a partition, runs it, records what became of it, claims the next.
 class Worker : private populate::RunObserver {
  public:
-  Worker(Shared& shared, int number);
+  Worker(Shared& shared, CancelThread& cancels, int number);
   ~Worker() override;
 
   /// Has the thread ended (because fewer workers are wanted, or the daemon stops)?
   [[nodiscard]] bool finished() const noexcept { return finished_.load(); }
-  /// Ends the statement in hand and makes the run give up. The worker itself goes on.
+  /// Makes the run in hand give up, and has its statement ended. The worker itself goes on. Does not block.
   void cancel_run();
   /// The same, only if that claim is still the one in hand.
   void cancel_run(const queue::RunningClaim& claim);
@@ -47,6 +48,7 @@ class Worker : private populate::RunObserver {
   void set_step(const char* step);
 
   Shared& shared_;
+  CancelThread& cancels_;
   const int number_;
   std::uint64_t wakeups_seen_ = 0;
   std::unique_ptr<pg::Session> session_;
@@ -56,8 +58,7 @@ class Worker : private populate::RunObserver {
 
   mutable Mutex mutex_;
   std::shared_ptr<pg::Canceller> canceller_ REGFEATD_GUARDED_BY(mutex_);
-  std::stop_source run_stop_ REGFEATD_GUARDED_BY(mutex_);
-  bool running_ REGFEATD_GUARDED_BY(mutex_) = false;
+  std::shared_ptr<CancellableRun> run_ REGFEATD_GUARDED_BY(mutex_);  ///< the one in hand, or the last
 
   std::atomic<int> backend_pid_{0};
   std::atomic<std::int64_t> partition_id_{0}, epoch_{0}, rows_done_{0}, rows_total_{0};

@@ -83,13 +83,13 @@ bool heartbeat(pg::Session& session, DaemonId self) {
   });
 }
 
-void record_settings(pg::Session& session, DaemonId self, int workers, std::chrono::microseconds lease, int generation, const std::string& message) {
+void record_settings(pg::Session& session, DaemonId self, int workers, const spec::Settings& settings, int generation, const std::string& message) {
   pg::guarded("recording the settings", [&] {
     pqxx::work tx(session.sql());
     pg::be_brief(tx);
     tx.exec_params("UPDATE regfeat.daemon SET workers_configured = $2, lease = $3 * interval '1 microsecond', settings_generation = $4, "
-                   "       message = nullif($5, '') WHERE daemon_id = $1",
-                   self.value, workers, lease.count(), generation, message);
+                   "       message = nullif($5, ''), settings = $6::jsonb WHERE daemon_id = $1",
+                   self.value, workers, settings.lease.count(), generation, message, spec::settings_json(settings));
     tx.commit();
   });
 }
@@ -147,14 +147,18 @@ void record_workers(pg::Session& session, DaemonId self, int workers, int desire
   });
 }
 
-std::int64_t prune(pg::Session& session, std::chrono::microseconds attempts, std::chrono::microseconds progress, std::int64_t after) {
-  return pg::guarded("pruning history", [&] {
+std::optional<std::int64_t> prune(pg::Session& session, const spec::Settings::Retention& kept, std::int64_t after) {
+  return pg::guarded("pruning history", [&]() -> std::optional<std::int64_t> {
     pqxx::work tx(session.sql());
     pg::be_brief(tx);
-    tx.exec_params("SELECT regfeat.prune_progress(now() - $1 * interval '1 microsecond', 1000)", progress.count());
-    const pqxx::result r = tx.exec_params("SELECT coalesce(next_after, 0) FROM regfeat.prune_attempts(now() - $1 * interval '1 microsecond', $2, 1000)",
-                                          attempts.count(), after);
+    // One daemon at a time: another's batch would only make this one wait.
+    if (!tx.exec("SELECT pg_try_advisory_xact_lock(hashtextextended('regfeat.prune', 0))")[0][0].as<bool>()) return std::nullopt;
+    tx.exec_params("SELECT regfeat.prune_progress(now() - $1 * interval '1 microsecond', 1000), regfeat.prune_daemons(now() - $2 * interval '1 microsecond', 1000)",
+                   kept.progress.count(), kept.attempts.count());
+    const pqxx::result r = tx.exec_params("SELECT next_after FROM regfeat.prune_attempts(now() - $1 * interval '1 microsecond', $2, 1000)",
+                                          kept.attempts.count(), after);
     tx.commit();
+    if (r[0][0].is_null()) return std::nullopt;
     return r[0][0].as<std::int64_t>();
   });
 }

@@ -155,8 +155,8 @@ end
 
 # -- held against the document --------------------------------------------------------------------------------------
 
-begin_mark='<!-- written by tests/e2e/operating_e2e.sh --update -->'
-end_mark='<!-- end of what is written by tests/e2e/operating_e2e.sh -->'
+begin_mark='<!-- written by tests/e2e/operators_e2e.sh --update -->'
+end_mark='<!-- end of what is written by tests/e2e/operators_e2e.sh -->'
 printf '\n' >>"$transcript"
 if [[ ${1-} == --update ]]; then
   awk -v begin="$begin_mark" -v end="$end_mark" -v file="$transcript" '
