@@ -281,25 +281,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION regfeat.release_partitions IS 'Gives the partitions of a daemon that is gone back to the queue, uncharged up to 100 times.';
 
--- The answer to a claim's COMMIT may be lost: then the partition is claimed and its daemon does not know. Nothing else
--- would ever free it, as that daemon's lease goes on. A worker that holds it all the same is fenced.
-CREATE FUNCTION regfeat.release_unheld(holder bigint, held bigint[], older_than interval) RETURNS TABLE (partition_id bigint)
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-DECLARE
-  reason constant text := 'claimed, but no worker of its daemon runs it: a connection was lost at the wrong moment';
-BEGIN
-  FOR partition_id IN
-    SELECT q.partition_id FROM regfeat.partition q
-     WHERE q.state = 'running' AND q.daemon_id = holder AND q.partition_id <> ALL (held) AND q.changed_at < clock_timestamp() - older_than
-     ORDER BY q.partition_id FOR UPDATE SKIP LOCKED
-  LOOP
-    PERFORM regfeat.release_partition(partition_id, reason);
-    RETURN NEXT;
-  END LOOP;
-END $$;
-COMMENT ON FUNCTION regfeat.release_unheld IS 'Gives back what a living daemon has claimed without any of its workers holding it.';
-
 CREATE FUNCTION regfeat.release_daemon(gone bigint, reason text) RETURNS TABLE (partition_id bigint, epoch bigint)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -22,6 +22,7 @@ void add_commands(CLI::App& app, Action& action) {
   add_status_command(app, action);
   add_fit_command(app, action);
   add_metrics_command(app, action);
+  add_bench_command(app, action);
 }
 
 }  // namespace regfeatd::cli

@@ -14,6 +14,7 @@ Reporter::Reporter(Shared& shared, queue::DaemonIdentity identity, bool once, Ca
       identity_(std::move(identity)),
       once_(once),
       callbacks_(std::move(callbacks)),
+      failover_(shared, callbacks_.writer_moved),
       lease_until_(Clock::now() + shared.settings()->lease),
       next_beat_(Clock::now() + shared.settings()->heartbeat),
       next_report_(Clock::now()),
@@ -55,8 +56,10 @@ std::vector<queue::RunningClaim> Reporter::claims_held() const {
 
 /// What was decided in the database about this daemon: with every report, and at once when a notification comes.
 void Reporter::look_for_orders() {
-  const queue::Orders orders = queue::read_orders(*session_, DaemonId{shared_.daemon_id.load()}, claims_held());
+  const auto held = claims_held();
+  const queue::Orders orders = queue::read_orders(*session_, DaemonId{shared_.daemon_id.load()}, held);
   for (const queue::RunningClaim& claim : orders.fenced) callbacks_.fenced(claim);
+  failover_.look_for_orphans(*session_, held);
   if (orders.generation > orders_seen_) {
     orders_seen_ = orders.generation;
     callbacks_.workers_ordered(orders.workers, orders.generation);
@@ -66,27 +69,39 @@ void Reporter::look_for_orders() {
 void Reporter::connect(const std::stop_token& stop) {
   if (session_ && !session_->broken()) return;
   const auto settings = shared_.settings();
-  session_ = pg::connect_patiently({settings->conninfo, "regfeatd/" + identity_.name.substr(0, 45) + "/reporter"}, std::chrono::seconds{5},
-                                   [&](const Fault&) { return stop.stop_requested(); });
+  session_ = pg::connect_patiently(pg::connect_options(*settings, shared_.short_name() + "/reporter"), std::chrono::seconds{5},
+                                   [&](const Fault&) {
+                                     pulse_.beat();
+                                     return stop.stop_requested();
+                                   });
   if (settings->listen && !queue::behind_pooler(*session_)) {
     pqxx::work tx(session_->sql());
     tx.exec("LISTEN regfeat_work");
     tx.commit();
   }
+  failover_.look(*session_, last_good_);
+  next_beat_ = Clock::now();  // the server that is behind the name now may have an old heartbeat
 }
 
 void Reporter::loop(const std::stop_token& stop) {
+  constexpr std::chrono::milliseconds kFirstPause{200}, kLongestPause{5000};
+  auto pause = kFirstPause;
+  pulse_.begin("reporter");
   while (!stop.stop_requested()) {
+    pulse_.beat();
     try {
       connect(stop);
       const auto now = Clock::now();
       if (now >= next_beat_) beat();
       if (now >= next_report_) report();
+      pause = kFirstPause;
+      last_good_ = Clock::now();
       write_settings();
       if (now >= next_prune_) prune();
       if (once_ && shared_.idle_workers.load() > 0 && !shared_.draining.load()) look_for_end();
       const auto next = std::min(next_beat_, next_report_);
       const auto sleep = std::chrono::duration_cast<std::chrono::milliseconds>(next - Clock::now());
+      pulse_.sleeps_for(sleep);
       if (session_->wait_for_notification(std::max(sleep, std::chrono::milliseconds{1}), shared_.reporter_fd())) {
         shared_.wake_workers();
         look_for_orders();
@@ -95,7 +110,10 @@ void Reporter::loop(const std::stop_token& stop) {
       if (stop.stop_requested()) return;
       log::warning("heartbeat or progress failed", {{"error", e.what()}});
       session_.reset();
-      std::this_thread::sleep_for(std::chrono::milliseconds{200});
+      for (auto slept = std::chrono::milliseconds{0}; slept < pause && !stop.stop_requested(); slept += std::chrono::milliseconds{50}) {
+        std::this_thread::sleep_for(std::chrono::milliseconds{50});
+      }
+      pause = std::min(kLongestPause, pause * 2);
     }
   }
 }
@@ -114,8 +132,6 @@ void Reporter::beat() {
     const MutexLock lock(mutex_);
     settings_dirty_ = true;
   }
-  const auto released = queue::release_unheld(*session_, DaemonId{shared_.daemon_id.load()}, claims_held(), shared_.settings()->lease);
-  if (released > 0) log::warning("gave back partitions that were claimed and not held", {{"partitions", std::to_string(released)}});
   lease_until_ = sent + shared_.settings()->lease;
   next_beat_ = sent + shared_.settings()->heartbeat;
   if (!shared_.lease_held.exchange(true)) shared_.wake_workers();
@@ -156,6 +172,7 @@ void Reporter::drop_leftovers() {
 }
 
 void Reporter::look_for_end() {
+  if (failover_.busy()) return;
   const queue::Outlook left = queue::outlook(*session_);
   if (left.claimable > 0) return;
   drop_leftovers();
@@ -190,9 +207,10 @@ void Reporter::stop(const std::string& message) {
   thread_.request_stop();
   shared_.wake_reporter();
   thread_.join();
+  pulse_.end();
   try {
     if (!session_ || session_->broken()) {
-      session_ = std::make_unique<pg::Session>(pg::ConnectOptions{shared_.settings()->conninfo, "regfeatd/" + identity_.name.substr(0, 45) + "/reporter"});
+      session_ = std::make_unique<pg::Session>(pg::connect_options(*shared_.settings(), shared_.short_name() + "/reporter"));
     }
     queue::report(*session_, DaemonId{shared_.daemon_id.load()}, callbacks_.workers(), std::chrono::microseconds{0});
     if (callbacks_.on_status) callbacks_.on_status(queue::read_status(*session_));

@@ -7,10 +7,12 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "regfeatd/base/ids.hpp"
 #include "regfeatd/base/mutex.hpp"
 #include "regfeatd/spec/settings.hpp"
+#include "failover.hpp"
 
 namespace regfeatd::daemon {
 
@@ -22,6 +24,10 @@ class Shared {
   ~Shared() { close(reporter_event_); }
   Shared(const Shared&) = delete;
   Shared& operator=(const Shared&) = delete;
+
+  /// The daemon's name as far as it fits into an application name (63 bytes) with what stands around it.
+  [[nodiscard]] std::string short_name() const { return name.substr(0, 45); }
+  std::string name;  ///< set before the threads start
 
   [[nodiscard]] std::shared_ptr<const spec::Settings> settings() {
     const MutexLock lock(mutex_);
@@ -56,6 +62,8 @@ class Shared {
   std::atomic<bool> aborting{false};   ///< give back what is running
   std::atomic<bool> lease_held{true};  ///< false: heartbeats have failed for longer than the lease; claim nothing
   std::atomic<bool> fatal{false};
+  RecentCommits recent_commits;
+  std::atomic<std::chrono::steady_clock::time_point> sessions_valid_from{};  ///< older ones lead to a former writer
   std::atomic<int> idle_workers{0};    ///< workers whose last claim found nothing
 
  private:

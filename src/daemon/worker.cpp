@@ -9,12 +9,6 @@
 #include "regfeatd/queue/work.hpp"
 
 namespace regfeatd::daemon {
-namespace {
-
-std::string daemon_name(const spec::Settings& s) { return s.daemon_name.empty() ? "regfeatd" : s.daemon_name; }
-
-}  // namespace
-
 std::size_t input_budget_bytes(std::uint64_t memory_budget_bytes, int workers) {
   constexpr std::uint64_t kProcess = 24u << 20;    // program, libraries, heap
   constexpr std::uint64_t kPerWorker = 12u << 20;  // column blocks, encoders, connection, stack
@@ -31,14 +25,16 @@ Worker::~Worker() = default;  // joins
 bool Worker::wanted() const noexcept { return number_ < shared_.workers_wanted.load() && !shared_.draining.load() && !shared_.aborting.load(); }
 
 void Worker::loop() {
+  pulse_.begin("worker " + std::to_string(number_));
   while (wanted()) {
+    pulse_.beat();
     try {
       serve_one();
     } catch (const Fault& e) {
       // Outside a run: claiming or connecting failed. Nothing is in hand.
       if (e.fault_class() == FaultClass::fatal) shared_.fatal = true;
       log::warning("worker cannot claim", {{"worker", std::to_string(number_)}, {"error", e.what()}});
-      if (session_ && session_->broken()) session_.reset();
+      drop_useless_session(e);
       idle();
     } catch (const std::exception& e) {
       log::error("worker failed", {{"worker", std::to_string(number_)}, {"error", e.what()}});
@@ -47,12 +43,13 @@ void Worker::loop() {
     }
   }
   set_step("stopped");
+  pulse_.end();
   finished_ = true;
   shared_.wake_workers();
 }
 
 bool Worker::ensure_session() {
-  if (session_ && !session_->broken()) return true;
+  if (session_ && !session_->broken() && session_since_.load() >= shared_.sessions_valid_from.load()) return true;
   set_step("connect");
   {
     const MutexLock lock(mutex_);
@@ -60,9 +57,13 @@ bool Worker::ensure_session() {
   }
   session_.reset();
   const auto settings = shared_.settings();
-  const pg::ConnectOptions options{settings->conninfo, fmt::format("regfeatd/{}/{}", daemon_name(*settings).substr(0, 45), number_)};
+  const pg::ConnectOptions options = pg::connect_options(*settings, fmt::format("{}/{}", shared_.short_name(), number_));
   try {
-    session_ = pg::connect_patiently(options, std::chrono::seconds{15}, [&](const Fault&) { return shared_.aborting.load() || (!wanted() && partition_id_.load() == 0); });
+    session_since_ = std::chrono::steady_clock::now();
+    session_ = pg::connect_patiently(options, std::chrono::seconds{5}, [&](const Fault&) {
+      pulse_.beat();
+      return shared_.aborting.load() || (!wanted() && partition_id_.load() == 0);
+    });
   } catch (const Fault& e) {
     if (e.fault_class() != FaultClass::transient) log::error("worker cannot connect", {{"worker", std::to_string(number_)}, {"error", e.what()}});
     return false;
@@ -73,16 +74,26 @@ bool Worker::ensure_session() {
   return true;
 }
 
+/// A broken one, and one to a server that became a reader: the connection may outlive the move of the writer.
+void Worker::drop_useless_session(const Fault& fault) {
+  if (session_ && (session_->broken() || fault.sqlstate() == "25006")) session_.reset();  // read-only
+}
+
 void Worker::idle() {
   set_step("idle");
   ++shared_.idle_workers;
   shared_.wake_reporter();
-  wakeups_seen_ = shared_.wait_for_work(wakeups_seen_, shared_.settings()->poll);
+  const auto poll = shared_.settings()->poll;
+  pulse_.sleeps_for(poll);
+  wakeups_seen_ = shared_.wait_for_work(wakeups_seen_, poll);
   --shared_.idle_workers;
 }
 
 /// Between two tries at something that must be done: a second, or until there is news.
-void Worker::pause() { wakeups_seen_ = shared_.wait_for_work(wakeups_seen_, std::chrono::seconds{1}); }
+void Worker::pause() {
+  pulse_.sleeps_for(std::chrono::seconds{1});
+  wakeups_seen_ = shared_.wait_for_work(wakeups_seen_, std::chrono::seconds{1});
+}
 
 void Worker::serve_one() {
   if (!shared_.lease_held.load()) return idle();
@@ -123,6 +134,7 @@ void Worker::run(const queue::Claim& claim) {
                 {{"partition", std::to_string(claim.partition.value)}, {"series", claim.series}});
       queue::record_fenced(*session_, claim, "complete");
     } else {
+      shared_.recent_commits.add(claim);
       log::debug("partition done", {{"partition", std::to_string(claim.partition.value)},
                                     {"series", claim.series},
                                     {"rows", std::to_string(rows_total_.load())},
@@ -148,6 +160,7 @@ void Worker::settle_doubt(const queue::Claim& claim, const Fault& fault) {
     }
     try {
       if (queue::committed(*session_, claim)) {
+        shared_.recent_commits.add(claim);
         log::info("the answer to COMMIT was lost, but it happened", {{"partition", std::to_string(claim.partition.value)}});
         return;
       }
@@ -167,6 +180,7 @@ void Worker::conclude(const queue::Claim& claim, const Fault& fault) {
     shared_.fatal = true;
   }
   if (fault.fault_class() != FaultClass::partition) runner_.forget_catalogue();
+  drop_useless_session(fault);
   // Until it is recorded the partition is ours: nobody else can take it while this daemon's lease lasts. At shutdown it
   // is tried a few times, as a cancel that was sent to the run may arrive late and hit the recording; then the lease runs out.
   constexpr int kTriesAtShutdown = 5;
@@ -181,7 +195,8 @@ void Worker::conclude(const queue::Claim& claim, const Fault& fault) {
       return record(claim, fault);
     } catch (const Fault& e) {
       log::warning("cannot record the outcome of an attempt yet", {{"partition", std::to_string(claim.partition.value)}, {"error", e.what()}});
-      if (session_->broken()) session_.reset();
+      drop_useless_session(e);
+      if (tries >= 2) pause();
     }
   }
 }
@@ -224,6 +239,10 @@ void Worker::cancel_run() {
   cancels_.send(std::move(run));
 }
 
+void Worker::cancel_run_over_session_before(std::chrono::steady_clock::time_point t) {
+  if (session_since_.load() < t) cancel_run();
+}
+
 void Worker::cancel_run(const queue::RunningClaim& claim) {
   if (partition_id_.load() == claim.partition_id && epoch_.load() == claim.epoch) cancel_run();
 }
@@ -242,6 +261,7 @@ queue::WorkerReport Worker::report() const {
 }
 
 void Worker::set_step(const char* step) {
+  pulse_.beat();
   step_ = step;
   step_since_ = std::chrono::steady_clock::now();
 }
@@ -249,6 +269,7 @@ void Worker::set_step(const char* step) {
 void Worker::at_step(populate::Step step) { set_step(populate::to_string(step)); }
 
 void Worker::at_rows(std::int64_t done, std::int64_t total) {
+  pulse_.beat();
   rows_done_.store(done, std::memory_order_relaxed);
   rows_total_.store(total, std::memory_order_relaxed);
 }

@@ -4,12 +4,12 @@
 #include <array>
 #include <bit>
 #include <cassert>
-#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
 #include "regfeatd/base/fault.hpp"
+#include "regfeatd/pg/numeric.hpp"
 
 namespace regfeatd::pg {
 namespace {
@@ -69,43 +69,6 @@ std::size_t head_bytes(const TupleLayout& layout) noexcept {
 }
 
 }  // namespace
-
-std::byte* encode_numeric(std::byte* to, double value) noexcept {
-  constexpr std::uint16_t kPositive = 0x0000, kNegative = 0x4000;
-  if (value == 0) {
-    for (int i = 0; i < 4; ++i) to = put<std::uint16_t>(to, 0);
-    return to;
-  }
-  // Shortest digits as d.ddd...e±xx: at most 17 digits.
-  std::array<char, 32> text{};
-  const auto [end, error] = std::to_chars(text.data(), text.data() + text.size(), std::fabs(value), std::chars_format::scientific);
-  assert(error == std::errc{});
-  const char* const e = std::find(text.data(), end, 'e');
-  int exponent = 0;  // of the first digit
-  std::from_chars(e[1] == '+' ? e + 2 : e + 1, end, exponent);
-  std::array<char, 24> digits{};
-  int count = 0;
-  for (const char* p = text.data(); p != e; ++p) {
-    if (*p != '.') digits[static_cast<std::size_t>(count++)] = static_cast<char>(*p - '0');
-  }
-  // Base-10000 groups are aligned to the decimal point: the first one holds (exponent mod 4) + 1 digits.
-  const int weight = exponent >= 0 ? exponent / 4 : -((-exponent + 3) / 4);
-  int lead = exponent - weight * 4 + 1;
-  std::array<std::uint16_t, 8> groups{};
-  std::size_t used = 0;
-  for (int i = 0; i < count; lead = 4) {
-    unsigned group = 0;
-    for (int k = 0; k < lead; ++k, ++i) group = group * 10 + (i < count ? static_cast<unsigned>(digits[static_cast<std::size_t>(i)]) : 0u);
-    groups[used++] = static_cast<std::uint16_t>(group);
-  }
-  while (used > 0 && groups[used - 1] == 0) --used;
-  to = put(to, static_cast<std::uint16_t>(used));
-  to = put(to, static_cast<std::uint16_t>(weight));
-  to = put(to, value < 0 ? kNegative : kPositive);
-  to = put(to, static_cast<std::uint16_t>(std::max(0, count - 1 - exponent)));
-  for (std::size_t g = 0; g < used; ++g) to = put(to, groups[g]);
-  return to;
-}
 
 TupleEncoder::TupleEncoder(TupleLayout layout, std::size_t max_rows)
     : layout_(std::move(layout)),

@@ -43,6 +43,7 @@ std::string fill_series(const std::string& query, const std::string& series) {
 void resolve_query(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series, ResolvedSource& out,
                    std::vector<std::string>& findings) {
   out.query = fill_series(fs.source.query, series);
+  out.input_numeric.assign(fs.inputs.size(), false);
   out.query_order_column = fs.source.query_order_column;
   out.query_order_type = fs.order == OrderKind::time ? ColumnType::timestamptz : ColumnType::int8;
   pqxx::result described;
@@ -97,6 +98,7 @@ void resolve_input(const spec::FeatureSet& fs, const spec::Input& input, const s
     }
   }
   out.input_table.push_back(holders.empty() ? 0 : holders.front());
+  out.input_numeric.push_back(false);
   if (holders.empty()) {
     if (!all_known) return;  // the missing table is a finding already
     std::string places;
@@ -110,6 +112,7 @@ void resolve_input(const spec::FeatureSet& fs, const spec::Input& input, const s
     return;
   }
   const pg::ColumnInfo& column = *tables[holders.front()]->column(input.column);
+  out.input_numeric.back() = column.type == ColumnType::numeric;
   if (!pg::is_number(column.type)) {
     findings.push_back(fmt::format("source {}: column \"{}\" (input {}) is {}; expected a number", tables[holders.front()]->name.text(), input.column,
                                    input.name, column.type_name));
@@ -194,7 +197,10 @@ class RowReader {
   void append(const pg::CopyOut& copy, OrderValue position) {
     const std::size_t keys = fs_.key.size();
     rows_.order.push_back(position);
-    for (std::size_t i = 0; i < rows_.values.size(); ++i) rows_.values[i].push_back(copy.float64(static_cast<int>(1 + keys + i)));
+    for (std::size_t i = 0; i < rows_.values.size(); ++i) {
+      const int field = static_cast<int>(1 + keys + i);
+      rows_.values[i].push_back(source_.input_numeric[i] ? copy.numeric(field) : copy.float64(field));
+    }
     if (keys > 0) {
       rows_.key_bytes.insert(rows_.key_bytes.end(), key_.begin(), key_.end());
       rows_.key_ends.push_back(rows_.key_bytes.size());

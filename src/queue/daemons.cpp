@@ -106,18 +106,6 @@ std::string to_json(const std::vector<RunningClaim>& claims) {
 
 }  // namespace
 
-std::int64_t release_unheld(pg::Session& session, DaemonId self, const std::vector<RunningClaim>& held, std::chrono::microseconds older_than) {
-  return pg::guarded("looking for claims that no worker holds", [&] {
-    pqxx::work tx(session.sql());
-    pg::be_brief(tx);
-    const pqxx::result r = tx.exec_params(
-        "SELECT * FROM regfeat.release_unheld($1, ARRAY(SELECT h.partition_id FROM jsonb_to_recordset($2::jsonb) AS h(partition_id bigint)), $3 * interval '1 microsecond')",
-        self.value, to_json(held), older_than.count());
-    tx.commit();
-    return static_cast<std::int64_t>(r.size());
-  });
-}
-
 Orders read_orders(pg::Session& session, DaemonId self, const std::vector<RunningClaim>& running) {
   return pg::guarded("reading orders", [&] {
     pqxx::work tx(session.sql());

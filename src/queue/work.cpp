@@ -124,8 +124,9 @@ bool committed(pg::Session& session, const Claim& claim) {
     tx.exec_params("SELECT regfeat.end_backend(backend_pid, changed_at) FROM regfeat.partition WHERE partition_id = $1 AND epoch = $2 AND state = 'running'",
                    claim.partition.value, claim.epoch.value);
     tx.exec_params("SELECT 1 FROM regfeat.partition WHERE partition_id = $1 FOR UPDATE", claim.partition.value);
-    const bool done = tx.exec_params("UPDATE regfeat.attempt SET message = $2 WHERE attempt_id = $1 AND outcome IN ('done', 'empty', 'unchanged')",
-                                     claim.attempt.value, "the connection was lost at COMMIT, which had happened")
+    const bool done = tx.exec_params("UPDATE regfeat.attempt SET message = $4 WHERE attempt_id = $1 AND partition_id = $2 AND epoch = $3 "
+                                     "   AND outcome IN ('done', 'empty', 'unchanged')",
+                                     claim.attempt.value, claim.partition.value, claim.epoch.value, "the connection was lost at COMMIT, which had happened")
                           .affected_rows() == 1;
     tx.commit();
     return done;

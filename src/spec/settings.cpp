@@ -35,12 +35,29 @@ void read_duration_into(const MapReader& map, std::string_view key, Bounds<micro
   value = read_duration(*field, bounds, findings).value_or(value);
 }
 
+/// A list of words, or one word alone: there is no shell that would take a line apart.
+void read_password_command(const Field& field, Settings& settings, Findings& findings) {
+  std::vector<std::string> words;
+  if (field.node->kind == YamlNode::Kind::sequence) {
+    for (const Field& item : read_list(field, findings)) words.push_back(read_text(item, findings).value_or(""));
+  } else {
+    words.push_back(read_text(field, findings).value_or(""));
+    if (words[0].find(' ') != std::string::npos) {
+      findings.add(field.line(), at(field.path, "must be a list, program and arguments apart, such as [/usr/bin/aws, rds, generate-db-auth-token]; it is run without a shell"));
+    }
+  }
+  if (!words.empty() && !words[0].empty()) settings.password_command = std::move(words);
+}
+
 void read_database(const Field& field, Settings& settings, Findings& findings) {
   const auto advice = [](std::string_view key) {
     return key == "password" ? "; " + std::string(kPasswordAdvice) : std::string{};
   };
-  const MapReader map(field, {"conninfo"}, findings, advice);
+  const MapReader map(field, {"conninfo", "password_command", "password_command_timeout", "statement_timeout"}, findings, advice);
   if (!map.is_mapping()) return;
+  if (const auto command = map.find("password_command")) read_password_command(*command, settings, findings);
+  read_duration_into(map, "password_command_timeout", {milliseconds{100}, hours{1}}, settings.password_command_timeout, findings);
+  read_duration_into(map, "statement_timeout", {microseconds{0}, hours{24}}, settings.statement_timeout, findings);
   const auto f = map.find("conninfo");
   if (!f) return;
   if (f->node->kind == YamlNode::Kind::scalar && f->node->text.empty()) return;  // as psql, said out loud

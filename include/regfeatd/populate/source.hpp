@@ -26,6 +26,7 @@ struct ResolvedSource {
   std::string query_order_column;
   pg::ColumnType query_order_type = pg::ColumnType::timestamptz;
   std::vector<std::size_t> input_table;  ///< input i is a column of tables[input_table[i]]
+  std::vector<bool> input_numeric;       ///< input i is read as numeric: a cast by the server costs more than the rest of its reading
   std::vector<std::string> key_types;    ///< as SQL knows them, for targets that are created
   bool key_index = false;                ///< every table has an index on keys, then order: look-back can go key by key
 };

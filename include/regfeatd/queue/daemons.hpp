@@ -40,9 +40,6 @@ struct RunningClaim {
   std::int64_t partition_id = 0;
   std::int64_t epoch = 0;
 };
-/// Gives back what this daemon has claimed since longer than `older_than` and none of its workers holds: the answer to
-/// the claim's COMMIT was lost, or a worker gave up recording an outcome. Returns how many.
-std::int64_t release_unheld(pg::Session& session, DaemonId self, const std::vector<RunningClaim>& held, std::chrono::microseconds older_than);
 /// What operators and other daemons decided since the last look.
 struct Orders {
   std::vector<RunningClaim> fenced;  ///< of those given: requeued, cancelled or taken over

@@ -33,7 +33,7 @@ struct LastCommit {
 };
 
 /// Takes the next partition, in a transaction of its own, committed on return. nullopt: nothing is claimable now. After a
-/// throw a partition may have been claimed without anybody knowing: `release_unheld` finds it.
+/// throw a partition may have been claimed without anybody knowing: `orphans` finds it.
 [[nodiscard]] std::optional<Claim> claim(pg::Session& session, DaemonId daemon, int worker, const LastCommit& last = {});
 
 /// Phase timings of an attempt, milliseconds.

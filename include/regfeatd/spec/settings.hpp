@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "regfeatd/base/log.hpp"
 
@@ -12,6 +13,9 @@ namespace regfeatd::spec {
 /// The daemon's configuration. The defaults here are the documented ones.
 struct Settings {
   std::string conninfo;               ///< libpq conninfo or URI; empty: PG* variables and service file, as psql
+  std::vector<std::string> password_command;  ///< program and arguments; prints a password for one connection
+  std::chrono::microseconds password_command_timeout = std::chrono::seconds{10};
+  std::chrono::microseconds statement_timeout = std::chrono::seconds{60};  ///< of the daemon's short statements; 0: none
   std::optional<int> workers;         ///< absent: auto, the cores that cgroup and affinity allow
   std::uint64_t memory_budget_bytes = 1ull << 30;
   std::chrono::microseconds lease = std::chrono::seconds{60};

@@ -37,6 +37,19 @@ TEST(Settings, ReadsEveryKey) {
   EXPECT_EQ(s.file, "c.yaml");
 }
 
+TEST(Settings, PasswordCommandAndTimeouts) {
+  const Settings s = parse_settings(
+      "database: { password_command: [/usr/bin/aws, rds, \"a b\"], password_command_timeout: 3s, statement_timeout: 0s }\n", "c.yaml");
+  EXPECT_EQ(s.password_command, (List{"/usr/bin/aws", "rds", "a b"}));
+  EXPECT_EQ(s.password_command_timeout, 3s);
+  EXPECT_EQ(s.statement_timeout, 0s);
+  EXPECT_EQ(parse_settings("database: { password_command: /usr/local/bin/token }\n", "c.yaml").password_command, List{"/usr/local/bin/token"});
+  EXPECT_EQ(settings_findings("database: { password_command: /usr/bin/aws rds }\n"),
+            List{"c.yaml:1: database.password_command: must be a list, program and arguments apart, such as [/usr/bin/aws, rds, "
+                 "generate-db-auth-token]; it is run without a shell"});
+  EXPECT_EQ(settings_findings("database: { password_command: [] }\n").size(), 1U);
+}
+
 TEST(Settings, AnEmptyDocumentGivesTheDefaults) {
   Settings s = parse_settings("", "c.yaml");
   s.file.clear();

@@ -1,0 +1,66 @@
+#include "regfeatd/pg/numeric.hpp"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "regfeatd/base/fault.hpp"
+
+namespace regfeatd::pg {
+namespace {
+
+double there_and_back(double value) {
+  std::array<std::byte, 28> bytes{};
+  const std::byte* end = encode_numeric(bytes.data(), value);
+  return decode_numeric(std::span<const std::byte>(bytes.data(), end));
+}
+
+std::vector<std::byte> numeric(std::initializer_list<int> words) {
+  std::vector<std::byte> bytes;
+  for (const int w : words) {
+    bytes.push_back(static_cast<std::byte>((w >> 8) & 0xff));
+    bytes.push_back(static_cast<std::byte>(w & 0xff));
+  }
+  return bytes;
+}
+
+TEST(Numeric, EveryDoubleComesBackWithItsBits) {
+  std::mt19937_64 random(7);
+  for (int i = 0; i < 200'000; ++i) {
+    const auto value = std::bit_cast<double>(random());
+    if (!std::isfinite(value)) continue;
+    ASSERT_EQ(std::bit_cast<std::uint64_t>(there_and_back(value)), std::bit_cast<std::uint64_t>(value)) << value;
+  }
+  // Prices and rates: few digits, the short way through the decoder.
+  std::uniform_int_distribution<int> digits(0, 1'000'000'000), places(0, 12);
+  for (int i = 0; i < 200'000; ++i) {
+    const double value = digits(random) / std::pow(10, places(random));
+    ASSERT_EQ(there_and_back(-value), value == 0 ? 0 : -value);
+  }
+}
+
+TEST(Numeric, EndsOfTheRange) {
+  for (const double v : {0.0, 1.0, -1.0, 1e22, 1e23, 1e-22, 9007199254740993.0, std::numeric_limits<double>::max(), std::numeric_limits<double>::denorm_min()}) {
+    EXPECT_EQ(there_and_back(v), v);
+  }
+  EXPECT_TRUE(std::isnan(decode_numeric(numeric({0, 0, 0xc000, 0}))));
+  EXPECT_EQ(decode_numeric(numeric({0, 0, 0xd000, 0})), std::numeric_limits<double>::infinity());
+  EXPECT_EQ(decode_numeric(numeric({0, 0, 0xf000, 0})), -std::numeric_limits<double>::infinity());
+  EXPECT_THROW((void)decode_numeric(numeric({1, 100, 0, 0, 1})), Fault) << "1e400";
+  EXPECT_THROW((void)decode_numeric(numeric({1, -100, 0, 0, 1})), Fault) << "1e-400";
+}
+
+TEST(Numeric, MalformedBytesAreRefused) {
+  EXPECT_THROW((void)decode_numeric({}), Fault);
+  EXPECT_THROW((void)decode_numeric(numeric({2, 0, 0, 0, 1})), Fault);
+  EXPECT_THROW((void)decode_numeric(numeric({0, 0, 0x1234, 0})), Fault);
+}
+
+}  // namespace
+}  // namespace regfeatd::pg
