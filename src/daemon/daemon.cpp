@@ -1,5 +1,6 @@
 #include "regfeatd/daemon/daemon.hpp"
 
+#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -46,6 +47,7 @@ class Daemon {
   void show(const std::vector<queue::FeatureSetStatus>& sets);
   void watch();
   void feed_watchdog();
+  void watch_lease();
   [[nodiscard]] std::string hung_thread(std::chrono::microseconds limit);
   void drain(DaemonResult result, const std::string& why);
   void abort_runs(const std::string& why);
@@ -54,11 +56,12 @@ class Daemon {
   void cancel_fenced(const queue::RunningClaim& claim);
   void order_workers(std::optional<int> workers, int generation);
   [[nodiscard]] int worker_count(const spec::Settings& s) const;
+  int plan_workers(const spec::Settings& s);
   [[nodiscard]] std::vector<queue::WorkerReport> reports();
 
   const DaemonOptions& options_;
   const ServiceManager manager_;
-  std::chrono::steady_clock::time_point next_feed_{};
+  std::chrono::steady_clock::time_point next_feed_{}, next_hang_up_{};
   std::string hung_;  ///< the thread that was found hung; empty: none
   Shared shared_;
   boost::asio::io_context io_;
@@ -69,7 +72,6 @@ class Daemon {
   std::optional<int> ordered_;  ///< by regfeat.set_workers
   DaemonResult result_ = DaemonResult::finished;
   std::string stop_reason_ = "stopped";
-  CancelThread cancels_;  // outlives the workers
   Mutex workers_mutex_;
   std::vector<std::unique_ptr<Worker>> workers_ REGFEATD_GUARDED_BY(workers_mutex_);
   std::unique_ptr<Reporter> reporter_;
@@ -79,6 +81,15 @@ int Daemon::worker_count(const spec::Settings& s) const {
   if (ordered_) return *ordered_;
   if (options_.workers) return *options_.workers;
   return s.workers.value_or(spec::available_cores());
+}
+
+/// The number of workers that the memory budget carries, and the division of the budget among them.
+int Daemon::plan_workers(const spec::Settings& s) {
+  const MemoryPlan plan = plan_memory(s.memory_budget_bytes, worker_count(s));
+  shared_.memory.configure(plan);
+  shared_.set_workers_reason(plan.reason);
+  if (!plan.reason.empty()) log::warning("fewer workers than asked for", {{"reason", plan.reason}});
+  return plan.workers;
 }
 
 void Daemon::start() {
@@ -96,7 +107,7 @@ void Daemon::start() {
     const auto findings = pg::guarded("preflight", [&] { return populate::preflight(tx); });
     if (!findings.empty()) throw spec::SpecError(findings);
   }
-  const int workers = worker_count(*settings);
+  const int workers = plan_workers(*settings);
   shared_.workers_wanted = workers;
   shared_.daemon_id = queue::register_daemon(session, identity_, settings->lease, workers).value;
   const auto released = queue::release_dead_neighbours(session, DaemonId{shared_.daemon_id.load()});
@@ -110,6 +121,8 @@ void Daemon::start() {
 }
 
 DaemonResult Daemon::run() {
+  // Large buffers come from the kernel and go back to it: a threshold that adapts would keep them in the heap.
+  mallopt(M_MMAP_THRESHOLD, 256 << 10);
   start();
   reporter_ = std::make_unique<Reporter>(
       shared_, identity_, options_.once,
@@ -156,7 +169,7 @@ void Daemon::cancel_fenced(const queue::RunningClaim& claim) {
 /// What regfeat.set_workers asked for; it outlasts reloads, not the process.
 void Daemon::order_workers(std::optional<int> workers, int generation) {
   ordered_ = workers;
-  shared_.workers_wanted = worker_count(*shared_.settings());
+  shared_.workers_wanted = plan_workers(*shared_.settings());
   if (!shared_.draining.load()) apply_worker_count();
   shared_.wake_workers();
   reporter_->workers_applied(generation, ++generation_);
@@ -170,9 +183,9 @@ void Daemon::apply_worker_count() {
   while (!workers_.empty() && workers_.size() > wanted && workers_.back()->finished()) workers_.pop_back();
   for (std::size_t i = 0; i < wanted; ++i) {
     if (i == workers_.size()) {
-      workers_.push_back(std::make_unique<Worker>(shared_, cancels_, static_cast<int>(i)));
+      workers_.push_back(std::make_unique<Worker>(shared_, static_cast<int>(i)));
     } else if (workers_[i]->finished()) {
-      workers_[i] = std::make_unique<Worker>(shared_, cancels_, static_cast<int>(i));
+      workers_[i] = std::make_unique<Worker>(shared_, static_cast<int>(i));
     }
   }
 }
@@ -219,7 +232,7 @@ void Daemon::reload() {
     spec::Settings next = spec::load_settings(options_.config_path);
     next.conninfo = old->conninfo;  // sessions in hand are to it; another database takes a restart
     log::configure(next.log_level, next.log_format);
-    shared_.workers_wanted = worker_count(next);
+    shared_.workers_wanted = plan_workers(next);
     shared_.replace_settings(next);
     apply_worker_count();
     shared_.wake_workers();
@@ -265,6 +278,21 @@ void Daemon::feed_watchdog() {
   hung_ = hung;
 }
 
+/// Without an acknowledged heartbeat for longer than the lease, others have the work in hand. The server may have stopped
+/// answering without its connections breaking (a frozen host, a stalled disk): they are ended from this side, again and
+/// again, so that the next host of the connection string gets its turn.
+void Daemon::watch_lease() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now <= reporter_->lease_until()) return;
+  const bool just_lost = shared_.lease_held.exchange(false);
+  if (!just_lost && now < next_hang_up_) return;
+  next_hang_up_ = now + shared_.settings()->lease;
+  if (just_lost) log::error("no heartbeat was acknowledged for longer than the lease: work in hand is given up, connections are made anew");
+  reporter_->hang_up();
+  const MutexLock lock(workers_mutex_);
+  for (const auto& w : workers_) w->hang_up();
+}
+
 /// A few times a second: restarts workers, watches the lease, feeds the watchdog, ends the loop when all workers have ended.
 void Daemon::watch() {
   feed_watchdog();
@@ -272,10 +300,7 @@ void Daemon::watch() {
     drain(DaemonResult::fatal, "fatal fault");
     abort_runs("fatal fault");
   }
-  if (std::chrono::steady_clock::now() > reporter_->lease_until() && shared_.lease_held.exchange(false)) {
-    log::error("no heartbeat was acknowledged for longer than the lease: work in hand is given up");
-    cancel_all();
-  }
+  watch_lease();
   bool all_finished = true;
   {
     const MutexLock lock(workers_mutex_);

@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "regfeatd/base/log.hpp"
+#include "regfeatd/populate/partition_run.hpp"
 #include "regfeatd/populate/publish.hpp"
+#include "regfeatd/queue/limits.hpp"
 #include "regfeatd/queue/migrate.hpp"
 #include "regfeatd/queue/work.hpp"
 
@@ -54,6 +56,11 @@ std::vector<queue::RunningClaim> Reporter::claims_held() const {
   return held;
 }
 
+void Reporter::hang_up() {
+  const MutexLock lock(mutex_);
+  if (canceller_) canceller_->hang_up();
+}
+
 /// What was decided in the database about this daemon: with every report, and at once when a notification comes.
 void Reporter::look_for_orders() {
   const auto held = claims_held();
@@ -74,6 +81,10 @@ void Reporter::connect(const std::stop_token& stop) {
                                      pulse_.beat();
                                      return stop.stop_requested();
                                    });
+  {
+    const MutexLock lock(mutex_);
+    canceller_ = session_->canceller();
+  }
   if (settings->listen && !queue::behind_pooler(*session_)) {
     pqxx::work tx(session_->sql());
     tx.exec("LISTEN regfeat_work");
@@ -128,6 +139,7 @@ void Reporter::beat() {
     callbacks_.lease_lost();
     const auto settings = shared_.settings();
     orders_seen_ = 0;
+    limits_written_.clear();
     shared_.daemon_id = queue::register_daemon(*session_, identity_, settings->lease, shared_.workers_wanted.load()).value;
     const MutexLock lock(mutex_);
     settings_dirty_ = true;
@@ -145,11 +157,33 @@ void Reporter::report() {
     drain_written_ = true;
   }
   look_for_orders();
+  throttle();
   queue::report(*session_, DaemonId{shared_.daemon_id.load()}, callbacks_.workers(), settings->progress);
   if (callbacks_.on_status) callbacks_.on_status(queue::read_status(*session_));
   // However large the work table: reports never take more than a tenth of this thread's time.
   const auto took = Clock::now() - start;
   next_report_ = start + std::max<Clock::duration>(settings->progress, 10 * took);
+}
+
+/// With every report: how many workers may claim, and why not all.
+void Reporter::throttle() {
+  const auto settings = shared_.settings();
+  const auto& limits = settings->throttle;
+  Throttle::Sample sample;
+  sample.commit_ms = shared_.commit_times.take_median();
+  for (const queue::WorkerReport& w : callbacks_.workers()) {
+    if (std::string_view(w.step) == populate::to_string(populate::Step::commit)) sample.commit_ms = std::max(sample.commit_ms.value_or(0), 1000 * w.step_seconds);
+  }
+  if (limits.automatic || limits.replication_lag_bytes) sample.lag_bytes = queue::replication_lag_bytes(*session_);
+  sample.held_to_rate = shared_.rate.held_up();
+  const Throttle::Decision decision = throttle_.decide(limits, shared_.workers_wanted.load(), sample);
+  if (shared_.workers_allowed.exchange(decision.workers) != decision.workers) shared_.wake_workers();
+  const std::string workers_reason = shared_.workers_reason();
+  const std::string now = workers_reason + '\n' + decision.reason;
+  if (now == limits_written_ || (limits_written_.empty() && now == "\n")) return;
+  queue::record_limits(*session_, DaemonId{shared_.daemon_id.load()}, workers_reason, decision.reason);
+  if (!decision.reason.empty()) log::info("throttled", {{"reason", decision.reason}});
+  limits_written_ = now;
 }
 
 /// A batch at a time, with a pause between batches; an hour between two walks over the history.
@@ -204,6 +238,13 @@ void Reporter::write_settings() {
 }
 
 void Reporter::stop(const std::string& message) {
+  // The server may have stopped answering; then its connections are ended from this side, so that the process can end.
+  const std::jthread patience([this](const std::stop_token& done) {
+    for (int slices = 1; !done.stop_requested(); ++slices) {
+      std::this_thread::sleep_for(std::chrono::milliseconds{20});
+      if (slices % 250 == 0) hang_up();  // every five seconds
+    }
+  });
   thread_.request_stop();
   shared_.wake_reporter();
   thread_.join();
@@ -211,6 +252,8 @@ void Reporter::stop(const std::string& message) {
   try {
     if (!session_ || session_->broken()) {
       session_ = std::make_unique<pg::Session>(pg::connect_options(*shared_.settings(), shared_.short_name() + "/reporter"));
+      const MutexLock lock(mutex_);
+      canceller_ = session_->canceller();
     }
     queue::report(*session_, DaemonId{shared_.daemon_id.load()}, callbacks_.workers(), std::chrono::microseconds{0});
     if (callbacks_.on_status) callbacks_.on_status(queue::read_status(*session_));

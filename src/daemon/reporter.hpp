@@ -39,6 +39,8 @@ class Reporter {
   void workers_applied(int desired_generation, int settings_generation);
   /// Last report and the daemon's row set to stopped. Ends the thread.
   void stop(const std::string& message);
+  /// Ends its connection: for a server that answers nobody. From any thread.
+  void hang_up();
   /// For the watchdog, on the control thread: does it neither work nor wait for the database?
   [[nodiscard]] bool hung(Pulse::Clock::duration limit) { return pulse_watch_.hung(pulse_, limit); }
   /// Until when the last acknowledged heartbeat holds the lease, by the lease that was in force when it was sent.
@@ -50,6 +52,7 @@ class Reporter {
   void connect(const std::stop_token& stop);
   void beat();
   void report();
+  void throttle();
   void look_for_end();
   void write_settings();
   void look_for_orders();
@@ -70,9 +73,12 @@ class Reporter {
   Clock::time_point next_beat_, next_report_, next_prune_;
   bool drain_written_ = false;
   int orders_seen_ = 0;
+  Throttle throttle_;
+  std::string limits_written_;  ///< what holds the daemon back, as its row has it
   std::int64_t pruned_up_to_ = 0;
 
   Mutex mutex_;
+  std::shared_ptr<pg::Canceller> canceller_ REGFEATD_GUARDED_BY(mutex_);
   int desired_applied_ REGFEATD_GUARDED_BY(mutex_) = 0;
   bool workers_dirty_ REGFEATD_GUARDED_BY(mutex_) = false;
   int generation_ REGFEATD_GUARDED_BY(mutex_) = 1;

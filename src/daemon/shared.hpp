@@ -13,6 +13,8 @@
 #include "regfeatd/base/mutex.hpp"
 #include "regfeatd/spec/settings.hpp"
 #include "failover.hpp"
+#include "memory.hpp"
+#include "throttle.hpp"
 
 namespace regfeatd::daemon {
 
@@ -56,6 +58,20 @@ class Shared {
   void wake_reporter() noexcept { (void)!write(reporter_event_, &kOne, sizeof kOne); }
   [[nodiscard]] int reporter_fd() const noexcept { return reporter_event_; }
 
+  /// Why there are fewer workers than were asked for (memory_budget); empty: there are not.
+  [[nodiscard]] std::string workers_reason() {
+    const MutexLock lock(mutex_);
+    return workers_reason_;
+  }
+  void set_workers_reason(const std::string& reason) {
+    const MutexLock lock(mutex_);
+    workers_reason_ = reason;
+  }
+
+  MemoryPool memory;
+  RateLimiter rate;
+  CommitTimes commit_times;
+  std::atomic<int> workers_allowed{1024};  ///< worker i claims while i < workers_allowed; lowered by the throttle
   std::atomic<std::int64_t> daemon_id{0};
   std::atomic<int> workers_wanted{0};  ///< worker i runs while i < workers_wanted
   std::atomic<bool> draining{false};   ///< claim nothing more
@@ -73,6 +89,7 @@ class Shared {
   static constexpr std::uint64_t kOne = 1;
   const int reporter_event_;
   std::uint64_t wakeups_ REGFEATD_GUARDED_BY(mutex_) = 0;
+  std::string workers_reason_ REGFEATD_GUARDED_BY(mutex_);
 };
 
 }  // namespace regfeatd::daemon

@@ -3,22 +3,30 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <system_error>
+#include <thread>
 
 #include "regfeatd/base/log.hpp"
 #include "regfeatd/base/quantity.hpp"
 #include "regfeatd/queue/work.hpp"
 
 namespace regfeatd::daemon {
-std::size_t input_budget_bytes(std::uint64_t memory_budget_bytes, int workers) {
-  constexpr std::uint64_t kProcess = 24u << 20;    // program, libraries, heap
-  constexpr std::uint64_t kPerWorker = 12u << 20;  // column blocks, encoders, connection, stack
-  const std::uint64_t fixed = kProcess + kPerWorker * static_cast<std::uint64_t>(workers);
-  const std::uint64_t least = 8u << 20;
-  if (memory_budget_bytes <= fixed + least * static_cast<std::uint64_t>(workers)) return least;
-  return static_cast<std::size_t>((memory_budget_bytes - fixed) / static_cast<std::uint64_t>(workers));
+namespace {
+
+/// A cancel talks to the server, which may have stopped answering: whoever asks for it must not wait. One at a time for
+/// each session (Canceller sees to that), so the threads are few; one that waits for a dead server ends with the process.
+void cancel_in_background(std::shared_ptr<pg::Canceller> canceller) {
+  try {
+    std::thread([canceller] { canceller->cancel(); }).detach();
+  } catch (const std::system_error&) {  // no more threads
+    canceller->cancel();
+  }
 }
 
-Worker::Worker(Shared& shared, CancelThread& cancels, int number) : shared_(shared), cancels_(cancels), number_(number), thread_([this] { loop(); }) {}
+}  // namespace
+
+
+Worker::Worker(Shared& shared, int number) : shared_(shared), number_(number), thread_([this] { loop(); }) {}
 
 Worker::~Worker() = default;  // joins
 
@@ -95,8 +103,37 @@ void Worker::pause() {
   wakeups_seen_ = shared_.wait_for_work(wakeups_seen_, std::chrono::seconds{1});
 }
 
+/// The throttle lets fewer workers claim.
+void Worker::rest() {
+  set_step("throttled");
+  const auto poll = shared_.settings()->poll;
+  pulse_.sleeps_for(poll);
+  wakeups_seen_ = shared_.wait_for_work(wakeups_seen_, poll);
+}
+
+/// Holds the worker to throttle.rows_per_second, having taken `rows` more.
+void Worker::pace(std::int64_t rows) {
+  constexpr std::chrono::milliseconds kLook{50};  // a new bound, or the end, is noticed so soon
+  while (!shared_.aborting.load() && !shared_.draining.load()) {
+    const auto limit = shared_.settings()->throttle.rows_per_second;
+    if (!limit) return;
+    const auto now = std::chrono::steady_clock::now();
+    const auto until = shared_.rate.book(rows, *limit, now);
+    if (until <= now) return;
+    {
+      const MutexLock lock(mutex_);
+      if (running_ && run_stop_.stop_requested()) return;
+    }
+    pulse_.beat();
+    std::this_thread::sleep_for(std::min<std::chrono::steady_clock::duration>(until - now, kLook));
+    rows = 0;
+  }
+}
+
 void Worker::serve_one() {
   if (!shared_.lease_held.load()) return idle();
+  if (number_ >= shared_.workers_allowed.load()) return rest();
+  pace(0);
   if (!ensure_session()) return idle();
   set_step("claim");
   timings_ = {};
@@ -109,24 +146,38 @@ void Worker::serve_one() {
 }
 
 void Worker::run(const queue::Claim& claim) {
-  const auto in_hand = std::make_shared<CancellableRun>();
-  const std::stop_token stop = in_hand->stop.get_token();
+  std::stop_token stop;
   {
     const MutexLock lock(mutex_);
-    in_hand->canceller = canceller_;
-    run_ = in_hand;
+    run_stop_ = std::stop_source{};
+    stop = run_stop_.get_token();
+    running_ = true;
   }
   rows_done_ = 0;
   rows_total_ = 0;
   epoch_ = claim.epoch.value;
   partition_id_ = claim.partition.value;
-  const auto run_over = [&] { in_hand->over = true; };
+  // Cancels are for the run, not for the statements that record what became of it.
+  const auto run_over = [this] {
+    const MutexLock lock(mutex_);
+    running_ = false;
+  };
   try {
     const auto settings = shared_.settings();
-    const populate::RunOptions options{input_budget_bytes(settings->memory_budget_bytes, std::max(1, shared_.workers_wanted.load())), settings->lease};
+    MemoryPool::Reservation memory;
+    populate::RunOptions options;
+    options.input_budget_bytes = shared_.memory.share_bytes();
+    options.lease = settings->lease;
+    options.reserve = [&](std::size_t wanted) {
+      memory = shared_.memory.reserve(wanted);
+      return memory.bytes();
+    };
+    rows_paced_ = 0;
     const auto start = std::chrono::steady_clock::now();
     const auto result = runner_.run(*session_, claim, options, *this, stop, timings_);
-    const auto took = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start);
+    const auto end = std::chrono::steady_clock::now();
+    const auto took = std::chrono::duration_cast<std::chrono::microseconds>(end - start);
+    if (result != populate::RunResult::fenced) shared_.commit_times.add(std::chrono::duration<double, std::milli>(end - step_since_.load()).count());
     run_over();
     if (timings_.commit_ms > 0) last_commit_ = {claim.attempt, timings_.commit_ms};
     if (result == populate::RunResult::fenced) {
@@ -207,7 +258,7 @@ void Worker::record(const queue::Claim& claim, const Fault& fault) {
   bool stopped = false;
   {
     const MutexLock lock(mutex_);
-    stopped = run_ && run_->stop.stop_requested();
+    stopped = run_stop_.stop_requested();
   }
   if (stopped && shared_.aborting.load()) {
     queue::give_back(*session_, claim, "given back at shutdown");
@@ -229,14 +280,20 @@ void Worker::record(const queue::Claim& claim, const Fault& fault) {
 }
 
 void Worker::cancel_run() {
-  std::shared_ptr<CancellableRun> run;
+  std::shared_ptr<pg::Canceller> canceller;
   {
     const MutexLock lock(mutex_);
-    run = run_;
+    if (!running_) return;
+    run_stop_.request_stop();
+    canceller = canceller_;
   }
-  if (!run || run->over) return;
-  run->stop.request_stop();
-  cancels_.send(std::move(run));
+  if (canceller) cancel_in_background(std::move(canceller));
+}
+
+void Worker::hang_up() {
+  const MutexLock lock(mutex_);
+  run_stop_.request_stop();
+  if (canceller_) canceller_->hang_up();
 }
 
 void Worker::cancel_run_over_session_before(std::chrono::steady_clock::time_point t) {
@@ -272,6 +329,8 @@ void Worker::at_rows(std::int64_t done, std::int64_t total) {
   pulse_.beat();
   rows_done_.store(done, std::memory_order_relaxed);
   rows_total_.store(total, std::memory_order_relaxed);
+  pace(done - rows_paced_);
+  rows_paced_ = done;
 }
 
 }  // namespace regfeatd::daemon

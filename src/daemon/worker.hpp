@@ -7,7 +7,6 @@
 #include <string>
 #include <thread>
 
-#include "cancel_thread.hpp"
 #include "regfeatd/base/mutex.hpp"
 #include "regfeatd/pg/session.hpp"
 #include "regfeatd/populate/partition_run.hpp"
@@ -20,13 +19,15 @@ namespace regfeatd::daemon {
 /// One thread with one connection: claims a partition, runs it, records what became of it, claims the next.
 class Worker : private populate::RunObserver {
  public:
-  Worker(Shared& shared, CancelThread& cancels, int number);
+  Worker(Shared& shared, int number);
   ~Worker() override;
 
   /// Has the thread ended (because fewer workers are wanted, or the daemon stops)?
   [[nodiscard]] bool finished() const noexcept { return finished_.load(); }
-  /// Makes the run in hand give up, and has its statement ended. The worker itself goes on. Does not block.
+  /// Ends the statement in hand and makes the run give up. The worker itself goes on. Does not wait for the server.
   void cancel_run();
+  /// The same by ending the connection: for a server that answers nobody.
+  void hang_up();
   /// The same, only if its session was opened before `t`.
   void cancel_run_over_session_before(std::chrono::steady_clock::time_point t);
   /// The same, only if that claim is still the one in hand.
@@ -48,6 +49,8 @@ class Worker : private populate::RunObserver {
   void record(const queue::Claim& claim, const Fault& fault);
   void idle();
   void pause();
+  void rest();
+  void pace(std::int64_t rows);
   [[nodiscard]] bool wanted() const noexcept;
 
   void at_step(populate::Step step) override;
@@ -55,17 +58,18 @@ class Worker : private populate::RunObserver {
   void set_step(const char* step);
 
   Shared& shared_;
-  CancelThread& cancels_;
   const int number_;
   std::uint64_t wakeups_seen_ = 0;
   std::unique_ptr<pg::Session> session_;
   populate::PartitionRunner runner_;
   queue::Timings timings_;
   queue::LastCommit last_commit_;
+  std::int64_t rows_paced_ = 0;  ///< of the partition in hand
 
   mutable Mutex mutex_;
   std::shared_ptr<pg::Canceller> canceller_ REGFEATD_GUARDED_BY(mutex_);
-  std::shared_ptr<CancellableRun> run_ REGFEATD_GUARDED_BY(mutex_);  ///< the one in hand, or the last
+  std::stop_source run_stop_ REGFEATD_GUARDED_BY(mutex_);
+  bool running_ REGFEATD_GUARDED_BY(mutex_) = false;
 
   Pulse pulse_;
   PulseWatch pulse_watch_;
@@ -77,8 +81,5 @@ class Worker : private populate::RunObserver {
   std::atomic<bool> finished_{false};
   std::jthread thread_;  // last: it starts when everything else is there
 };
-
-/// Bytes of input rows that one worker may hold: an equal share of the budget after what every worker needs anyway.
-[[nodiscard]] std::size_t input_budget_bytes(std::uint64_t memory_budget_bytes, int workers);
 
 }  // namespace regfeatd::daemon

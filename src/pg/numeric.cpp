@@ -12,6 +12,7 @@
 #include <string>
 
 #include "regfeatd/base/fault.hpp"
+#include "regfeatd/base/shortest_decimal.hpp"
 
 namespace regfeatd::pg {
 namespace {
@@ -47,6 +48,62 @@ double decode_long(std::span<const std::byte> digits, int exponent) {
     throw Fault(FaultClass::partition, "an input of type numeric is out of the range of double precision", "22003");
   }
   return value;
+}
+
+/// Any finite value but zero: the shortest digits by way of text, at most 17 of them.
+std::byte* encode_by_text(std::byte* to, double value) noexcept {
+  // Shortest digits as d.ddd...e±xx: at most 17 digits.
+  std::array<char, 32> text{};
+  const auto [end, error] = std::to_chars(text.data(), text.data() + text.size(), std::fabs(value), std::chars_format::scientific);
+  assert(error == std::errc{});
+  const char* const e = std::find(text.data(), end, 'e');
+  int exponent = 0;  // of the first digit
+  std::from_chars(e[1] == '+' ? e + 2 : e + 1, end, exponent);
+  std::array<char, 24> digits{};
+  int count = 0;
+  for (const char* p = text.data(); p != e; ++p) {
+    if (*p != '.') digits[static_cast<std::size_t>(count++)] = static_cast<char>(*p - '0');
+  }
+  // Base-10000 groups are aligned to the decimal point: the first one holds (exponent mod 4) + 1 digits.
+  const int weight = exponent >= 0 ? exponent / 4 : -((-exponent + 3) / 4);
+  int lead = exponent - weight * 4 + 1;
+  std::array<std::uint16_t, 8> groups{};
+  std::size_t used = 0;
+  for (int i = 0; i < count; lead = 4) {
+    unsigned group = 0;
+    for (int k = 0; k < lead; ++k, ++i) group = group * 10 + (i < count ? static_cast<unsigned>(digits[static_cast<std::size_t>(i)]) : 0u);
+    groups[used++] = static_cast<std::uint16_t>(group);
+  }
+  while (used > 0 && groups[used - 1] == 0) --used;
+  to = put(to, static_cast<std::uint16_t>(used));
+  to = put(to, static_cast<std::uint16_t>(weight));
+  to = put(to, value < 0 ? kNegative : kPositive);
+  to = put(to, static_cast<std::uint16_t>(std::max(0, count - 1 - exponent)));
+  for (std::size_t g = 0; g < used; ++g) to = put(to, groups[g]);
+  return to;
+}
+
+/// The same for digits × 10^exponent: five groups of four digits at the most.
+std::byte* encode_decimal(std::byte* to, ShortestDecimal d, bool negative) noexcept {
+  while (d.exponent < 0 && d.digits % 10 == 0) d = {d.digits / 10, d.exponent + 1};
+  const auto shift = static_cast<unsigned>(d.exponent) % 4;  // modulo 4 of the two's complement: never negative
+  static constexpr std::array<std::uint64_t, 4> kScale{1, 10, 100, 1000};
+  static constexpr std::array<std::uint64_t, 4> kRest{10000, 1000, 100, 10};
+  const std::uint64_t upper = d.digits / kRest[shift];
+  const std::uint64_t high = upper / 100'000'000, low = upper % 100'000'000;
+  const std::array<std::uint16_t, 5> groups{static_cast<std::uint16_t>(high / 10000), static_cast<std::uint16_t>(high % 10000),
+                                            static_cast<std::uint16_t>(low / 10000), static_cast<std::uint16_t>(low % 10000),
+                                            static_cast<std::uint16_t>(d.digits % kRest[shift] * kScale[shift])};
+  std::size_t first = 0, end = groups.size();
+  while (groups[first] == 0) ++first;
+  while (groups[end - 1] == 0) --end;
+  const int weight = (d.exponent - static_cast<int>(shift)) / 4 + 4 - static_cast<int>(first);
+  to = put(to, static_cast<std::uint16_t>(end - first));
+  to = put(to, static_cast<std::uint16_t>(weight));
+  to = put(to, negative ? kNegative : kPositive);
+  to = put(to, static_cast<std::uint16_t>(d.exponent < 0 ? -d.exponent : 0));
+  for (; first < end; ++first) to = put(to, groups[first]);
+  return to;
 }
 
 }  // namespace
@@ -87,35 +144,8 @@ std::byte* encode_numeric(std::byte* to, double value) noexcept {
     for (int i = 0; i < 4; ++i) to = put(to, std::uint16_t{0});
     return to;
   }
-  // Shortest digits as d.ddd...e±xx: at most 17 digits.
-  std::array<char, 32> text{};
-  const auto [end, error] = std::to_chars(text.data(), text.data() + text.size(), std::fabs(value), std::chars_format::scientific);
-  assert(error == std::errc{});
-  const char* const e = std::find(text.data(), end, 'e');
-  int exponent = 0;  // of the first digit
-  std::from_chars(e[1] == '+' ? e + 2 : e + 1, end, exponent);
-  std::array<char, 24> digits{};
-  int count = 0;
-  for (const char* p = text.data(); p != e; ++p) {
-    if (*p != '.') digits[static_cast<std::size_t>(count++)] = static_cast<char>(*p - '0');
-  }
-  // Base-10000 groups are aligned to the decimal point: the first one holds (exponent mod 4) + 1 digits.
-  const int weight = exponent >= 0 ? exponent / 4 : -((-exponent + 3) / 4);
-  int lead = exponent - weight * 4 + 1;
-  std::array<std::uint16_t, 8> groups{};
-  std::size_t used = 0;
-  for (int i = 0; i < count; lead = 4) {
-    unsigned group = 0;
-    for (int k = 0; k < lead; ++k, ++i) group = group * 10 + (i < count ? static_cast<unsigned>(digits[static_cast<std::size_t>(i)]) : 0u);
-    groups[used++] = static_cast<std::uint16_t>(group);
-  }
-  while (used > 0 && groups[used - 1] == 0) --used;
-  to = put(to, static_cast<std::uint16_t>(used));
-  to = put(to, static_cast<std::uint16_t>(weight));
-  to = put(to, value < 0 ? kNegative : kPositive);
-  to = put(to, static_cast<std::uint16_t>(std::max(0, count - 1 - exponent)));
-  for (std::size_t g = 0; g < used; ++g) to = put(to, groups[g]);
-  return to;
+  const auto decimal = shortest_decimal(std::fabs(value));
+  return decimal ? encode_decimal(to, *decimal, value < 0) : encode_by_text(to, value);
 }
 
 }  // namespace regfeatd::pg

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <limits>
 
+#include "dense_rows.hpp"
 #include "regfeatd/base/fault.hpp"
 #include "regfeatd/pg/numeric.hpp"
 
@@ -16,7 +17,7 @@ namespace {
 
 constexpr std::size_t kLengthBytes = 4;
 constexpr std::size_t kMaxNumericBytes = 28;
-constexpr std::size_t kRowsAtOnce = 8;  // one cache line of a column
+constexpr std::size_t kRowsAtOnce = DenseRows::kRows;
 
 template <class T>
 std::byte* put(std::byte* to, T value) noexcept {
@@ -114,8 +115,7 @@ bool TupleEncoder::count_nulls(std::size_t rows, std::span<const double* const> 
   for (std::size_t c = 0; c < columns.size(); ++c) {
     const double* const values = columns[c];
     const double limit = layout_.features[c] == FeatureType::float4 ? 0x1.ffffffp127 : std::numeric_limits<double>::infinity();
-    std::int64_t nulls = 0;
-    for (std::size_t r = 0; r < rows; ++r) nulls += std::fabs(values[r]) < limit ? 0 : 1;
+    const std::int64_t nulls = dense_rows().count_not_below({values, rows}, limit);
     null_counts_[c] += nulls;
     total += nulls;
   }
@@ -152,11 +152,7 @@ void TupleEncoder::encode_dense(std::span<const OrderValue> order, std::span<con
       at = to[k] + feature_bytes;
     }
     if (rows == kRowsAtOnce) {
-      for (std::size_t c = 0; c < columns.size(); ++c) {
-        const double* const values = columns[c] + r;
-        const std::size_t offset = c * (kLengthBytes + 8);
-        for (std::size_t k = 0; k < kRowsAtOnce; ++k) put_float8(to[k] + offset, values[k]);
-      }
+      dense_rows().encode(to.data(), columns, r);
     } else {
       for (std::size_t k = 0; k < rows; ++k) {
         for (const double* const column : columns) to[k] = put_float8(to[k], column[r + k]);

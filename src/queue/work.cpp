@@ -37,6 +37,10 @@ std::optional<Claim> claim(pg::Session& session, DaemonId daemon, int worker, co
   });
 }
 
+std::int64_t expected_rows(pqxx::transaction_base& tx, const Claim& claim) {
+  return tx.exec_params1("SELECT coalesce(rows_in, estimated_rows, 0) FROM regfeat.partition WHERE partition_id = $1", claim.partition.value)[0].as<std::int64_t>();
+}
+
 bool still_ours(pqxx::transaction_base& tx, const Claim& claim) {
   return !tx.exec_params("SELECT 1 FROM regfeat.partition WHERE partition_id = $1 AND epoch = $2 AND state = 'running'", claim.partition.value,
                          claim.epoch.value)

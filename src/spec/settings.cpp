@@ -112,6 +112,23 @@ void read_retention(const Field& field, Settings::Retention& retention, Findings
   read_duration_into(map, "progress", {hours{1}, hours{24 * 3650}}, retention.progress, findings);
 }
 
+void read_throttle(const Field& field, Settings::Throttle& throttle, Findings& findings) {
+  const MapReader map(field, {"rows_per_second", "commit_latency", "replication_lag", "automatic"}, findings);
+  if (!map.is_mapping()) return;
+  if (const auto f = map.find("rows_per_second")) throttle.rows_per_second = read_integer(*f, {1, 1'000'000'000}, findings);
+  if (const auto f = map.find("commit_latency")) throttle.commit_latency = read_duration(*f, {milliseconds{1}, hours{1}}, findings);
+  if (const auto f = map.find("replication_lag")) {
+    const auto text = read_text(*f, findings);
+    const auto bytes = text ? parse_bytes(*text) : std::nullopt;
+    if (bytes && *bytes > 0) {
+      throttle.replication_lag_bytes = *bytes;
+    } else if (text) {
+      findings.add(f->line(), at(f->path, "must be a size such as 64MiB, not " + quote(*text)));
+    }
+  }
+  if (const auto f = map.find("automatic")) throttle.automatic = read_boolean(*f, findings).value_or(throttle.automatic);
+}
+
 void read_log(const Field& field, Settings& settings, Findings& findings) {
   const MapReader map(field, {"level", "format"}, findings);
   if (!map.is_mapping()) return;
@@ -154,7 +171,7 @@ void check_together(const Settings& s, const Lines& lines, Findings& findings) {
 Settings read_settings(const Field& document, Findings& findings) {
   const MapReader map(document,
                       {"database", "workers", "memory_budget", "lease", "heartbeat", "poll", "progress",
-                       "retry", "retention", "shutdown_grace", "listen", "daemon_name", "log"},
+                       "retry", "retention", "throttle", "shutdown_grace", "listen", "daemon_name", "log"},
                       findings);
   Settings settings;
   Lines lines;
@@ -164,6 +181,7 @@ Settings read_settings(const Field& document, Findings& findings) {
   read_times(map, settings, lines, findings);
   if (const auto f = map.find("retry")) read_retry(*f, settings.retry, lines, findings);
   if (const auto f = map.find("retention")) read_retention(*f, settings.retention, findings);
+  if (const auto f = map.find("throttle")) read_throttle(*f, settings.throttle, findings);
   if (const auto f = map.find("listen"))
     settings.listen = read_boolean(*f, findings).value_or(settings.listen);
   if (const auto f = map.find("daemon_name")) settings.daemon_name = read_text(*f, findings).value_or("");

@@ -50,6 +50,11 @@ std::string settings_json(const Settings& s) {
                      {"shutdown_grace", exact(s.shutdown_grace)},
                      {"log", {{"level", name_of(s.log_level)}, {"format", s.log_format == log::Format::json ? "json" : "text"}}},
                      {"file", s.file}};
+  nlohmann::json& throttle = out["throttle"] = nlohmann::json::object();
+  if (s.throttle.automatic) throttle["automatic"] = true;
+  if (s.throttle.rows_per_second) throttle["rows_per_second"] = *s.throttle.rows_per_second;
+  if (s.throttle.commit_latency) throttle["commit_latency"] = exact(*s.throttle.commit_latency);
+  if (s.throttle.replication_lag_bytes) throttle["replication_lag"] = exact(*s.throttle.replication_lag_bytes);
   if (!s.daemon_name.empty()) out["daemon_name"] = s.daemon_name;
   return out.dump();
 }

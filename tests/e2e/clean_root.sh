@@ -7,7 +7,10 @@
 
 skip() { echo "SKIPPED: $*"; exit 77; }
 
-work= root= init= nspawn_pid=
+work=''
+root=''
+init=''
+nspawn_pid=''
 
 # To be called by the test's own cleanup, with its exit status.
 clean_root_cleanup() {

@@ -79,6 +79,10 @@ stand_in_ca() {
   inside tee /etc/regfeatd/rds-ca.pem <"$work/ca.pem" >/dev/null
   echo "a CA of the test's own stands for Amazon's"
 }
+stand_in_restart() {
+  inside systemctl restart postgresql
+  echo "a restart of the PostgreSQL of this machine stands for that of a database instance"
+}
 
 # -- the walk ------------------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,8 @@
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=check.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/check.sh"
+# shellcheck source-path=SCRIPTDIR source=own_cgroup.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/own_cgroup.sh"
 skip() { echo "SKIPPED: $*"; exit 77; }
 command -v systemd-analyze >/dev/null || skip "there is no systemd-analyze"
 systemd=$REGFEATD_SOURCE_DIR/systemd
@@ -19,6 +21,7 @@ cleanup() {
     for _ in {1..100}; do kill -0 "$container" 2>/dev/null || break; sleep 0.1; done
     kill -KILL "$container" 2>/dev/null || true
     wait "$container" 2>/dev/null || true
+    remove_own_cgroup "regfeatd-test-$$"
   fi
   "${pg[@]}" destroy >/dev/null 2>&1 || true
   mountpoint -q "$work/overlay/root" && umount "$work/overlay/root"
@@ -96,8 +99,11 @@ for unit in regfeatd.service regfeatd@.service; do  # the test's patience is sho
   mkdir "$root/etc/systemd/system/$unit.d"
   printf '[Service]\nRestartSec=100ms\nWatchdogSec=4s\n' >"$root/etc/systemd/system/$unit.d/test.conf"
 done
-systemd-nspawn --quiet --directory="$root" --boot --register=no --keep-unit --link-journal=no --console=pipe --machine="regfeatd-$$" \
-  systemd.unit=basic.target </dev/null >"$work/boot.log" 2>&1 &
+(
+  enter_own_cgroup "regfeatd-test-$$"
+  exec systemd-nspawn --quiet --directory="$root" --boot --register=no --keep-unit --link-journal=no --console=pipe --machine="regfeatd-$$" \
+    systemd.unit=basic.target </dev/null >"$work/boot.log" 2>&1
+) &
 container=$!
 init=
 inside() { nsenter -t "$init" -a env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"; }

@@ -488,5 +488,76 @@ TEST(FeatureSets, ABadKeyFailsThePartitionWhereThatIsAskedFor) {
   EXPECT_EQ(db.count("SELECT count(*) FROM players.strict_features"), db.count("SELECT count(*) FROM players.games"));
 }
 
+
+/// However the range is cut, and whichever way look-back is read, a row's windows hold the same rows: the bits are equal.
+TEST(FeatureSets, KeyedPartitionsOfAnySizeGiveTheSameBits) {
+  const Database db;
+  db.migrate();
+  // Keys that come late, pause for months, have bursts, or a single row; two tables joined on key and time, one with holes.
+  db.exec("CREATE SCHEMA s; CREATE TABLE s.a (k text, j int, at timestamptz, v double precision, PRIMARY KEY (k, j, at)); "
+          "CREATE TABLE s.b (j int, k text, t timestamp, w numeric, PRIMARY KEY (j, k, t)); "
+          "INSERT INTO s.a SELECT 'key ' || k, j, timestamptz '2024-01-01 00:00+00' + i * (1 + (k * j) % 5) * interval '5 hours 3 minutes' "
+          "       + CASE WHEN i > 20 THEN k * 3 ELSE 0 END * interval '1 day', sin(i * k) + j FROM generate_series(1, 6) k, generate_series(1, 3) j, "
+          "       generate_series(0, 10 + k * 20) i WHERE NOT (k = 6 AND j = 3 AND i > 0) AND (i * 7 + k) % 5 <> 0; "
+          "INSERT INTO s.b SELECT j, k, at AT TIME ZONE 'UTC', v * 3 FROM s.a WHERE extract(minute FROM at)::int % 7 <> 0; "
+          "CREATE TABLE s.a_bare AS TABLE s.a; CREATE TABLE s.b_bare AS TABLE s.b");
+  const auto specification = [](const std::string& name, const std::string& unit, const std::string& suffix, const std::string& windows) {
+    return fmt::format("feature_set: {0}\nseries: [a]\npartition: {{ by: {1}, from: {2} }}\n"
+                       "source: {{ tables: [ {{ table: s.a{3}, time: at }}, {{ table: s.b{3}, time: t }} ] }}\nkey: [k, j]\n"
+                       "inputs: {{ v: {{ column: v }}, w: {{ column: w }} }}\nwindows: {4}\nmetrics: [n_obs, forecast, sigma]\n"
+                       "targets: [ {{ inputs: [v, w], table: s.{0}, time: at, column: \"{{input}}_{{metric}}_{{window}}\" }} ]\n",
+                       name, unit, unit == "year" ? "2024-01-01, to: 2025-01-01" : "2024-01-01, to: 2024-07-01", suffix, windows);
+  };
+  const std::vector<std::string> windows{"{ w4: 4, w9: 9 }", "{ r3: { range: 3d }, late: { range: 40h, min_rows: 4, offset: 3, x: time, unit: 1h } }",
+                                         "{ w5: { rows: 5, offset: 2 }, r1: { range: 30h, x: time, unit: 1h }, w3: 3 }", "{ r2: { range: 11h } }"};
+  std::vector<std::string> names;
+  for (std::size_t w = 0; w < windows.size(); ++w) {
+    for (const char* unit : {"year", "month", "day"}) {
+      for (const char* suffix : {"", "_bare"}) {
+        if (unit == std::string("year") && suffix == std::string("_bare")) continue;
+        names.push_back(fmt::format("f{}_{}{}", w, unit, suffix));
+        const Finished f = apply_text(db, specification(names.back(), unit, suffix, windows[w]));
+        ASSERT_EQ(f.exit_status, 0) << f.out;
+      }
+    }
+  }
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  for (std::size_t w = 0; w < windows.size(); ++w) {
+    const std::string whole = db.checksum(fmt::format("s.f{}_year", w), "k, j, at");
+    EXPECT_EQ(db.count(fmt::format("SELECT count(*) FROM s.f{}_year", w)), db.count("SELECT count(*) FROM s.b")) << w;
+    for (const char* other : {"month", "day", "month_bare", "day_bare"}) {
+      EXPECT_EQ(db.checksum(fmt::format("s.f{}_{}", w, other), "k, j, at"), whole) << windows[w] << ' ' << other;
+    }
+  }
+  // And the counts are those of SQL.
+  EXPECT_EQ(db.count("SELECT count(*) FROM s.f1_year f CROSS JOIN LATERAL (SELECT count(*) AS n FROM s.b WHERE b.k = f.k AND b.j = f.j "
+                     "   AND t <= f.at AT TIME ZONE 'UTC' AND t > f.at AT TIME ZONE 'UTC' - interval '3 days') c WHERE v_n_obs_r3 IS DISTINCT FROM CASE WHEN n >= 3 THEN n END"),
+            0);
+}
+
+TEST(FeatureSets, AnotherUnitForAPartOfTheRangeLeavesNoOverlap) {
+  const Database db;
+  db.migrate();
+  make_players(db);
+  std::string monthly = players({}, "form", "g3: 3");
+  monthly.replace(monthly.find("by: day, from: 2020-09-12, to: 2020-10-22"), 41, "by: month, from: 2020-09-01, to: 2020-11-01");
+  ASSERT_EQ(apply_text(db, monthly).exit_status, 0);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  const std::string before = db.checksum("players.form_features", "id, at");
+  std::string daily = players({}, "form", "g3: 3");
+  daily.replace(daily.find("from: 2020-09-12, to: 2020-10-22"), 32, "from: 2020-09-01, to: 2020-10-22");
+  const TemporaryFile file("spec.yaml", daily);
+  const Finished part = db.regfeatd({"apply", file.path(), "--from", "2020-09-05"});
+  ASSERT_EQ(part.exit_status, 0) << part.out;
+  const std::string overlaps = "SELECT count(*) FROM regfeat.partition a JOIN regfeat.partition b ON a.lower_bound < b.upper_bound AND b.lower_bound < a.upper_bound "
+                               " AND a.partition_id < b.partition_id WHERE NOT a.removed AND NOT b.removed";
+  EXPECT_EQ(db.count(overlaps), 0);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  ASSERT_EQ(apply_text(db, daily).exit_status, 0);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(db.count(overlaps), 0);
+  EXPECT_EQ(db.checksum("players.form_features", "id, at"), before);
+}
+
 }  // namespace
 }  // namespace regfeatd::test

@@ -42,6 +42,8 @@ struct ResolvedSource {
 /// A run of rows of one key (or of the whole series): look-back rows [begin, output), output rows [output, end).
 struct Segment {
   std::size_t begin = 0, output = 0, end = 0;
+  std::size_t carried = 0;   ///< rows from `begin` on that an earlier chunk of the partition holds too (input_store.hpp)
+  std::int64_t number = 0;   ///< output rows of the same key in earlier chunks
 };
 
 /// A key whose rows cannot be used.
@@ -78,6 +80,12 @@ class InputRows {
 /// without keys, and when the rows exceed `budget_bytes`.
 void read_source(pg::Session& session, pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range,
                  std::size_t budget_bytes, InputRows& rows);
+
+class InputStore;
+/// The same within the memory that the store may take: what does not fit is put on disk. Throws Fault (partition) when
+/// the look-back of one row alone does not fit, or when the disk is full.
+void read_source(pg::Session& session, pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range,
+                 InputStore& store);
 
 /// Rows in `range` as the server's statistics estimate them; nothing is read.
 [[nodiscard]] std::int64_t estimate_rows(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range);

@@ -4,10 +4,12 @@
 
 #include <array>
 #include <bit>
+#include <charconv>
 #include <cmath>
 #include <cstdint>
 #include <limits>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "regfeatd/base/fault.hpp"
@@ -28,6 +30,50 @@ std::vector<std::byte> numeric(std::initializer_list<int> words) {
     bytes.push_back(static_cast<std::byte>(w & 0xff));
   }
   return bytes;
+}
+
+/// The same by way of text: digits of std::to_chars, cut into groups of four around the point.
+std::vector<std::byte> by_text(double value) {
+  std::array<char, 1200> text{};
+  const char* const end = std::to_chars(text.data(), text.data() + text.size(), std::fabs(value), std::chars_format::fixed).ptr;
+  std::string whole(static_cast<const char*>(text.data()), end), part;
+  if (const auto point = whole.find('.'); point != std::string::npos) {
+    part = whole.substr(point + 1);
+    whole.resize(point);
+  }
+  const int scale = static_cast<int>(part.size());
+  whole.insert(0, (4 - whole.size() % 4) % 4, '0');
+  part.append((4 - part.size() % 4) % 4, '0');
+  const std::string all = whole + part;
+  std::vector<int> groups;
+  for (std::size_t i = 0; i < all.size(); i += 4) groups.push_back(std::stoi(all.substr(i, 4)));
+  int weight = static_cast<int>(whole.size() / 4) - 1;
+  while (!groups.empty() && groups.front() == 0) {
+    groups.erase(groups.begin());
+    --weight;
+  }
+  while (!groups.empty() && groups.back() == 0) groups.pop_back();
+  std::vector<std::byte> bytes;
+  const auto put = [&](int w) {
+    bytes.push_back(static_cast<std::byte>((w >> 8) & 0xff));
+    bytes.push_back(static_cast<std::byte>(w & 0xff));
+  };
+  for (const int w : {static_cast<int>(groups.size()), groups.empty() ? 0 : weight, value < 0 ? 0x4000 : 0, scale}) put(w);
+  for (const int g : groups) put(g);
+  return bytes;
+}
+
+TEST(Numeric, IsWrittenAsTheShortestDigitsSay) {
+  std::mt19937_64 random(11);
+  std::uniform_real_distribution<double> exponent(-45, 20), sign(-1, 1);
+  for (int i = 0; i < 100'000; ++i) {
+    double value = std::copysign(std::pow(10, exponent(random)), sign(random));
+    if (i % 3 == 0) value = std::round(value * 1000) / 1000;
+    if (i % 7 == 0) value = static_cast<double>(static_cast<float>(value));
+    std::array<std::byte, 28> bytes{};
+    const std::byte* end = encode_numeric(bytes.data(), value);
+    ASSERT_EQ(std::vector<std::byte>(static_cast<const std::byte*>(bytes.data()), end), by_text(value)) << value;
+  }
 }
 
 TEST(Numeric, EveryDoubleComesBackWithItsBits) {
