@@ -27,6 +27,8 @@ struct FeatureSetStatus {
   std::string limited_by;  ///< server, network, fits, source, throttle; empty: unknown
   std::int64_t slow_partitions = 0;
   std::string paused_reason;  ///< empty: not paused
+  std::int64_t blocked = 0;   ///< pending partitions that wait for another feature set
+  std::string blocked_reason; ///< what the first of them waits for
 };
 [[nodiscard]] std::vector<FeatureSetStatus> read_status(pg::Session& session);
 
