@@ -27,7 +27,7 @@ constexpr double kLeastPatience_s = 30;
 constexpr double kPatienceWithoutHistory_s = 600;
 // A bootstrap of few measurements claims too much. How much too much was measured on the replays of
 // tests/unit/queue.
-constexpr double kWiden = 1.2;
+constexpr double kWiden = 1.15;
 constexpr double kUsualSpread = 0.3;  // of the mean cost, as if half a partition had shown it
 
 double recency(std::size_t age) {
@@ -243,7 +243,7 @@ std::optional<EtaModel::Fit> EtaModel::fit(double workers) const {
   out.mean = seconds / rows;
   const double seen = weights * weights / squares;  // as many measurements of equal weight
   const double scaling = 0.3 * distance / far / (1 + alike);
-  out.doubt = std::hypot(scaling, kUsualSpread / (0.5 + seen));
+  out.doubt = std::hypot(scaling, kUsualSpread / std::pow(0.5 + seen, 1.5));
   return out;
 }
 

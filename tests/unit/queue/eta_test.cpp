@@ -70,8 +70,19 @@ std::vector<TracePartition> slower(std::vector<TracePartition> all, double facto
 }
 
 TEST(EtaReplay, ASteadyJob) {
-  expect_trustworthy(judge({read_trace("shared_machine"), {{0, 4}}}, kOutcomes));
+  expect_trustworthy(judge({read_trace("steady"), {{0, 4}}}, kOutcomes));
 }
+
+TEST(EtaReplay, JobsAsTheyWereRecorded) {
+  for (const char* name : {"steady", "sizes"}) {
+    const Replay r = replay({read_trace(name), {{0, 4}}});
+    EXPECT_LE(median_error(r.answers), 0.10) << name;
+    EXPECT_TRUE(r.stalls_outside_s.empty()) << name;
+  }
+}
+
+// Neighbours on the same machine took a third of its speed for half of the job: no model foresees that.
+TEST(EtaReplay, AMachineSharedWithOthers) { expect_trustworthy(judge({read_trace("shared_machine"), {{0, 4}}}, kOutcomes)); }
 
 TEST(EtaReplay, TenMatchDatesOneFourTimesSlower) {
   const Replay r = replay({read_trace("ten_match_dates")});
@@ -84,14 +95,14 @@ TEST(EtaReplay, ASeasonOfMatchDatesWithSlowOnesAmongThem) {
 }
 
 TEST(EtaReplay, WorkersComeAndGo) {
-  Scenario s{slower(repeated(read_trace("shared_machine"), 2), 10), {{0, 4}, {0.3, 8}, {0.6, 1}}};
+  Scenario s{slower(repeated(read_trace("steady"), 2), 10), {{0, 4}, {0.3, 8}, {0.6, 1}}};
   s.cost = saturating;
   expect_trustworthy(judge(s, kOutcomes));
 }
 
 TEST(EtaReplay, TheDatabaseIsAwayForHalfAnHour) {
   for (const bool breaks : {true, false}) {
-    Scenario s{slower(repeated(read_trace("shared_machine"), 2), 20), {{0, 4}}};
+    Scenario s{slower(repeated(read_trace("steady"), 2), 20), {{0, 4}}};
     s.outage_after = 0.4;
     s.outage_s = 1800;
     s.outage_breaks_attempts = breaks;
@@ -105,7 +116,7 @@ TEST(EtaReplay, PartitionsWhoseSizesVaryTenfold) {
 }
 
 TEST(EtaReplay, MoreWorkersThanPartitionsAreLeft) {
-  expect_trustworthy(judge({read_trace("shared_machine"), {{0, 32}}}, kOutcomes));
+  expect_trustworthy(judge({read_trace("steady"), {{0, 32}}}, kOutcomes));
 }
 
 TEST(Eta, NothingMeasuredIsUnknown) {
