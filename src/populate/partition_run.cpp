@@ -435,7 +435,10 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
     if (!ours) return RunResult::fenced;  // the destructor rolls back
 
     enter(Step::commit);
-    tx->commit();
+    {
+      const Stopwatch watch(timings.commit_ms);
+      tx->commit();
+    }
     return completion.empty ? RunResult::empty : RunResult::done;
   } catch (...) {
     throw pg::to_fault(std::current_exception(), to_string(step));
