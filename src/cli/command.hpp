@@ -20,6 +20,7 @@ void add_remove_command(CLI::App& app, Action& action);
 void add_run_command(CLI::App& app, Action& action);
 void add_status_command(CLI::App& app, Action& action);
 void add_fit_command(CLI::App& app, Action& action);
+void add_bench_command(CLI::App& app, Action& action);
 void add_metrics_command(CLI::App& app, Action& action);
 
 // Exit statuses (sysexits.h where there is one).

@@ -33,6 +33,7 @@ struct Claim {
 struct Timings {
   double claim_ms = 0, read_ms = 0, fit_ms = 0, send_ms = 0, publish_ms = 0;
   double commit_ms = 0;  ///< recorded after the fact, see record_commit_times
+  double encode_ms = 0;  ///< a part of send_ms
 };
 
 /// A key that was set aside: a row of regfeat.quarantine.
