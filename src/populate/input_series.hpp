@@ -14,8 +14,9 @@ namespace regfeatd::populate {
 /// One input of one segment, as the fit takes it. Borrows from `rows`.
 [[nodiscard]] fit::Series series_of(const InputRows& rows, const Segment& s, std::size_t input);
 
-/// XXH3 of everything that decides the output: the input rows, look-back included, keys set aside, the specification's output
-/// identity, the engine's version, the range.
-[[nodiscard]] std::string input_fingerprint(const spec::FeatureSet& fs, OrderRange range, const InputRows& rows);
+/// XXH3 of everything that decides the output: the input rows, look-back included, keys set aside, the
+/// specification's output identity, the engine's version, the range.
+[[nodiscard]] std::string input_fingerprint(const spec::FeatureSet& fs, OrderRange range,
+                                            const InputRows& rows);
 
 }  // namespace regfeatd::populate

@@ -15,7 +15,7 @@ struct Finding {
   std::string series;
   PartitionId partition;  ///< 0: about a table as a whole
   std::string from, to;
-  std::string what;       ///< docs/validate.md lists them: value, row_missing, null_count, ...
+  std::string what;  ///< docs/validate.md lists them: value, row_missing, null_count, ...
   std::string target, column, position;
   std::string message;
 };
@@ -42,8 +42,10 @@ struct ValidationCounts {
 };
 
 /// Each in a transaction of its own, so that an interrupted validation leaves what it found.
-[[nodiscard]] std::int64_t begin_validation(pg::Session& session, const std::string& feature_set, std::uint64_t seed);
-void record_findings(pg::Session& session, std::int64_t run, const std::string& feature_set, const std::vector<Finding>& findings);
+[[nodiscard]] std::int64_t begin_validation(pg::Session& session, const std::string& feature_set,
+                                            std::uint64_t seed);
+void record_findings(pg::Session& session, std::int64_t run, const std::string& feature_set,
+                     const std::vector<Finding>& findings);
 void end_validation(pg::Session& session, std::int64_t run, const ValidationCounts& counts);
 
 }  // namespace regfeatd::queue
