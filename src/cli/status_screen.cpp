@@ -75,7 +75,7 @@ class Painter {
     for (const auto& w : snapshot.workers) name = std::max(name, w.daemon.size() + 1 + std::to_string(w.worker).size());
     name = std::min<std::size_t>(name, 24);
     for (const auto& w : snapshot.workers) {
-      std::string line = fmt::format("{:<{}}  {:<8} {:>9}", clipped(printable(w.daemon), static_cast<int>(name) - 3) + '/' + std::to_string(w.worker), name, printable(w.step),
+      std::string line = fmt::format("{:<{}}  {:<8} {:>9}", worker_name(w, name), name, printable(w.step),
                                      seconds(w.step_seconds));
       if (!w.series.empty()) {
         const int tenths = w.rows_total > 0 ? static_cast<int>(std::clamp<std::int64_t>(10 * w.rows_done / w.rows_total, 0, 10)) : 0;
@@ -136,6 +136,10 @@ class Painter {
   }
 
  private:
+  [[nodiscard]] static std::string worker_name(const queue::WorkerStatus& w, std::size_t columns) {
+    const std::string number = '/' + std::to_string(w.worker);
+    return clipped(printable(w.daemon), static_cast<int>(columns - number.size())) + number;
+  }
   [[nodiscard]] static std::string now_text(const queue::FeatureSetStatus& s) {
     return s.rows_per_second_now ? " (now " + format_count(std::llround(*s.rows_per_second_now)) + ')' : "";
   }

@@ -1,5 +1,7 @@
 #include "reporter.hpp"
 
+#include <pthread.h>
+
 #include <algorithm>
 
 #include "regfeatd/base/log.hpp"
@@ -70,6 +72,7 @@ void Reporter::connect(const std::stop_token& stop) {
 }
 
 void Reporter::loop(const std::stop_token& stop) {
+  pthread_setname_np(pthread_self(), "reporter");  // for top -H and scripts/bench-progress
   while (!stop.stop_requested()) {
     try {
       connect(stop);
