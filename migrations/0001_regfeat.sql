@@ -229,12 +229,14 @@ COMMENT ON FUNCTION regfeat.order_time IS 'A bound of a partition as a time; NUL
 
 -- Ends the backend that claimed a partition, if it is still there and may be ended: it may hold locks on the targets and,
 -- between the completing UPDATE and COMMIT, on the work row. A backend that started before the claim and has its process
--- id is the claimant's: ids are not reused while in use. NULL (behind a transaction pooler): nothing can be told.
+-- id is the claimant's: ids are not reused while in use. In a restored copy of the database beside the original it would be
+-- the original's: another database's backends are left alone. NULL (behind a transaction pooler): nothing can be told.
 CREATE FUNCTION regfeat.end_backend(claimant_backend integer, claimed_at timestamptz) RETURNS boolean
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   RETURN coalesce((SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a
                     WHERE a.pid = claimant_backend AND a.backend_start <= claimed_at AND a.application_name LIKE 'regfeatd/%'
+                      AND a.datname = current_database()
                       AND a.pid <> pg_backend_pid()), false);
 EXCEPTION WHEN insufficient_privilege THEN
   RETURN false;

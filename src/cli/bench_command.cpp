@@ -95,8 +95,7 @@ void measure_copy(const Options& o, populate::Bench& bench, int connections) {
 
 int run(const Options& o) {
   populate::BenchOptions options = o.bench;
-  const spec::Settings settings = o.database.settings();
-  options.conninfo = settings.conninfo;
+  options.connect = o.database.connect_options("bench");
   populate::Bench bench(options);
   fmt::print("{}\n", bench.describe());
   fmt::print("bare COPY: encoded rows into new tables, no keys. raw COPY: published as the pipeline publishes. rows: of 90 columns\n");

@@ -17,6 +17,8 @@ struct DatabaseOptions {
   void add_to(CLI::App& command);
   /// The configuration, with --conninfo put over it.
   [[nodiscard]] spec::Settings settings() const;
+  /// How a command-line command connects. Throws what `settings` throws.
+  [[nodiscard]] pg::ConnectOptions connect_options(const char* command) const;
   /// A session of a command-line command. Throws Fault.
   [[nodiscard]] std::unique_ptr<pg::Session> connect(const char* command) const;
 };

@@ -1,6 +1,6 @@
 #include "regfeatd/daemon/daemon.hpp"
 
-#include <systemd/sd-daemon.h>
+#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +18,7 @@
 #include "regfeatd/populate/apply.hpp"
 #include "regfeatd/queue/migrate.hpp"
 #include "reporter.hpp"
+#include "service_manager.hpp"
 #include "worker.hpp"
 
 namespace regfeatd::daemon {
@@ -43,16 +44,24 @@ class Daemon {
   void on_signal(int signal);
   void reload();
   void apply_worker_count();
+  void show(const std::vector<queue::FeatureSetStatus>& sets);
   void watch();
+  void feed_watchdog();
+  [[nodiscard]] std::string hung_thread(std::chrono::microseconds limit);
   void drain(DaemonResult result, const std::string& why);
   void abort_runs(const std::string& why);
   void cancel_all();
+  void cancel_sessions_before(std::chrono::steady_clock::time_point t);
   void cancel_fenced(const queue::RunningClaim& claim);
   void order_workers(std::optional<int> workers, int generation);
   [[nodiscard]] int worker_count(const spec::Settings& s) const;
+  int plan_workers(const spec::Settings& s);
   [[nodiscard]] std::vector<queue::WorkerReport> reports();
 
   const DaemonOptions& options_;
+  const ServiceManager manager_;
+  std::chrono::steady_clock::time_point next_feed_{};
+  std::string hung_;  ///< the thread that was found hung; empty: none
   Shared shared_;
   boost::asio::io_context io_;
   boost::asio::signal_set signals_;
@@ -73,11 +82,23 @@ int Daemon::worker_count(const spec::Settings& s) const {
   return s.workers.value_or(spec::available_cores());
 }
 
+/// The number of workers that the memory budget carries, and the division of the budget among them.
+int Daemon::plan_workers(const spec::Settings& s) {
+  const MemoryPlan plan = plan_memory(s.memory_budget_bytes, worker_count(s));
+  shared_.memory.configure(plan);
+  shared_.set_workers_reason(plan.reason);
+  if (!plan.reason.empty()) log::warning("fewer workers than asked for", {{"reason", plan.reason}});
+  return plan.workers;
+}
+
 void Daemon::start() {
   const auto settings = shared_.settings();
   const std::string name = settings->daemon_name.empty() ? host_name() : settings->daemon_name;
   identity_ = {name, host_name(), getpid(), queue::process_identity(getpid())};
-  pg::Session session({settings->conninfo, "regfeatd/" + name.substr(0, 45) + "/start"});
+  shared_.name = name;
+  pg::ConnectOptions connect = pg::connect_options(*settings, shared_.short_name() + "/start");
+  connect.statement_timeout = {};  // the preflight looks at every target
+  pg::Session session(connect);
   queue::require_schema(session);
   {
     pqxx::work tx(session.sql());
@@ -85,7 +106,7 @@ void Daemon::start() {
     const auto findings = pg::guarded("preflight", [&] { return populate::preflight(tx); });
     if (!findings.empty()) throw spec::SpecError(findings);
   }
-  const int workers = worker_count(*settings);
+  const int workers = plan_workers(*settings);
   shared_.workers_wanted = workers;
   shared_.daemon_id = queue::register_daemon(session, identity_, settings->lease, workers).value;
   const auto released = queue::release_dead_neighbours(session, DaemonId{shared_.daemon_id.load()});
@@ -99,16 +120,20 @@ void Daemon::start() {
 }
 
 DaemonResult Daemon::run() {
+  // Large buffers come from the kernel and go back to it: a threshold that adapts would keep them in the heap.
+  mallopt(M_MMAP_THRESHOLD, 256 << 10);
   start();
   reporter_ = std::make_unique<Reporter>(
       shared_, identity_, options_.once,
       Reporter::Callbacks{[this] { return reports(); }, [this](const queue::RunningClaim& c) { cancel_fenced(c); },
-                          [this](std::optional<int> n, int g) { boost::asio::post(io_, [this, n, g] { order_workers(n, g); }); }, [this] { cancel_all(); },
-                          [this](DaemonResult r) { boost::asio::post(io_, [this, r] { drain(r, "the queue is empty"); }); }, options_.on_status});
+                          [this](std::optional<int> n, int g) { boost::asio::post(io_, [this, n, g] { order_workers(n, g); }); },
+                          [this](std::chrono::steady_clock::time_point t) { cancel_sessions_before(t); }, [this] { cancel_all(); },
+                          [this](DaemonResult r) { boost::asio::post(io_, [this, r] { drain(r, "the queue is empty"); }); },
+                          [this](const std::vector<queue::FeatureSetStatus>& s) { show(s); }});
   apply_worker_count();
   wait_for_signal();
   watch();
-  sd_notify(0, "READY=1");
+  manager_.ready();
   io_.run();
   reporter_->stop(stop_reason_);
   log::info("stopped", {{"reason", stop_reason_}});
@@ -129,6 +154,11 @@ void Daemon::cancel_all() {
   for (const auto& w : workers_) w->cancel_run();
 }
 
+void Daemon::cancel_sessions_before(std::chrono::steady_clock::time_point t) {
+  const MutexLock lock(workers_mutex_);
+  for (const auto& w : workers_) w->cancel_run_over_session_before(t);
+}
+
 void Daemon::cancel_fenced(const queue::RunningClaim& claim) {
   const MutexLock lock(workers_mutex_);
   for (const auto& w : workers_) w->cancel_run(claim);
@@ -137,7 +167,7 @@ void Daemon::cancel_fenced(const queue::RunningClaim& claim) {
 /// What regfeat.set_workers asked for; it outlasts reloads, not the process.
 void Daemon::order_workers(std::optional<int> workers, int generation) {
   ordered_ = workers;
-  shared_.workers_wanted = worker_count(*shared_.settings());
+  shared_.workers_wanted = plan_workers(*shared_.settings());
   if (!shared_.draining.load()) apply_worker_count();
   shared_.wake_workers();
   reporter_->workers_applied(generation, ++generation_);
@@ -170,7 +200,7 @@ void Daemon::on_signal(int signal) {
   if (signal == SIGHUP) return reload();
   if (shared_.draining.load()) return abort_runs("second signal");
   log::info("stopping: running partitions are finished first", {{"grace", format_duration(shared_.settings()->shutdown_grace)}});
-  sd_notify(0, "STOPPING=1");
+  manager_.stopping(shared_.settings()->shutdown_grace);
   drain(DaemonResult::finished, signal == SIGTERM ? "SIGTERM" : "SIGINT");
   grace_.expires_after(shared_.settings()->shutdown_grace);
   grace_.async_wait([this](const boost::system::error_code& error) {
@@ -194,12 +224,12 @@ void Daemon::abort_runs(const std::string& why) {
 
 void Daemon::reload() {
   const auto old = shared_.settings();
-  sd_notify(0, "RELOADING=1");
+  manager_.reloading();
   try {
     spec::Settings next = spec::load_settings(options_.config_path);
     next.conninfo = old->conninfo;  // sessions in hand are to it; another database takes a restart
     log::configure(next.log_level, next.log_format);
-    shared_.workers_wanted = worker_count(next);
+    shared_.workers_wanted = plan_workers(next);
     shared_.replace_settings(next);
     apply_worker_count();
     shared_.wake_workers();
@@ -210,11 +240,44 @@ void Daemon::reload() {
     log::error("the settings are not reloaded, the old ones stay", {{"error", e.what()}});
     reporter_->settings_changed(generation_, std::string("reload refused: ") + e.what());
   }
-  sd_notify(0, "READY=1");
+  manager_.ready();
 }
 
-/// A few times a second: restarts workers, watches the lease, ends the loop when all workers have ended.
+/// On the reporting thread.
+void Daemon::show(const std::vector<queue::FeatureSetStatus>& sets) {
+  if (!shared_.draining.load()) manager_.status(status_line(sets));
+  if (options_.on_status) options_.on_status(sets);
+}
+
+/// The first worker, or the reporter, that shows no sign of life; empty: none.
+std::string Daemon::hung_thread(std::chrono::microseconds limit) {
+  if (reporter_->hung(limit)) return "reporter";
+  const MutexLock lock(workers_mutex_);
+  for (const auto& w : workers_) {
+    if (w->hung(limit)) return "worker " + std::to_string(w->number());
+  }
+  return {};
+}
+
+/// Only while every thread lives: whoever hangs keeps its partition for as long as this daemon sends heartbeats, so that
+/// the cure is to be started anew. That this thread lives, shows in being here.
+void Daemon::feed_watchdog() {
+  const auto interval = manager_.watchdog_interval();
+  const auto now = std::chrono::steady_clock::now();
+  if (!interval || now < next_feed_) return;
+  next_feed_ = now + *interval / 4;
+  const std::string hung = hung_thread(*interval / 2);
+  if (hung.empty()) {
+    manager_.feed_watchdog();
+  } else if (hung != hung_) {
+    log::error("a thread hangs: the watchdog is not fed any more", {{"thread", hung}});
+  }
+  hung_ = hung;
+}
+
+/// A few times a second: restarts workers, watches the lease, feeds the watchdog, ends the loop when all workers have ended.
 void Daemon::watch() {
+  feed_watchdog();
   if (shared_.fatal.load()) {
     drain(DaemonResult::fatal, "fatal fault");
     abort_runs("fatal fault");

@@ -5,7 +5,9 @@
 #include <algorithm>
 
 #include "regfeatd/base/log.hpp"
+#include "regfeatd/populate/partition_run.hpp"
 #include "regfeatd/populate/publish.hpp"
+#include "regfeatd/queue/limits.hpp"
 #include "regfeatd/queue/work.hpp"
 
 namespace regfeatd::daemon {
@@ -15,6 +17,7 @@ Reporter::Reporter(Shared& shared, queue::DaemonIdentity identity, bool once, Ca
       identity_(std::move(identity)),
       once_(once),
       callbacks_(std::move(callbacks)),
+      failover_(shared, callbacks_.writer_moved),
       lease_until_(Clock::now() + shared.settings()->lease),
       next_beat_(Clock::now() + shared.settings()->heartbeat),
       next_report_(Clock::now()),
@@ -53,6 +56,7 @@ void Reporter::look_for_orders() {
   }
   const queue::Orders orders = queue::read_orders(*session_, DaemonId{shared_.daemon_id.load()}, running);
   for (const queue::RunningClaim& claim : orders.fenced) callbacks_.fenced(claim);
+  failover_.look_for_orphans(*session_, running);
   if (orders.generation > orders_seen_) {
     orders_seen_ = orders.generation;
     callbacks_.workers_ordered(orders.workers, orders.generation);
@@ -62,28 +66,40 @@ void Reporter::look_for_orders() {
 void Reporter::connect(const std::stop_token& stop) {
   if (session_ && !session_->broken()) return;
   const auto settings = shared_.settings();
-  session_ = pg::connect_patiently({settings->conninfo, "regfeatd/" + identity_.name.substr(0, 45) + "/reporter"}, std::chrono::seconds{5},
-                                   [&](const Fault&) { return stop.stop_requested(); });
+  session_ = pg::connect_patiently(pg::connect_options(*settings, shared_.short_name() + "/reporter"), std::chrono::seconds{5},
+                                   [&](const Fault&) {
+                                     pulse_.beat();
+                                     return stop.stop_requested();
+                                   });
   if (settings->listen && !queue::behind_pooler(*session_)) {
     pqxx::work tx(session_->sql());
     tx.exec("LISTEN regfeat_work");
     tx.commit();
   }
+  failover_.look(*session_, last_good_);
+  next_beat_ = Clock::now();  // the server that is behind the name now may have an old heartbeat
 }
 
 void Reporter::loop(const std::stop_token& stop) {
+  constexpr std::chrono::milliseconds kFirstPause{200}, kLongestPause{5000};
+  auto pause = kFirstPause;
   pthread_setname_np(pthread_self(), "reporter");  // for top -H and scripts/bench-progress
+  pulse_.begin("reporter");
   while (!stop.stop_requested()) {
+    pulse_.beat();
     try {
       connect(stop);
       const auto now = Clock::now();
       if (now >= next_beat_) beat();
       if (now >= next_report_) report();
+      pause = kFirstPause;
+      last_good_ = Clock::now();
       write_settings();
       if (now >= next_prune_) prune();
       if (once_ && shared_.idle_workers.load() > 0 && !shared_.draining.load()) look_for_end();
       const auto next = std::min(next_beat_, next_report_);
       const auto sleep = std::chrono::duration_cast<std::chrono::milliseconds>(next - Clock::now());
+      pulse_.sleeps_for(sleep);
       if (session_->wait_for_notification(std::max(sleep, std::chrono::milliseconds{1}), shared_.reporter_fd())) {
         shared_.wake_workers();
         look_for_orders();
@@ -92,7 +108,10 @@ void Reporter::loop(const std::stop_token& stop) {
       if (stop.stop_requested()) return;
       log::warning("heartbeat or progress failed", {{"error", e.what()}});
       session_.reset();
-      std::this_thread::sleep_for(std::chrono::milliseconds{200});
+      for (auto slept = std::chrono::milliseconds{0}; slept < pause && !stop.stop_requested(); slept += std::chrono::milliseconds{50}) {
+        std::this_thread::sleep_for(std::chrono::milliseconds{50});
+      }
+      pause = std::min(kLongestPause, pause * 2);
     }
   }
 }
@@ -105,6 +124,7 @@ void Reporter::beat() {
     callbacks_.lease_lost();
     const auto settings = shared_.settings();
     orders_seen_ = 0;
+    limits_written_.clear();
     shared_.daemon_id = queue::register_daemon(*session_, identity_, settings->lease, shared_.workers_wanted.load()).value;
   }
   lease_until_ = sent + shared_.settings()->lease;
@@ -120,6 +140,7 @@ void Reporter::report() {
     drain_written_ = true;
   }
   look_for_orders();
+  throttle();
   write_progress(settings->progress);
   if (callbacks_.on_status) callbacks_.on_status(queue::read_status(*session_));
   // However large the work table: reports never take more than a tenth of this thread's time.
@@ -132,6 +153,27 @@ void Reporter::write_progress(std::chrono::microseconds interval) {
   queue::record_commit_times(*session_, shared_.take_commit_times());
   queue::report(*session_, self, callbacks_.workers());
   progress_.write(*session_, self, interval);
+}
+
+/// With every report: how many workers may claim, and why not all.
+void Reporter::throttle() {
+  const auto settings = shared_.settings();
+  const auto& limits = settings->throttle;
+  Throttle::Sample sample;
+  sample.commit_ms = shared_.commit_times.take_median();
+  for (const queue::WorkerReport& w : callbacks_.workers()) {
+    if (std::string_view(w.step) == populate::to_string(populate::Step::commit)) sample.commit_ms = std::max(sample.commit_ms.value_or(0), 1000 * w.step_seconds);
+  }
+  if (limits.automatic || limits.replication_lag_bytes) sample.lag_bytes = queue::replication_lag_bytes(*session_);
+  sample.held_to_rate = shared_.rate.held_up();
+  const Throttle::Decision decision = throttle_.decide(limits, shared_.workers_wanted.load(), sample);
+  if (shared_.workers_allowed.exchange(decision.workers) != decision.workers) shared_.wake_workers();
+  const std::string workers_reason = shared_.workers_reason();
+  const std::string now = workers_reason + '\n' + decision.reason;
+  if (now == limits_written_ || (limits_written_.empty() && now == "\n")) return;
+  queue::record_limits(*session_, DaemonId{shared_.daemon_id.load()}, workers_reason, decision.reason);
+  if (!decision.reason.empty()) log::info("throttled", {{"reason", decision.reason}});
+  limits_written_ = now;
 }
 
 /// A batch at a time, with a pause between batches; an hour between two walks over the history.
@@ -154,6 +196,7 @@ void Reporter::drop_leftovers() {
 }
 
 void Reporter::look_for_end() {
+  if (failover_.busy()) return;
   const queue::Outlook left = queue::outlook(*session_);
   if (left.claimable > 0) return;
   drop_leftovers();
@@ -188,9 +231,10 @@ void Reporter::stop(const std::string& message) {
   thread_.request_stop();
   shared_.wake_reporter();
   thread_.join();
+  pulse_.end();
   try {
     if (!session_ || session_->broken()) {
-      session_ = std::make_unique<pg::Session>(pg::ConnectOptions{shared_.settings()->conninfo, "regfeatd/" + identity_.name.substr(0, 45) + "/reporter"});
+      session_ = std::make_unique<pg::Session>(pg::connect_options(*shared_.settings(), shared_.short_name() + "/reporter"));
     }
     write_progress(std::chrono::microseconds{0});
     if (callbacks_.on_status) callbacks_.on_status(queue::read_status(*session_));

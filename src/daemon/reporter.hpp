@@ -12,6 +12,7 @@
 #include "regfeatd/pg/session.hpp"
 #include "regfeatd/queue/daemons.hpp"
 #include "regfeatd/queue/progress.hpp"
+#include "pulse.hpp"
 #include "shared.hpp"
 
 namespace regfeatd::daemon {
@@ -24,6 +25,7 @@ class Reporter {
     std::function<std::vector<queue::WorkerReport>()> workers;
     std::function<void(const queue::RunningClaim&)> fenced;  ///< somebody requeued, cancelled or took over what a worker runs
     std::function<void(std::optional<int>, int)> workers_ordered;  ///< regfeat.set_workers, and its generation
+    std::function<void(std::chrono::steady_clock::time_point)> writer_moved;  ///< sessions opened before lead to the old one
     std::function<void()> lease_lost;      ///< another daemon has declared this one lost
     std::function<void(DaemonResult)> queue_empty;  ///< `once`: nothing is left to do
     std::function<void(const std::vector<queue::FeatureSetStatus>&)> on_status;
@@ -37,6 +39,8 @@ class Reporter {
   void workers_applied(int desired_generation, int settings_generation);
   /// Last report and the daemon's row set to stopped. Ends the thread.
   void stop(const std::string& message);
+  /// For the watchdog, on the control thread: does it neither work nor wait for the database?
+  [[nodiscard]] bool hung(Pulse::Clock::duration limit) { return pulse_watch_.hung(pulse_, limit); }
   /// Until when the last acknowledged heartbeat holds the lease, by the lease that was in force when it was sent.
   [[nodiscard]] std::chrono::steady_clock::time_point lease_until() const noexcept { return lease_until_.load(); }
 
@@ -47,6 +51,7 @@ class Reporter {
   void beat();
   void report();
   void write_progress(std::chrono::microseconds interval);
+  void throttle();
   void look_for_end();
   void write_settings();
   void look_for_orders();
@@ -57,11 +62,17 @@ class Reporter {
   const queue::DaemonIdentity identity_;
   const bool once_;
   const Callbacks callbacks_;
+  Pulse pulse_;
+  PulseWatch pulse_watch_;
   std::unique_ptr<pg::Session> session_;
+  Failover failover_;
+  Clock::time_point last_good_ = Clock::now();
   std::atomic<Clock::time_point> lease_until_;
   Clock::time_point next_beat_, next_report_;
   bool drain_written_ = false;
   int orders_seen_ = 0;
+  Throttle throttle_;
+  std::string limits_written_;  ///< what holds the daemon back, as its row has it
   std::int64_t pruned_up_to_ = 0;
   queue::ProgressWriter progress_;
   Clock::time_point next_prune_ = Clock::now() + std::chrono::minutes{1};

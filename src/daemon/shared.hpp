@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,9 @@
 #include "regfeatd/base/mutex.hpp"
 #include "regfeatd/queue/progress.hpp"
 #include "regfeatd/spec/settings.hpp"
+#include "failover.hpp"
+#include "memory.hpp"
+#include "throttle.hpp"
 
 namespace regfeatd::daemon {
 
@@ -25,6 +29,10 @@ class Shared {
   ~Shared() { close(reporter_event_); }
   Shared(const Shared&) = delete;
   Shared& operator=(const Shared&) = delete;
+
+  /// The daemon's name as far as it fits into an application name (63 bytes) with what stands around it.
+  [[nodiscard]] std::string short_name() const { return name.substr(0, 45); }
+  std::string name;  ///< set before the threads start
 
   [[nodiscard]] std::shared_ptr<const spec::Settings> settings() {
     const MutexLock lock(mutex_);
@@ -63,12 +71,28 @@ class Shared {
     return std::exchange(commit_times_, {});
   }
 
+  /// Why there are fewer workers than were asked for (memory_budget); empty: there are not.
+  [[nodiscard]] std::string workers_reason() {
+    const MutexLock lock(mutex_);
+    return workers_reason_;
+  }
+  void set_workers_reason(const std::string& reason) {
+    const MutexLock lock(mutex_);
+    workers_reason_ = reason;
+  }
+
+  MemoryPool memory;
+  RateLimiter rate;
+  CommitTimes commit_times;
+  std::atomic<int> workers_allowed{1024};  ///< worker i claims while i < workers_allowed; lowered by the throttle
   std::atomic<std::int64_t> daemon_id{0};
   std::atomic<int> workers_wanted{0};  ///< worker i runs while i < workers_wanted
   std::atomic<bool> draining{false};   ///< claim nothing more
   std::atomic<bool> aborting{false};   ///< give back what is running
   std::atomic<bool> lease_held{true};  ///< false: heartbeats have failed for longer than the lease; claim nothing
   std::atomic<bool> fatal{false};
+  RecentCommits recent_commits;
+  std::atomic<std::chrono::steady_clock::time_point> sessions_valid_from{};  ///< older ones lead to a former writer
   std::atomic<int> idle_workers{0};    ///< workers whose last claim found nothing
 
  private:
@@ -80,6 +104,7 @@ class Shared {
   static constexpr std::size_t kCommitTimes = 10'000;
   std::vector<queue::CommitTime> commit_times_ REGFEATD_GUARDED_BY(mutex_);
   std::uint64_t wakeups_ REGFEATD_GUARDED_BY(mutex_) = 0;
+  std::string workers_reason_ REGFEATD_GUARDED_BY(mutex_);
 };
 
 }  // namespace regfeatd::daemon

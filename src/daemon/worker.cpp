@@ -9,20 +9,6 @@
 #include "regfeatd/queue/work.hpp"
 
 namespace regfeatd::daemon {
-namespace {
-
-std::string daemon_name(const spec::Settings& s) { return s.daemon_name.empty() ? "regfeatd" : s.daemon_name; }
-
-}  // namespace
-
-std::size_t input_budget_bytes(std::uint64_t memory_budget_bytes, int workers) {
-  constexpr std::uint64_t kProcess = 24u << 20;    // program, libraries, heap
-  constexpr std::uint64_t kPerWorker = 12u << 20;  // column blocks, encoders, connection, stack
-  const std::uint64_t fixed = kProcess + kPerWorker * static_cast<std::uint64_t>(workers);
-  const std::uint64_t least = 8u << 20;
-  if (memory_budget_bytes <= fixed + least * static_cast<std::uint64_t>(workers)) return least;
-  return static_cast<std::size_t>((memory_budget_bytes - fixed) / static_cast<std::uint64_t>(workers));
-}
 
 Worker::Worker(Shared& shared, int number) : shared_(shared), number_(number), thread_([this] { loop(); }) {}
 
@@ -31,14 +17,16 @@ Worker::~Worker() = default;  // joins
 bool Worker::wanted() const noexcept { return number_ < shared_.workers_wanted.load() && !shared_.draining.load() && !shared_.aborting.load(); }
 
 void Worker::loop() {
+  pulse_.begin("worker " + std::to_string(number_));
   while (wanted()) {
+    pulse_.beat();
     try {
       serve_one();
     } catch (const Fault& e) {
       // Outside a run: claiming or connecting failed. Nothing is in hand.
       if (e.fault_class() == FaultClass::fatal) shared_.fatal = true;
       log::warning("worker cannot claim", {{"worker", std::to_string(number_)}, {"error", e.what()}});
-      if (session_ && session_->broken()) session_.reset();
+      drop_useless_session(e);
       idle();
     } catch (const std::exception& e) {
       log::error("worker failed", {{"worker", std::to_string(number_)}, {"error", e.what()}});
@@ -47,12 +35,13 @@ void Worker::loop() {
     }
   }
   set_step("stopped");
+  pulse_.end();
   finished_ = true;
   shared_.wake_workers();
 }
 
 bool Worker::ensure_session() {
-  if (session_ && !session_->broken()) return true;
+  if (session_ && !session_->broken() && session_since_.load() >= shared_.sessions_valid_from.load()) return true;
   set_step("connect");
   {
     const MutexLock lock(mutex_);
@@ -60,9 +49,13 @@ bool Worker::ensure_session() {
   }
   session_.reset();
   const auto settings = shared_.settings();
-  const pg::ConnectOptions options{settings->conninfo, fmt::format("regfeatd/{}/{}", daemon_name(*settings).substr(0, 45), number_)};
+  const pg::ConnectOptions options = pg::connect_options(*settings, fmt::format("{}/{}", shared_.short_name(), number_));
   try {
-    session_ = pg::connect_patiently(options, std::chrono::seconds{15}, [&](const Fault&) { return !wanted() && !shared_.draining.load(); });
+    session_since_ = std::chrono::steady_clock::now();
+    session_ = pg::connect_patiently(options, std::chrono::seconds{5}, [&](const Fault&) {
+      pulse_.beat();
+      return !wanted() && !shared_.draining.load();
+    });
   } catch (const Fault& e) {
     if (e.fault_class() != FaultClass::transient) log::error("worker cannot connect", {{"worker", std::to_string(number_)}, {"error", e.what()}});
     return false;
@@ -73,16 +66,52 @@ bool Worker::ensure_session() {
   return true;
 }
 
+/// A broken one, and one to a server that became a reader: the connection may outlive the move of the writer.
+void Worker::drop_useless_session(const Fault& fault) {
+  if (session_ && (session_->broken() || fault.sqlstate() == "25006")) session_.reset();  // read-only
+}
+
 void Worker::idle() {
   set_step("idle");
   ++shared_.idle_workers;
   shared_.wake_reporter();
-  wakeups_seen_ = shared_.wait_for_work(wakeups_seen_, shared_.settings()->poll);
+  const auto poll = shared_.settings()->poll;
+  pulse_.sleeps_for(poll);
+  wakeups_seen_ = shared_.wait_for_work(wakeups_seen_, poll);
   --shared_.idle_workers;
+}
+
+/// The throttle lets fewer workers claim.
+void Worker::rest() {
+  set_step("throttled");
+  const auto poll = shared_.settings()->poll;
+  pulse_.sleeps_for(poll);
+  wakeups_seen_ = shared_.wait_for_work(wakeups_seen_, poll);
+}
+
+/// Holds the worker to throttle.rows_per_second, having taken `rows` more.
+void Worker::pace(std::int64_t rows) {
+  constexpr std::chrono::milliseconds kLook{50};  // a new bound, or the end, is noticed so soon
+  while (!shared_.aborting.load() && !shared_.draining.load()) {
+    const auto limit = shared_.settings()->throttle.rows_per_second;
+    if (!limit) return;
+    const auto now = std::chrono::steady_clock::now();
+    const auto until = shared_.rate.book(rows, *limit, now);
+    if (until <= now) return;
+    {
+      const MutexLock lock(mutex_);
+      if (running_ && run_stop_.stop_requested()) return;
+    }
+    pulse_.beat();
+    std::this_thread::sleep_for(std::min<std::chrono::steady_clock::duration>(until - now, kLook));
+    rows = 0;
+  }
 }
 
 void Worker::serve_one() {
   if (!shared_.lease_held.load()) return idle();
+  if (number_ >= shared_.workers_allowed.load()) return rest();
+  pace(0);
   if (!ensure_session()) return idle();
   set_step("claim");
   timings_ = {};
@@ -112,10 +141,19 @@ void Worker::run(const queue::Claim& claim) {
   };
   try {
     const auto settings = shared_.settings();
-    const populate::RunOptions options{input_budget_bytes(settings->memory_budget_bytes, std::max(1, shared_.workers_wanted.load()))};
+    MemoryPool::Reservation memory;
+    populate::RunOptions options;
+    options.input_budget_bytes = shared_.memory.share_bytes();
+    options.reserve = [&](std::size_t wanted) {
+      memory = shared_.memory.reserve(wanted);
+      return memory.bytes();
+    };
+    rows_paced_ = 0;
     const auto start = std::chrono::steady_clock::now();
     const auto result = runner_.run(*session_, claim, options, *this, stop, timings_);
-    const auto took = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start);
+    const auto end = std::chrono::steady_clock::now();
+    const auto took = std::chrono::duration_cast<std::chrono::microseconds>(end - start);
+    if (result != populate::RunResult::fenced) shared_.commit_times.add(std::chrono::duration<double, std::milli>(end - step_since_.load()).count());
     run_over();
     if (result == populate::RunResult::fenced) {
       log::info("partition fenced: it was requeued, cancelled or taken over",
@@ -123,6 +161,7 @@ void Worker::run(const queue::Claim& claim) {
       queue::record_fenced(*session_, claim, "complete");
     } else {
       shared_.commit_took({claim.attempt, timings_.commit_ms});
+      shared_.recent_commits.add(claim);
       log::debug("partition done", {{"partition", std::to_string(claim.partition.value)},
                                     {"series", claim.series},
                                     {"rows", std::to_string(rows_total_.load())},
@@ -144,6 +183,7 @@ void Worker::settle_doubt(const queue::Claim& claim, const Fault& fault) {
   while (!shared_.aborting.load() && ensure_session()) {
     try {
       if (queue::committed(*session_, claim)) {
+        shared_.recent_commits.add(claim);
         log::info("the answer to COMMIT was lost, but it happened", {{"partition", std::to_string(claim.partition.value)}});
         return;
       }
@@ -163,6 +203,7 @@ void Worker::conclude(const queue::Claim& claim, const Fault& fault) {
     shared_.fatal = true;
   }
   if (fault.fault_class() != FaultClass::partition) runner_.forget_catalogue();
+  drop_useless_session(fault);
   // Until it is recorded the partition is ours: nobody else can take it while this daemon's lease lasts. At shutdown it
   // is tried a few times, as a cancel that was sent to the run may arrive late and hit the recording; then the lease runs out.
   constexpr int kTriesAtShutdown = 5;
@@ -176,7 +217,7 @@ void Worker::conclude(const queue::Claim& claim, const Fault& fault) {
       return record(claim, fault);
     } catch (const Fault& e) {
       log::warning("cannot record the outcome of an attempt yet", {{"partition", std::to_string(claim.partition.value)}, {"error", e.what()}});
-      if (session_->broken()) session_.reset();
+      drop_useless_session(e);
     }
   }
 }
@@ -219,6 +260,10 @@ void Worker::cancel_run() {
   if (canceller) canceller->cancel();  // outside the lock: it talks to the server
 }
 
+void Worker::cancel_run_over_session_before(std::chrono::steady_clock::time_point t) {
+  if (session_since_.load() < t) cancel_run();
+}
+
 void Worker::cancel_run(const queue::RunningClaim& claim) {
   if (partition_id_.load() == claim.partition_id && epoch_.load() == claim.epoch) cancel_run();
 }
@@ -237,6 +282,7 @@ queue::WorkerReport Worker::report() const {
 }
 
 void Worker::set_step(const char* step) {
+  pulse_.beat();
   step_ = step;
   step_since_ = std::chrono::steady_clock::now();
 }
@@ -244,8 +290,11 @@ void Worker::set_step(const char* step) {
 void Worker::at_step(populate::Step step) { set_step(populate::to_string(step)); }
 
 void Worker::at_rows(std::int64_t done, std::int64_t total) {
+  pulse_.beat();
   rows_done_.store(done, std::memory_order_relaxed);
   rows_total_.store(total, std::memory_order_relaxed);
+  pace(done - rows_paced_);
+  rows_paced_ = done;
 }
 
 }  // namespace regfeatd::daemon

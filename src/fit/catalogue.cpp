@@ -21,6 +21,7 @@ constexpr auto kCoefficients = Family::coefficients;
 constexpr auto kTerms = Family::terms;
 constexpr auto kLegacy = Family::legacy_terms;
 constexpr auto kInference = Family::inference;
+constexpr auto kStored = Family::stored;
 
 // The order is that of the families' columns in tables that exist already (coefficients, terms,
 // legacy_terms); code that computes a family (src/fit/kernel_derive.inl) knows it by position,
@@ -99,14 +100,34 @@ constexpr std::array kCatalogue{
     MetricInfo{kInference, "forecast_error", "e_{n-1}/(1 - h_end)", "input", kFour, kNeedsFour, 4},
     MetricInfo{kInference, "durbin_watson", "sum (e_j - e_{j-1})^2 / RSS", "1", kRss, kValue, 3},
     MetricInfo{kInference, "n_obs", "rows in the window", "rows", kIncomplete, kNever, 3},
+
+    MetricInfo{kStored, "a2", "as in coefficients", "input", kIncomplete, kNever, 3},
+    MetricInfo{kStored, "a1", "as in coefficients", "input", kIncomplete, kNever, 3},
+    MetricInfo{kStored, "b", "as in coefficients", "input", kIncomplete, kNever, 3},
+    MetricInfo{kStored, "rss", "sum e_j^2", "input^2", kIncomplete, kNever, 3},
+    MetricInfo{kStored, "tss", "sum (y_j - ybar)^2", "input^2", kIncomplete, kNever, 3},
+    MetricInfo{kStored, "residual", "e_{n-1}", "input", kIncomplete, kNever, 3},
+    MetricInfo{kStored, "step_squares", "sum (e_j - e_{j-1})^2", "input^2", kIncomplete, kNever, 3},
+    MetricInfo{kStored, "p_coef2", "as in inference", "1", kFourRss, kValue, 4},
+    MetricInfo{kStored, "p_coef1", "as in inference", "1", kFourRss, kValue, 4},
+    MetricInfo{kStored, "n_obs", "rows in the window", "rows", kIncomplete, kNever, 3},
+    MetricInfo{kStored, "t_quantile", "t(0.975, n-3)", "1", kFour, kNeedsFour, 4},
 };
 
-constexpr std::array<std::string_view, 4> kFamilyNames{"coefficients", "terms", "legacy_terms", "inference"};
+constexpr std::size_t kPublicMetrics = 53;
+static_assert(kCatalogue[kPublicMetrics - 1].family == kInference && kCatalogue[kPublicMetrics].family == kStored);
+
+constexpr std::array<std::string_view, 5> kFamilyNames{"coefficients", "terms", "legacy_terms", "inference", "stored"};
+constexpr std::size_t kPublicFamilies = 4;
 
 }  // namespace
 
 std::span<const MetricInfo> catalogue() noexcept {
-  return kCatalogue;
+  return std::span(kCatalogue).first(kPublicMetrics);
+}
+
+bool exists(Metric m) noexcept {
+  return static_cast<std::size_t>(m) < kCatalogue.size();
 }
 
 const MetricInfo& info(Metric m) noexcept {
@@ -120,7 +141,7 @@ std::string_view to_string(Family f) noexcept {
 }
 
 std::optional<Family> family_from_name(std::string_view name) noexcept {
-  for (std::size_t i = 0; i < kFamilyNames.size(); ++i)
+  for (std::size_t i = 0; i < kPublicFamilies; ++i)
     if (kFamilyNames[i] == name) return static_cast<Family>(i);
   return std::nullopt;
 }
@@ -140,7 +161,7 @@ MetricLookup find_metric(std::string_view name) {
     name.remove_prefix(dot + 1);
   }
   MetricLookup result;
-  for (std::size_t i = 0; i < kCatalogue.size(); ++i)
+  for (std::size_t i = 0; i < kPublicMetrics; ++i)
     if (kCatalogue[i].name == name && (!family || kCatalogue[i].family == *family))
       result.matches.push_back(static_cast<Metric>(i));
   if (result.matches.size() == 1) result.metric = result.matches.front();

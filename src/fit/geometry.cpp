@@ -32,6 +32,7 @@ void complete_geometry(Geometry& g, const StudentT* student) {
   g.inv_df = has_df ? 1 / (g.n - 3) : std::numeric_limits<double>::infinity();
   g.inv_press = has_df ? 1 / (1 - h_end) : kNaN;
   const double t = has_df && student != nullptr ? student->quantile_975() : kNaN;
+  g.t_quantile = t;
   g.end_halfwidth = t * std::sqrt(1 + h_end);
   g.next_halfwidth = t * std::sqrt(1 + leverage(g.p1_next, g.p2_next));
 }

@@ -62,6 +62,11 @@ void note_needs(Group& group, Metric m, std::size_t column) {
     group.needs_student |=
         is_p || is_one_of(name, {"pi_lower", "pi_upper", "forecast_lower", "forecast_upper"});
     group.wants.sum_de2 |= name == "durbin_watson";
+  } else if (info(m).family == Family::stored) {
+    const bool is_p = is_one_of(name, {"p_coef2", "p_coef1"});
+    if (is_p) group.p_columns.push_back(column);
+    group.needs_student |= is_p || name == "t_quantile";
+    group.wants.sum_de2 |= name == "step_squares";
   }
 }
 
@@ -72,7 +77,7 @@ void check_plan(const Plan& plan) {
   if (plan.metrics.empty()) throw std::invalid_argument("a plan needs at least one metric");
   for (const Window& w : plan.windows) check_window(w);
   for (const Metric m : plan.metrics)
-    if (static_cast<std::size_t>(m) >= catalogue().size()) throw std::invalid_argument("no such metric");
+    if (!exists(m)) throw std::invalid_argument("no such metric");
   if (std::set<Metric>(plan.metrics.begin(), plan.metrics.end()).size() != plan.metrics.size())
     throw std::invalid_argument("a metric is named twice in a plan");
 }

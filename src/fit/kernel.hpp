@@ -29,6 +29,7 @@ struct Geometry {
   double end_halfwidth;   ///< t(0.975, n-3) sqrt(1 + h_end), NaN for n = 3
   double next_halfwidth;  ///< t(0.975, n-3) sqrt(1 + h_next), NaN for n = 3
   double inv_press;       ///< 1/(1 - h_end), NaN for n = 3
+  double t_quantile;      ///< t(0.975, n-3), NaN for n = 3
 };
 
 /// The integer polynomials of a window of n rows, for the pairs (j, n-1-j), j < n/2, outermost first.
@@ -89,7 +90,7 @@ struct Kernel {
   /// come out as their t statistics; the caller turns them into probabilities.
   using Derive = void (*)(const Geometry&, const FitArrays&, const double* run, std::size_t rows,
                           double* const* out);
-  Derive derive[4];  ///< by Family
+  Derive derive[5];  ///< by Family
 
   /// Sums over y[0 ... u] for u = skip ... rows-1, stored from index 0 on.
   void (*prefix_moments)(const double* boundary, std::size_t rows, std::size_t skip, const MomentArrays&);

@@ -58,7 +58,7 @@ const Kernel kKernelAvx2{
     "avx2",
     direct<Avx2, kAvx2Group>,
     kAvx2Group* Avx2::kLanes,
-    {derive_coefficients<Avx2>, derive_terms<Avx2>, derive_legacy_terms<Avx2>, derive_inference<Avx2>},
+    {derive_coefficients<Avx2>, derive_terms<Avx2>, derive_legacy_terms<Avx2>, derive_inference<Avx2>, derive_stored<Avx2>},
     prefix_moments,
     suffix_moments,
     block<Avx2>};

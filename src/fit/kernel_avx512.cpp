@@ -63,7 +63,7 @@ const Kernel kKernelAvx512{"avx512",
                            direct<Avx512, kAvx512Group>,
                            kAvx512Group* Avx512::kLanes,
                            {derive_coefficients<Avx512>, derive_terms<Avx512>, derive_legacy_terms<Avx512>,
-                            derive_inference<Avx512>},
+                            derive_inference<Avx512>, derive_stored<Avx512>},
                            prefix_moments,
                            suffix_moments,
                            block<Avx512>};

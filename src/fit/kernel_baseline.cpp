@@ -15,7 +15,7 @@ const Kernel kKernelBaseline{"baseline",
                              direct<Scalar, 1>,
                              1,
                              {derive_coefficients<Scalar>, derive_terms<Scalar>, derive_legacy_terms<Scalar>,
-                              derive_inference<Scalar>},
+                              derive_inference<Scalar>, derive_stored<Scalar>},
                              prefix_moments,
                              suffix_moments,
                              block<Scalar>};

@@ -169,6 +169,39 @@ REGFEATD_INLINE void inference_of(const Geometry& g, const FitArrays& f, const d
   if (out[21]) fit.store(out[21] + row, V::set(g.n));
 }
 
+// What `storage: compact` keeps. PostgreSQL's arithmetic, which derives the rest, ends a query on overflow and on
+// underflow: numbers out of the range in which it cannot happen are NULL (too large) or 0 (too small to matter).
+constexpr double kLargestStored = 1e60;
+constexpr double kLargestStoredSquare = 1e120;
+
+template <class V>
+REGFEATD_INLINE void stored_of(const Geometry& g, const FitArrays& f, const double* run, std::size_t row,
+                               double* const* out) {
+  const auto fit = Fitted<V>::load(f, run, g.n, row);
+  const V zero = V::set(0.0);
+  const auto four = V::set(4.0) <= V::set(g.n);
+  const auto has_rss = V::both(four, zero < fit.rss);
+  const auto keep = [&](double* to, V value, double largest) {
+    const V size = V::abs(value);
+    const V kept = V::select(V::set(1 / largest) <= size, value, zero);
+    fit.store_where(size <= V::set(largest), to, kept);
+  };
+  if (out[0]) keep(out[0] + row, V::set(g.lead2 * g.s_squared) * fit.g2, kLargestStored);
+  if (out[1]) keep(out[1] + row, V::set(g.s) * fit.slope(g, g.slope2_mean), kLargestStored);
+  if (out[2]) keep(out[2] + row, fit.anchor + V::fma(V::set(g.p2_mean), fit.g2, fit.g0), kLargestStored);
+  if (out[3]) keep(out[3] + row, fit.rss, kLargestStoredSquare);
+  if (out[4]) keep(out[4] + row, fit.rss + fit.ssr(g), kLargestStoredSquare);
+  if (out[5]) keep(out[5] + row, zero - fit.at(g.p1_end, g.p2_end), kLargestStored);
+  if (out[6]) keep(out[6] + row, V::load(f.sum_de2 + row), kLargestStoredSquare);
+  if (out[7] || out[8]) {
+    const V sigma = V::sqrt(fit.rss * V::set(g.inv_df));
+    if (out[7]) fit.store_where(has_rss, out[7] + row, (V::set(g.lead2) * fit.g2) / (sigma * V::set(g.se2)));
+    if (out[8]) fit.store_where(has_rss, out[8] + row, fit.slope(g, g.slope2_zero) / (sigma * V::set(g.se1)));
+  }
+  if (out[9]) fit.store(out[9] + row, V::set(g.n));
+  if (out[10]) fit.store_where(four, out[10] + row, V::set(g.t_quantile));
+}
+
 // The copies are the compiler's proof that no store to a column changes a constant or a pointer.
 #define REGFEATD_DERIVE(family)                                                              \
   template <class V>                                                                         \
@@ -184,6 +217,7 @@ REGFEATD_DERIVE(coefficients)
 REGFEATD_DERIVE(terms)
 REGFEATD_DERIVE(legacy_terms)
 REGFEATD_DERIVE(inference)
+REGFEATD_DERIVE(stored)
 #undef REGFEATD_DERIVE
 
 }  // namespace

@@ -175,6 +175,19 @@ Real inference_metric(const Fit& f, std::string_view name) {
   return f.n;
 }
 
+Real stored_metric(const Fit& f, std::string_view name) {
+  if (name == "rss") return f.rss;
+  if (name == "tss") return f.tss;
+  if (name == "residual") return f.y_end - f.at(f.x_end);
+  if (name == "step_squares") return (f.e.tail(f.e.size() - 1) - f.e.head(f.e.size() - 1)).squaredNorm();
+  if (name == "p_coef2" || name == "p_coef1") return f.rss > 0 ? inference_metric(f, name) : kNull;
+  if (name == "n_obs") return f.n;
+  if (name == "t_quantile") {
+    return f.n > 3 ? static_cast<Real>(boost::math::quantile(boost::math::students_t(static_cast<double>(f.n - 3)), 0.975)) : kNull;
+  }
+  return coefficients_metric(f, name);
+}
+
 Real metric_value(const Fit& f, Metric m) {
   switch (info(m).family) {
     case Family::coefficients:
@@ -185,6 +198,8 @@ Real metric_value(const Fit& f, Metric m) {
       return legacy_metric(f, info(m).name);
     case Family::inference:
       return inference_metric(f, info(m).name);
+    case Family::stored:
+      return stored_metric(f, info(m).name);
   }
   return kNull;
 }

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <new>
 #include <stdexcept>
 
@@ -109,15 +110,19 @@ std::vector<std::int64_t> predict_nulls(const Plan& plan, const Series& series, 
   for (std::size_t w = 0; w < plan.windows.size(); ++w) {
     std::optional<std::int64_t> known_offset;
     std::vector<std::int64_t> rows;
+    std::map<std::int64_t, std::int64_t> nulls;  // by the rows that a metric needs: many metrics, few different needs
     for (std::size_t m = 0; m < plan.metrics.size(); ++m) {
       const Column column{w, plan.metrics[m]};
       const std::int64_t offset = plan.offset(column);
       if (known_offset != offset) {
         rows = whole_window_rows(plan.windows[w], offset, series, first, count, bad_before);
         known_offset = offset;
+        nulls.clear();
       }
-      result[w * plan.metrics.size() + m] = std::count_if(
-          rows.begin(), rows.end(), [&](std::int64_t n) { return n < info(column.metric).min_rows; });
+      const std::int64_t needed = info(column.metric).min_rows;
+      const auto [known, is_new] = nulls.try_emplace(needed);
+      if (is_new) known->second = std::count_if(rows.begin(), rows.end(), [&](std::int64_t n) { return n < needed; });
+      result[w * plan.metrics.size() + m] = known->second;
     }
   }
   return result;

@@ -52,6 +52,8 @@ OrderValue parse_bound(std::string_view text, const std::string& whole) {
   if (text == "MINVALUE") return kLowest;
   if (text == "MAXVALUE") return kHighest;
   if (text.size() >= 2 && text.front() == '\'' && text.back() == '\'') text = text.substr(1, text.size() - 2);
+  if (text == "-infinity") return kLowest;
+  if (text == "infinity") return kHighest;
   OrderValue number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error == std::errc{} && end == text.data() + text.size()) return number;

@@ -8,6 +8,7 @@
 #include <limits>
 #include <memory>
 
+#include "regfeatd/pg/numeric.hpp"
 #include "regfeatd/pg/sqlstate.hpp"
 
 namespace regfeatd::pg {
@@ -150,6 +151,11 @@ double CopyOut::float64(int i) const {
   if (!f) return std::numeric_limits<double>::quiet_NaN();
   if (f->size() != 8) throw Fault(FaultClass::fatal, "binary COPY: expected an 8-byte field");
   return std::bit_cast<double>(big_endian<std::uint64_t>(f->data()));
+}
+
+double CopyOut::numeric(int i) const {
+  const auto f = field(i);
+  return f ? decode_numeric(*f) : std::numeric_limits<double>::quiet_NaN();
 }
 
 std::vector<std::byte> copy_out_tuples(Session& session, const std::string& select) {

@@ -12,6 +12,9 @@
 #include <utility>
 #include <vector>
 
+#include "pg/connect_failure.hpp"
+#include "pg/conninfo.hpp"
+#include "pg/password_command.hpp"
 #include "regfeatd/pg/sqlstate.hpp"
 
 #if PQXX_VERSION_MAJOR != 6
@@ -36,76 +39,12 @@ class TappedPolicy : public pqxx::connect_direct {
   handle handle_ = nullptr;
 };
 
-struct OptionsFree {
-  void operator()(PQconninfoOption* o) const noexcept { PQconninfoFree(o); }
-};
-using OptionList = std::unique_ptr<PQconninfoOption, OptionsFree>;
-
-std::string escaped(const std::string& value) {
-  std::string out = "'";
-  for (const char c : value) {
-    if (c == '\'' || c == '\\') out += '\\';
-    out += c;
-  }
-  return out += '\'';
-}
-
-/// The given conninfo with our defaults added where it is silent: a dead network is noticed within a minute.
-std::string complete_conninfo(const ConnectOptions& options) {
-  char* error = nullptr;
-  const OptionList given(PQconninfoParse(options.conninfo.c_str(), &error));
-  if (!given) {
-    // libpq's message may quote the string, and with it a password: it is not passed on.
-    PQfreemem(error);
-    throw Fault(FaultClass::configuration, "the connection string cannot be read: expected libpq keywords (host=... dbname=...) or a URI");
-  }
-  std::string out;
-  const auto add = [&](const std::string& key, const std::string& value) { out += key + '=' + escaped(value) + ' '; };
-  std::vector<std::string> present;
-  for (const PQconninfoOption* o = given.get(); o->keyword != nullptr; ++o) {
-    if (o->val == nullptr || (!options.database.empty() && std::string_view(o->keyword) == "dbname")) continue;
-    add(o->keyword, o->val);
-    present.emplace_back(o->keyword);
-  }
-  if (!options.database.empty()) add("dbname", options.database);
-  static constexpr std::array<std::pair<const char*, const char*>, 6> kDefaults{{{"connect_timeout", "10"},
-                                                                                {"keepalives", "1"},
-                                                                                {"keepalives_idle", "30"},
-                                                                                {"keepalives_interval", "10"},
-                                                                                {"keepalives_count", "3"},
-                                                                                {"tcp_user_timeout", "60000"}}};
-  for (const auto& [key, value] : kDefaults) {
-    const bool from_environment = std::string_view(key) == "connect_timeout" && std::getenv("PGCONNECT_TIMEOUT") != nullptr;
-    if (!from_environment && std::find(present.begin(), present.end(), key) == present.end()) add(key, value);
-  }
-  if (!options.application_name.empty() && std::find(present.begin(), present.end(), "application_name") == present.end()) {
-    add("application_name", options.application_name);
-  }
-  return out;
-}
-
 std::string trimmed(std::string text) {
   for (char& c : text) {
     if (c == '\n' || c == '\r') c = ' ';
   }
   while (!text.empty() && text.back() == ' ') text.pop_back();
   return text;
-}
-
-/// A failed connection has no SQLSTATE in libpq: PQerrorMessage is all there is. Authentication and a missing database
-/// are configuration; everything else may pass.
-FaultClass classify_connect_failure(const std::string& message) {
-  for (const char* sign : {"authentication failed", "no password supplied", "no pg_hba.conf entry", "does not exist",
-                           "password retrieved from file", "certificate", "definition of service", "invalid sslmode",
-                           "permission denied for database", "not permitted to log in", "server does not support SSL",
-                           "fe_sendauth"}) {
-    if (message.find(sign) != std::string::npos) {
-      // A missing socket file "does not exist" only because the server is down.
-      if (message.find("No such file or directory") != std::string::npos) continue;
-      return FaultClass::configuration;
-    }
-  }
-  return FaultClass::transient;
 }
 
 }  // namespace
@@ -125,20 +64,36 @@ void Canceller::cancel() noexcept {
 }
 
 Session::Session(const ConnectOptions& options) : canceller_(std::make_shared<Canceller>()) {
-  const std::string conninfo = complete_conninfo(options);
+  const std::string password =
+      options.password_command.empty() ? std::string{} : run_password_command(options.password_command, options.password_command_timeout);
   try {
-    connection_ = std::make_unique<Connection>(conninfo);
+    connection_ = std::make_unique<Connection>(complete_conninfo(options, password));
     connection_->set_verbosity(pqxx::connection_base::normal);
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
     connection_->inhibit_reactivation(true);  // a lost connection must be seen, never replaced behind our back
 #pragma GCC diagnostic pop
   } catch (const pqxx::broken_connection& e) {
-    const std::string message = trimmed(e.what());
-    throw Fault(classify_connect_failure(message), "cannot connect to the database: " + message, "08001");
+    throw connect_failure(trimmed(e.what()));
   }
   PQsetNoticeProcessor(raw(), [](void*, const char*) {}, nullptr);
   canceller_->handle_ = PQgetCancel(raw());
+  if (options.statement_timeout.count() > 0) limit_statements(options.statement_timeout);
+}
+
+/// One statement, so that behind a transaction pooler, whose server connections are anybody's, nothing is changed.
+void Session::limit_statements(std::chrono::milliseconds timeout) {
+  const std::string statement = "SELECT set_config('statement_timeout', '" + std::to_string(timeout.count()) + "', false) WHERE pg_backend_pid() = " +
+                                std::to_string(backend_pid());
+  PGresult* const result = PQexec(raw(), statement.c_str());
+  const bool done = PQresultStatus(result) == PGRES_TUPLES_OK;
+  PQclear(result);
+  if (!done) throw Fault(FaultClass::transient, "cannot set up the session: " + trimmed(PQerrorMessage(raw())), "08006");
+}
+
+ConnectOptions connect_options(const spec::Settings& settings, const std::string& part) {
+  const auto ms = [](std::chrono::microseconds t) { return std::chrono::duration_cast<std::chrono::milliseconds>(t); };
+  return {settings.conninfo, "regfeatd/" + part, {}, settings.password_command, ms(settings.password_command_timeout), ms(settings.statement_timeout)};
 }
 
 Session::~Session() {
@@ -186,6 +141,9 @@ Fault to_fault(const std::exception_ptr& error, const std::string& step) {
     throw CommitInDoubt(said(trimmed(e.what())));
   } catch (const pqxx::broken_connection& e) {
     return Fault(FaultClass::transient, said("the connection was lost: " + trimmed(e.what())), "08006");
+  } catch (const pqxx::insufficient_privilege& e) {
+    // The one exception that libpqxx 6.4 throws without its SQLSTATE.
+    return Fault(classify("42501"), said(trimmed(e.what())), "42501", "statement: " + e.query().substr(0, 2000));
   } catch (const pqxx::sql_error& e) {
     const std::string state = e.sqlstate();
     return Fault(classify(state), said(trimmed(e.what())), state, "statement: " + e.query().substr(0, 2000));

@@ -4,19 +4,20 @@
 #include <array>
 #include <bit>
 #include <cassert>
-#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
+#include "dense_rows.hpp"
 #include "regfeatd/base/fault.hpp"
+#include "regfeatd/pg/numeric.hpp"
 
 namespace regfeatd::pg {
 namespace {
 
 constexpr std::size_t kLengthBytes = 4;
 constexpr std::size_t kMaxNumericBytes = 28;
-constexpr std::size_t kRowsAtOnce = 8;  // one cache line of a column
+constexpr std::size_t kRowsAtOnce = DenseRows::kRows;
 
 template <class T>
 std::byte* put(std::byte* to, T value) noexcept {
@@ -70,43 +71,6 @@ std::size_t head_bytes(const TupleLayout& layout) noexcept {
 
 }  // namespace
 
-std::byte* encode_numeric(std::byte* to, double value) noexcept {
-  constexpr std::uint16_t kPositive = 0x0000, kNegative = 0x4000;
-  if (value == 0) {
-    for (int i = 0; i < 4; ++i) to = put<std::uint16_t>(to, 0);
-    return to;
-  }
-  // Shortest digits as d.ddd...e±xx: at most 17 digits.
-  std::array<char, 32> text{};
-  const auto [end, error] = std::to_chars(text.data(), text.data() + text.size(), std::fabs(value), std::chars_format::scientific);
-  assert(error == std::errc{});
-  const char* const e = std::find(text.data(), end, 'e');
-  int exponent = 0;  // of the first digit
-  std::from_chars(e[1] == '+' ? e + 2 : e + 1, end, exponent);
-  std::array<char, 24> digits{};
-  int count = 0;
-  for (const char* p = text.data(); p != e; ++p) {
-    if (*p != '.') digits[static_cast<std::size_t>(count++)] = static_cast<char>(*p - '0');
-  }
-  // Base-10000 groups are aligned to the decimal point: the first one holds (exponent mod 4) + 1 digits.
-  const int weight = exponent >= 0 ? exponent / 4 : -((-exponent + 3) / 4);
-  int lead = exponent - weight * 4 + 1;
-  std::array<std::uint16_t, 8> groups{};
-  std::size_t used = 0;
-  for (int i = 0; i < count; lead = 4) {
-    unsigned group = 0;
-    for (int k = 0; k < lead; ++k, ++i) group = group * 10 + (i < count ? static_cast<unsigned>(digits[static_cast<std::size_t>(i)]) : 0u);
-    groups[used++] = static_cast<std::uint16_t>(group);
-  }
-  while (used > 0 && groups[used - 1] == 0) --used;
-  to = put(to, static_cast<std::uint16_t>(used));
-  to = put(to, static_cast<std::uint16_t>(weight));
-  to = put(to, value < 0 ? kNegative : kPositive);
-  to = put(to, static_cast<std::uint16_t>(std::max(0, count - 1 - exponent)));
-  for (std::size_t g = 0; g < used; ++g) to = put(to, groups[g]);
-  return to;
-}
-
 TupleEncoder::TupleEncoder(TupleLayout layout, std::size_t max_rows)
     : layout_(std::move(layout)),
       all_float8_(std::all_of(layout_.features.begin(), layout_.features.end(), [](FeatureType t) { return t == FeatureType::float8; })),
@@ -151,8 +115,7 @@ bool TupleEncoder::count_nulls(std::size_t rows, std::span<const double* const> 
   for (std::size_t c = 0; c < columns.size(); ++c) {
     const double* const values = columns[c];
     const double limit = layout_.features[c] == FeatureType::float4 ? 0x1.ffffffp127 : std::numeric_limits<double>::infinity();
-    std::int64_t nulls = 0;
-    for (std::size_t r = 0; r < rows; ++r) nulls += std::fabs(values[r]) < limit ? 0 : 1;
+    const std::int64_t nulls = dense_rows().count_not_below({values, rows}, limit);
     null_counts_[c] += nulls;
     total += nulls;
   }
@@ -189,11 +152,7 @@ void TupleEncoder::encode_dense(std::span<const OrderValue> order, std::span<con
       at = to[k] + feature_bytes;
     }
     if (rows == kRowsAtOnce) {
-      for (std::size_t c = 0; c < columns.size(); ++c) {
-        const double* const values = columns[c] + r;
-        const std::size_t offset = c * (kLengthBytes + 8);
-        for (std::size_t k = 0; k < kRowsAtOnce; ++k) put_float8(to[k] + offset, values[k]);
-      }
+      dense_rows().encode(to.data(), columns, r);
     } else {
       for (std::size_t k = 0; k < rows; ++k) {
         for (const double* const column : columns) to[k] = put_float8(to[k], column[r + k]);

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "regfeatd/base/fault.hpp"
+#include "regfeatd/populate/compact_view.hpp"
 #include "regfeatd/populate/completeness.hpp"
 #include "regfeatd/populate/publish.hpp"
 #include "regfeatd/populate/source.hpp"
@@ -86,7 +87,7 @@ void plan_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const s
   const bool source_usable = found.empty();
   bool incomplete = false;  // a target or a column is not there yet: whatever was done, these partitions are to be written
   for (const spec::Target& target : fs.targets) {
-    const std::string name = spec::target_table(target, series);
+    const std::string name = spec::written_table(fs, target, series);
     const std::string quoted = pg::TableName::parse(name).quoted();
     const auto [owner, first] = table_owner.emplace(name, series);
     if (!first && owner->second != series) {
@@ -123,6 +124,13 @@ void plan_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const s
       }
     }
   }
+  for (const spec::Target& target : fs.targets) {  // behind the tables that the views read
+    if (!spec::is_compact(spec::storage_of(fs, target))) continue;
+    const auto ddl = compact_view_ddl(tx, fs, target, series, found);
+    if (ddl.empty()) continue;
+    plan.ddl.insert(plan.ddl.end(), ddl.begin(), ddl.end());
+    plan.targets.push_back({pg::TableName::parse(spec::target_table(target, series)).quoted(), true});
+  }
   for (const OrderRange& range : ranges) {
     queue::WantedPartition wanted{series, range, std::nullopt, false, incomplete};
     if (source_usable) wanted.estimated_rows = estimate_rows(tx, fs, source, range);
@@ -134,8 +142,8 @@ void plan_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const s
 std::size_t row_bytes(const spec::FeatureSet& fs) {
   std::size_t bytes = 0;
   for (const spec::Target& target : fs.targets) {
-    const std::size_t value = target.storage.value_or(fs.storage) == spec::Storage::real ? 8 : 12;
-    bytes += 14 + target.inputs.size() * fs.plan().column_count() * value;
+    const std::size_t value = spec::is_real(spec::storage_of(fs, target)) ? 8 : 12;
+    bytes += 14 + target.inputs.size() * spec::written_plan(fs, target).column_count() * value;
   }
   return bytes;
 }
@@ -175,10 +183,16 @@ void compare_partitions(pqxx::transaction_base& tx, const spec::FeatureSet& fs, 
   plan.estimated_bytes = static_cast<double>(plan.estimated_rows) * static_cast<double>(row_bytes(fs));
   // By the whole specification, whatever part of it is applied: it is in force for all of them.
   const std::set<std::string> all(plan.all_series.begin(), plan.all_series.end());
-  std::set<OrderValue> starts;
-  for (const OrderRange& r : spec::enumerate_partitions(fs)) starts.insert(r.lower);
+  std::map<OrderValue, OrderValue> cells;
+  for (const OrderRange& r : spec::enumerate_partitions(fs)) cells.emplace(r.lower, r.upper);
+  std::set<std::pair<std::string, OrderValue>> wanted;
+  for (const queue::WantedPartition& w : plan.partitions) wanted.emplace(w.series, w.range.lower);
   for (const auto& [place, k] : known) {
-    if (!k.removed && !(all.contains(place.first) && starts.contains(place.second))) plan.removed.push_back(k);
+    const auto cell = cells.find(place.second);
+    // One that begins like a partition of the specification and ends elsewhere gets its end from this apply, or goes: it would
+    // overlap its neighbours.
+    const bool named = all.contains(place.first) && cell != cells.end() && (cell->second == k.range.upper || wanted.contains(place));
+    if (!k.removed && !named) plan.removed.push_back(k);
   }
 }
 
@@ -226,6 +240,7 @@ queue::EnqueueCounts apply(pqxx::transaction_base& tx, const spec::FeatureSetDoc
     compare_partitions(tx, document.feature_set, before, plan);
   }
   const queue::StoredFeatureSet stored = queue::store_feature_set(tx, document);
+  tx.exec("DELETE FROM regfeat.target t WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = t.target)");
   for (const TargetTable& table : plan.targets) {
     tx.exec_params("INSERT INTO regfeat.target (target, feature_set, created) VALUES ($1::regclass, $2, $3) ON CONFLICT DO NOTHING", table.name,
                    document.feature_set.name, table.created);
@@ -257,7 +272,7 @@ std::vector<std::string> preflight(pqxx::transaction_base& tx) {
     for (const spec::Target& target : fs.targets) {
       const std::size_t before = found.size();
       if (!resolve_target(tx, fs, target, series, found) && found.size() == before) {
-        found.push_back(fmt::format("target {}: it does not exist: apply the feature set again", spec::target_table(target, series)));
+        found.push_back(fmt::format("target {}: it does not exist: apply the feature set again", spec::written_table(fs, target, series)));
       }
     }
     for (const std::string& f : found) findings.push_back(fs.name + ": " + f);

@@ -104,7 +104,7 @@ class Meter {
 /// A database that is there for as long as this is.
 class ScratchDatabase {
  public:
-  explicit ScratchDatabase(const std::string& conninfo) : admin_({conninfo, "regfeatd/bench"}), name_(fmt::format("regfeatd_bench_{}", getpid())) {
+  explicit ScratchDatabase(const pg::ConnectOptions& connect) : admin_(connect), name_(fmt::format("regfeatd_bench_{}", getpid())) {
     pqxx::nontransaction tx(admin_.sql());
     if (!tx.exec1("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user")[0].as<bool>()) {
       throw Fault(FaultClass::configuration, "bench works in a database of its own, which it creates and drops: the role needs CREATEDB");
@@ -154,7 +154,9 @@ struct Bench::Impl {
   };
 
   [[nodiscard]] std::unique_ptr<pg::Session> connect() const {
-    return std::make_unique<pg::Session>(pg::ConnectOptions{options.conninfo, "regfeatd/bench", database.name()});
+    pg::ConnectOptions scratch = options.connect;
+    scratch.database = database.name();
+    return std::make_unique<pg::Session>(scratch);
   }
   void exec(const std::string& sql) {
     pqxx::work tx(control->sql());
@@ -180,7 +182,7 @@ struct Bench::Impl {
   bool may_checkpoint = false;
 };
 
-Bench::Impl::Impl(const BenchOptions& o) : options(o), database(o.conninfo), control(connect()), server(*control) {
+Bench::Impl::Impl(const BenchOptions& o) : options(o), database(o.connect), control(connect()), server(*control) {
   queue::migrate(*control, queue::required_version());
   const std::string text = specification(o);
   document = {spec::parse_feature_set(text, "bench"), text};

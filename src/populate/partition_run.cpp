@@ -11,6 +11,7 @@
 
 #include "regfeatd/base/fault.hpp"
 #include "regfeatd/populate/completeness.hpp"
+#include "regfeatd/populate/input_store.hpp"
 #include "regfeatd/populate/publish.hpp"
 #include "regfeatd/populate/source.hpp"
 #include "regfeatd/populate/target.hpp"
@@ -25,6 +26,9 @@ namespace {
 // Rows fitted at a time: with 90 columns a block of output is 0.7 MB, which stays in the second-level cache until it is
 // encoded.
 constexpr std::size_t kBlockRows = 1024;
+// Rows encoded and sent at a time: with 90 columns 140 kB, less than a socket holds. Sends from 64 kB to 1 MB are equally
+// fast for the server.
+constexpr std::size_t kSendRows = 128;
 
 using Clock = std::chrono::steady_clock;
 
@@ -47,15 +51,26 @@ struct SeriesPlaces {
   std::vector<ResolvedTarget> targets;
 };
 
-/// A specification version with all that is reused between its partitions.
-struct Prepared {
-  explicit Prepared(spec::FeatureSet set)
-      : fs(std::move(set)), fitter(fs.plan(), kBlockRows) {
-    for (std::size_t i = 0; i < fs.inputs.size(); ++i) blocks.emplace_back(fitter.plan().column_count(), kBlockRows);
+/// A plan that targets share, with the blocks that it is computed into.
+struct Computation {
+  Computation(const fit::Plan& plan, std::size_t inputs) : fitter(plan, kBlockRows) {
+    for (std::size_t i = 0; i < inputs; ++i) blocks.emplace_back(plan.column_count(), kBlockRows);
   }
-  spec::FeatureSet fs;
   fit::Fitter fitter;
   std::vector<fit::ColumnBlock> blocks;  ///< by input
+};
+
+/// A specification version with all that is reused between its partitions.
+struct Prepared {
+  explicit Prepared(spec::FeatureSet set) : fs(std::move(set)) {}
+  spec::FeatureSet fs;
+  std::optional<Computation> wide, compact;  ///< by storage; made when first needed
+
+  Computation& computation(const spec::Target& target) {
+    auto& slot = spec::is_compact(spec::storage_of(fs, target)) ? compact : wide;
+    if (!slot) slot.emplace(spec::written_plan(fs, target), fs.inputs.size());
+    return *slot;
+  }
   std::vector<std::optional<pg::TupleEncoder>> encoders = std::vector<std::optional<pg::TupleEncoder>>(fs.targets.size());  ///< by target
 
   /// The encoder of a target, as it was left by the last series with the same layout.
@@ -91,7 +106,7 @@ const char* to_string(Step step) noexcept {
 
 struct PartitionRunner::Impl {
   std::map<std::pair<std::int64_t, int>, std::unique_ptr<Prepared>> prepared;
-  InputRows rows;
+  InputStore input;
 
   Prepared& prepare(pqxx::transaction_base& tx, const queue::Claim& claim);
   const SeriesPlaces& places(pqxx::transaction_base& tx, Prepared& p, const std::string& series);
@@ -122,7 +137,7 @@ const SeriesPlaces& PartitionRunner::Impl::places(pqxx::transaction_base& tx, Pr
       check_key_types(p.fs, places.source, *resolved, findings);
       places.targets.push_back(std::move(*resolved));
     } else if (findings.empty()) {
-      findings.push_back(fmt::format("target {}: it does not exist: apply the feature set again", spec::target_table(target, series)));
+      findings.push_back(fmt::format("target {}: it does not exist: apply the feature set again", spec::written_table(p.fs, target, series)));
     }
   }
   if (!findings.empty()) throw_findings(findings);
@@ -135,8 +150,8 @@ namespace {
 class PartitionWrite {
  public:
   PartitionWrite(pg::Session& session, pqxx::transaction_base& tx, Prepared& prepared, const SeriesPlaces& places, const queue::Claim& claim,
-                 const InputRows& rows, RunObserver& observer, const std::stop_token& stop, queue::Timings& timings)
-      : session_(session), prepared_(prepared), places_(places), rows_(rows), observer_(observer), stop_(stop), timings_(timings) {
+                 InputStore& input, RunObserver& observer, const std::stop_token& stop, queue::Timings& timings)
+      : session_(session), prepared_(prepared), places_(places), input_(input), observer_(observer), stop_(stop), timings_(timings) {
     for (std::size_t t = 0; t < places.targets.size(); ++t) {
       writers_.emplace_back(places.targets[t], place(tx, prepared.fs, prepared.fs.targets[t], places.targets[t], claim.series, claim.range), claim, t);
     }
@@ -156,7 +171,7 @@ class PartitionWrite {
 
   void write(pqxx::transaction_base& tx, queue::Completion& completion) {
     if (swaps()) drop_leftovers(tx);
-    const auto total = static_cast<std::int64_t>(rows_.output_rows());
+    const std::int64_t total = input_.output_rows();
     for (std::size_t t = 0; t < writers_.size(); ++t) write_target(tx, t, total, completion);
     completion.rows_out = total;
     completion.checksum = hash_.hex();
@@ -187,9 +202,11 @@ class PartitionWrite {
     std::vector<std::size_t> inputs;
     for (const std::string& name : target.inputs) inputs.push_back(input_index(prepared_.fs, name));
     pg::TupleEncoder& encoder = prepared_.encoder(t, place.layout);
+    Computation& computation = prepared_.computation(target);
     std::vector<const double*> columns;
     for (const std::size_t i : inputs) {
-      for (std::size_t c = 0; c < prepared_.blocks[i].columns(); ++c) columns.push_back(prepared_.blocks[i].column(c).data());
+      const fit::ColumnBlock& block = computation.blocks[i];
+      for (std::size_t c = 0; c < block.columns(); ++c) columns.push_back(block.column(c).data());
     }
     TargetWriter& writer = writers_[t];
     {
@@ -199,54 +216,77 @@ class PartitionWrite {
     const auto before = total * static_cast<std::int64_t>(t);
     std::int64_t done = 0;
     pending_ = 0;
-    for (const Segment& segment : rows_.segments) {
-      for (std::size_t first = segment.output; first < segment.end;) {
-        const std::size_t count = std::min(kBlockRows - pending_, segment.end - first);
-        fit(inputs, segment, first, count);
-        first += count;
-        if (pending_ == kBlockRows) done += flush(encoder, columns, writer);
-        observer_.at_rows((before + done) / static_cast<std::int64_t>(writers_.size()), total);
+    NullCounts predicted(inputs.size(), std::vector<std::int64_t>(computation.fitter.plan().column_count(), 0));
+    input_.for_each([&](const InputRows& rows) {
+      for (const Segment& segment : rows.segments) {
+        for (std::size_t first = segment.output; first < segment.end;) {
+          const std::size_t count = std::min(kBlockRows - pending_, segment.end - first);
+          fit(computation, inputs, rows, segment, first, count);
+          first += count;
+          if (pending_ == kBlockRows) done += flush(encoder, columns, writer);
+          observer_.at_rows((before + done) / static_cast<std::int64_t>(writers_.size()), total);
+        }
+      }
+      done += flush(encoder, columns, writer);  // its keys are in the chunk
+      predict_nulls(computation.fitter.plan(), inputs, rows, predicted);
+    });
+    observer_.at_rows((before + done) / static_cast<std::int64_t>(writers_.size()), total);
+    finish_target(t, predicted, encoder, total, completion);
+  }
+
+  using NullCounts = std::vector<std::vector<std::int64_t>>;  ///< [input of the target][column]
+
+  /// Adds the NULLs that a chunk must have by row counts and input NULLs.
+  static void predict_nulls(const fit::Plan& plan, const std::vector<std::size_t>& inputs, const InputRows& rows, NullCounts& predicted) {
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      for (const Segment& s : rows.segments) {
+        const auto part = fit::predict_nulls(plan, series_of(rows, s, inputs[i]), s.output - s.begin, s.end - s.output);
+        for (std::size_t c = 0; c < part.size(); ++c) predicted[i][c] += part[c];
       }
     }
-    done += flush(encoder, columns, writer);
-    finish_target(t, inputs, encoder, total, completion);
   }
 
   /// Fits `count` rows of a segment into the blocks, behind the rows that already wait there.
-  void fit(const std::vector<std::size_t>& inputs, const Segment& segment, std::size_t first, std::size_t count) {
+  void fit(Computation& computation, const std::vector<std::size_t>& inputs, const InputRows& rows, const Segment& segment, std::size_t first,
+           std::size_t count) {
     if (stop_.stop_requested()) throw Fault(FaultClass::transient, "stopped", "57014");
     const Stopwatch watch(timings_.fit_ms);
     for (const std::size_t i : inputs) {
-      prepared_.fitter.fit(series_of(rows_, segment, i), first - segment.begin, count, prepared_.blocks[i], pending_);
+      computation.fitter.fit(series_of(rows, segment, i), first - segment.begin, count, computation.blocks[i], pending_);
     }
     for (std::size_t r = first; r < first + count; ++r) {
-      block_order_[pending_] = rows_.order[r];
-      block_keys_[pending_] = rows_.key(r);
+      block_order_[pending_] = rows.order[r];
+      block_keys_[pending_] = rows.key(r);
       ++pending_;
     }
   }
 
-  /// Encodes and sends the rows that wait in the blocks.
+  /// Encodes and sends the rows that wait in the blocks, a piece at a time: while the server works on one, the next is
+  /// encoded.
   std::int64_t flush(pg::TupleEncoder& encoder, const std::vector<const double*>& columns, TargetWriter& writer) {
-    if (pending_ == 0) return 0;
     const Stopwatch watch(timings_.send_ms);
-    const auto keys = prepared_.fs.key.empty() ? std::span<const std::span<const std::byte>>{}
-                                               : std::span<const std::span<const std::byte>>(block_keys_).first(pending_);
-    std::span<const std::byte> tuples;
-    {
-      const Stopwatch encoding(timings_.encode_ms);
-      tuples = encoder.encode(std::span<const OrderValue>(block_order_).first(pending_), keys, columns);
-      hash_.update(tuples);
+    std::vector<const double*> piece(columns);
+    for (std::size_t first = 0; first < pending_; first += kSendRows) {
+      const std::size_t count = std::min(kSendRows, pending_ - first);
+      const auto order = std::span<const OrderValue>(block_order_).subspan(first, count);
+      const auto keys = prepared_.fs.key.empty() ? std::span<const std::span<const std::byte>>{}
+                                                 : std::span<const std::span<const std::byte>>(block_keys_).subspan(first, count);
+      for (std::size_t c = 0; c < columns.size(); ++c) piece[c] = columns[c] + first;
+      std::span<const std::byte> tuples;
+      {
+        const Stopwatch encoding(timings_.encode_ms);
+        tuples = encoder.encode(order, keys, piece);
+        hash_.update(tuples);
+      }
+      writer.copy().send(tuples);
     }
-    writer.copy().send(tuples);
     const auto sent = static_cast<std::int64_t>(pending_);
     pending_ = 0;
     return sent;
   }
 
   /// Ends the COPY and holds its result against what must have come out: promises 6 and 7.
-  void finish_target(std::size_t t, const std::vector<std::size_t>& inputs, const pg::TupleEncoder& encoder, std::int64_t total,
-                     queue::Completion& completion) {
+  void finish_target(std::size_t t, const NullCounts& predicted, const pg::TupleEncoder& encoder, std::int64_t total, queue::Completion& completion) {
     const Stopwatch watch(timings_.send_ms);
     completion.bytes_out += writers_[t].copy().bytes_sent();
     const std::int64_t taken = writers_[t].finish();
@@ -254,21 +294,16 @@ class PartitionWrite {
     if (taken != total) {
       throw Fault(FaultClass::fatal, fmt::format("target {}: {} rows were sent but the server took {}", where, total, taken));
     }
-    const fit::Plan& plan = prepared_.fitter.plan();
+    const fit::Plan& plan = prepared_.computation(prepared_.fs.targets[t]).fitter.plan();
     std::size_t column = 0;
-    for (const std::size_t i : inputs) {
-      std::vector<std::int64_t> predicted(plan.column_count(), 0);
-      for (const Segment& s : rows_.segments) {
-        const auto part = fit::predict_nulls(plan, series_of(rows_, s, i), s.output - s.begin, s.end - s.output);
-        for (std::size_t c = 0; c < part.size(); ++c) predicted[c] += part[c];
-      }
-      for (std::size_t c = 0; c < predicted.size(); ++c, ++column) {
+    for (const auto& of_input : predicted) {
+      for (std::size_t c = 0; c < of_input.size(); ++c, ++column) {
         const std::int64_t actual = encoder.null_counts()[column];
         const bool exact = fit::info(plan.column(c).metric).null_rule != fit::NullRule::value_dependent;
-        if (actual < predicted[c] || (exact && actual != predicted[c])) {
+        if (actual < of_input[c] || (exact && actual != of_input[c])) {
           throw Fault(FaultClass::partition, fmt::format("target {}: column \"{}\" has {} NULLs where row counts and input NULLs give {}; a result that "
                                                          "overflows its type is the usual cause",
-                                                         where, places_.targets[t].features[column], actual, predicted[c]));
+                                                         where, places_.targets[t].features[column], actual, of_input[c]));
         }
         completion.nulls_out += actual;
       }
@@ -278,7 +313,7 @@ class PartitionWrite {
   pg::Session& session_;
   Prepared& prepared_;
   const SeriesPlaces& places_;
-  const InputRows& rows_;
+  InputStore& input_;
   RunObserver& observer_;
   const std::stop_token& stop_;
   queue::Timings& timings_;
@@ -290,31 +325,49 @@ class PartitionWrite {
 };
 
 /// What was read, for the books: rows, keys set aside, fingerprint.
-void describe_input(const Prepared& prepared, const queue::Claim& claim, const InputRows& rows, queue::Completion& completion) {
-  const auto usable = static_cast<std::int64_t>(rows.output_rows());
+void describe_input(const Prepared& prepared, const queue::Claim& claim, InputStore& input, queue::Completion& completion) {
+  const std::int64_t usable = input.output_rows();
+  const auto& bad_keys = input.bad_keys();
   completion.rows_in = usable;
-  for (const BadKey& bad : rows.bad_keys) {
+  for (const BadKey& bad : bad_keys) {
     completion.rows_in += bad.rows;
     completion.quarantined.push_back({bad.key, bad.reason, format_order(prepared.fs.order, bad.position), bad.rows});
   }
   completion.empty = completion.rows_in == 0;
   if (usable == 0 && !completion.empty) {
-    throw Fault(FaultClass::partition, fmt::format("none of its {} keys can be used; the first, {}: {}", rows.bad_keys.size(), rows.bad_keys.front().key,
-                                                   rows.bad_keys.front().reason));
+    throw Fault(FaultClass::partition, fmt::format("none of its {} keys can be used; the first, {}: {}", bad_keys.size(), bad_keys.front().key,
+                                                   bad_keys.front().reason));
   }
-  completion.input_fingerprint = input_fingerprint(prepared.fs, claim.range, rows);
+  completion.input_fingerprint = input_fingerprint(prepared.fs, claim.range, input);
+}
+
+/// The memory for the rows of a partition, asked for before they are read.
+std::size_t reserve_memory(pqxx::transaction_base& tx, const Prepared& prepared, const queue::Claim& claim, const RunOptions& options) {
+  if (!options.reserve) return options.input_budget_bytes;
+  const auto rows = queue::expected_rows(tx, claim) + prepared.fs.plan().lookback_rows();
+  const std::size_t row_bytes = InputStore::row_bytes(prepared.fs.inputs.size(), !prepared.fs.key.empty()) + 16 * prepared.fs.key.size();
+  return options.reserve(static_cast<std::size_t>(rows) * row_bytes / 8 * 9);  // an estimate may be an eighth too low
 }
 
 /// The rows that are there, key by key, against those that the calendar expects.
-queue::Presence presence(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range, const InputRows& rows) {
+queue::Presence presence(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range, InputStore& input) {
   const ExpectedCells expected = expected_cells(tx, fs, range);
   queue::Presence out{expected.expected_cells(), expected.closed_cells(), {}};
-  for (const Segment& s : rows.segments) {
-    if (s.output == s.end) continue;
-    const CellCount count = count_cells(expected, std::span(rows.order).subspan(s.output, s.end - s.output));
-    out.keys.push_back({fs.key.empty() ? "" : describe_key(fs, source, rows.key(s.output)), static_cast<std::int64_t>(s.end - s.output), count.present,
-                        count.unexpected});
-  }
+  input.for_each([&](const InputRows& rows) {
+    for (const Segment& s : rows.segments) {
+      if (s.output == s.end) continue;
+      const std::size_t before = s.number > 0 ? 1 : 0;  // the last row of the key's earlier chunk, whose cell is counted
+      CellCount count = count_cells(expected, std::span(rows.order).subspan(s.output - before, s.end - s.output + before));
+      const CellCount counted = count_cells(expected, std::span(rows.order).subspan(s.output - before, before));
+      count.present -= counted.present;
+      count.unexpected -= counted.unexpected;
+      if (before == 0) out.keys.push_back({fs.key.empty() ? "" : describe_key(fs, source, rows.key(s.output)), 0, 0, 0});
+      queue::KeyPresence& key = out.keys.back();
+      key.rows += static_cast<std::int64_t>(s.end - s.output);
+      key.present += count.present;
+      key.unexpected += count.unexpected;
+    }
+  });
   if (fs.key.empty() && out.keys.empty()) out.keys.push_back({});
   return out;
 }
@@ -330,6 +383,19 @@ bool nothing_changed(pqxx::transaction_base& tx, const SeriesPlaces& places, con
   }
   return true;
 }
+
+/// Disk and memory beyond what a worker may keep go back with the end of the run.
+class ReleaseAtEnd {
+ public:
+  ReleaseAtEnd(InputStore& input, std::size_t keep_bytes) : input_(input), keep_bytes_(keep_bytes) {}
+  ~ReleaseAtEnd() { input_.release(keep_bytes_); }
+  ReleaseAtEnd(const ReleaseAtEnd&) = delete;
+  ReleaseAtEnd& operator=(const ReleaseAtEnd&) = delete;
+
+ private:
+  InputStore& input_;
+  std::size_t keep_bytes_;
+};
 
 using Transaction = std::unique_ptr<pqxx::work>;
 
@@ -379,18 +445,21 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
     const SeriesPlaces& places = impl_->places(*tx, prepared, claim.series);
 
     enter(Step::read);
+    InputStore& input = impl_->input;
+    const ReleaseAtEnd release(input, options.input_budget_bytes);
     queue::Completion completion;
     {
       const Stopwatch watch(timings.read_ms);
-      read_source(session, *tx, prepared.fs, places.source, claim.range, options.input_budget_bytes, impl_->rows);
+      input.clear(prepared.fs.inputs.size(), reserve_memory(*tx, prepared, claim, options));
+      read_source(session, *tx, prepared.fs, places.source, claim.range, input);
     }
-    describe_input(prepared, claim, impl_->rows, completion);
-    if (prepared.fs.calendar.cadence > 0) completion.presence = presence(*tx, prepared.fs, places.source, claim.range, impl_->rows);
+    describe_input(prepared, claim, input, completion);
+    if (prepared.fs.calendar.cadence > 0) completion.presence = presence(*tx, prepared.fs, places.source, claim.range, input);
     completion.unchanged = nothing_changed(*tx, places, claim, completion);
 
     enter(Step::write);
     std::optional<PartitionWrite> write;
-    if (!completion.unchanged) write.emplace(session, *tx, prepared, places, claim, impl_->rows, observer, stop, timings);
+    if (!completion.unchanged) write.emplace(session, *tx, prepared, places, claim, input, observer, stop, timings);
     if (completion.empty) {
       write->clear(*tx);
     } else if (write) {

@@ -89,6 +89,10 @@ Placement replaced_child(pqxx::transaction_base& tx, const spec::Target& target,
     }
     case Publish::automatic: break;
   }
+  // Without ownership it is a finding anyway; it must not hide the others.
+  if (!child.owned && !tx.exec_params("SELECT has_table_privilege($1::oid, 'SELECT')", child.oid)[0][0].as<bool>()) {
+    return placed(Strategy::remove, "the current role may not read it");
+  }
   if (!tx.exec1(fmt::format("SELECT EXISTS (SELECT FROM ONLY {})", child.name.quoted()))[0].as<bool>()) {
     return placed(Strategy::truncate, "it is there and empty");
   }

@@ -48,7 +48,14 @@ void stop_work(pqxx::transaction_base& tx, const RemovalPlan& plan) {
 
 void remove(pqxx::transaction_base& tx, const RemovalPlan& plan) {
   // Tables before work rows: a worker takes their locks in the same order.
-  for (const std::string& table : plan.dropped) tx.exec("DROP TABLE " + table);
+  // Views, which storage: compact makes, before the tables that they read.
+  for (const bool views : {true, false}) {
+    for (const std::string& name : plan.dropped) {
+      const bool is_view = !tx.exec_params("SELECT FROM pg_class WHERE oid = to_regclass($1) AND relkind = 'v'", name).empty();
+      if (is_view && views) tx.exec("DROP VIEW " + name);
+      if (!is_view && !views && tx.exec_params1("SELECT to_regclass($1) IS NOT NULL", name)[0].as<bool>()) tx.exec("DROP TABLE " + name);
+    }
+  }
   tx.exec_params("DELETE FROM regfeat.target WHERE feature_set = $1", plan.name);
   tx.exec_params("DELETE FROM regfeat.feature_set WHERE feature_set_id = $1", plan.id.value);
 }

@@ -9,6 +9,7 @@
 #include "regfeatd/base/quantity.hpp"
 #include "regfeatd/pg/copy.hpp"
 #include "regfeatd/pg/field_text.hpp"
+#include "regfeatd/populate/input_store.hpp"
 #include "source_sql.hpp"
 
 namespace regfeatd::populate {
@@ -43,6 +44,7 @@ std::string fill_series(const std::string& query, const std::string& series) {
 void resolve_query(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series, ResolvedSource& out,
                    std::vector<std::string>& findings) {
   out.query = fill_series(fs.source.query, series);
+  out.input_numeric.assign(fs.inputs.size(), false);
   out.query_order_column = fs.source.query_order_column;
   out.query_order_type = fs.order == OrderKind::time ? ColumnType::timestamptz : ColumnType::int8;
   pqxx::result described;
@@ -97,6 +99,7 @@ void resolve_input(const spec::FeatureSet& fs, const spec::Input& input, const s
     }
   }
   out.input_table.push_back(holders.empty() ? 0 : holders.front());
+  out.input_numeric.push_back(false);
   if (holders.empty()) {
     if (!all_known) return;  // the missing table is a finding already
     std::string places;
@@ -110,6 +113,7 @@ void resolve_input(const spec::FeatureSet& fs, const spec::Input& input, const s
     return;
   }
   const pg::ColumnInfo& column = *tables[holders.front()]->column(input.column);
+  out.input_numeric.back() = column.type == ColumnType::numeric;
   if (!pg::is_number(column.type)) {
     findings.push_back(fmt::format("source {}: column \"{}\" (input {}) is {}; expected a number", tables[holders.front()]->name.text(), input.column,
                                    input.name, column.type_name));
@@ -169,12 +173,19 @@ bool take_key(const pg::CopyOut& copy, std::size_t keys, std::vector<std::byte>&
 /// Takes the rows of one partition as the COPY brings them, key after key.
 class RowReader {
  public:
-  RowReader(const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range, InputRows& rows) : fs_(fs), source_(source), range_(range), rows_(rows) {}
+  /// `store`: of `rows`, where they may be put on disk; else null.
+  RowReader(const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range, InputRows& rows, InputStore* store = nullptr)
+      : fs_(fs), source_(source), range_(range), rows_(rows), store_(store), plan_(fs.plan()) {}
 
   void take(const pg::CopyOut& copy) {
     const OrderValue position = copy.int64(0);
     const bool whole = take_key(copy, fs_.key.size(), key_);
     if (first_ || key_ != current_) {
+      if (store_ != nullptr && !first_ && store_->nearly_full()) {
+        store_->spill(rows_.rows());
+        rows_.segments.clear();
+      }
+      chunks_of_key_ = 0;
       first_ = false;
       skipping_ = false;
       current_ = key_;
@@ -193,8 +204,15 @@ class RowReader {
  private:
   void append(const pg::CopyOut& copy, OrderValue position) {
     const std::size_t keys = fs_.key.size();
+    if (store_ != nullptr) {
+      if (store_->full()) cut();
+      store_->make_room();
+    }
     rows_.order.push_back(position);
-    for (std::size_t i = 0; i < rows_.values.size(); ++i) rows_.values[i].push_back(copy.float64(static_cast<int>(1 + keys + i)));
+    for (std::size_t i = 0; i < rows_.values.size(); ++i) {
+      const int field = static_cast<int>(1 + keys + i);
+      rows_.values[i].push_back(source_.input_numeric[i] ? copy.numeric(field) : copy.float64(field));
+    }
     if (keys > 0) {
       rows_.key_bytes.insert(rows_.key_bytes.end(), key_.begin(), key_.end());
       rows_.key_ends.push_back(rows_.key_bytes.size());
@@ -202,6 +220,29 @@ class RowReader {
     Segment& segment = rows_.segments.back();
     segment.end = rows_.rows();
     if (position < range_.lower) segment.output = segment.end;
+  }
+
+  /// Puts what is there on disk and goes on with the look-back that the next row of the key needs.
+  void cut() {
+    const Segment& segment = rows_.segments.back();
+    const std::size_t end = segment.end;
+    const auto before = static_cast<std::size_t>(std::max(plan_.lookback_rows(), plan_.lookback_offset()));
+    std::size_t carry = end - std::min(before, end - segment.begin);
+    if (plan_.lookback_range() > 0 && end > segment.begin) {
+      const auto anchor = std::max(segment.begin, end - std::min(end, static_cast<std::size_t>(std::max<std::int64_t>(plan_.lookback_offset(), 1))));
+      const auto in_range = [&](std::size_t row) {
+        return static_cast<std::uint64_t>(rows_.order[anchor]) - static_cast<std::uint64_t>(rows_.order[row]) < static_cast<std::uint64_t>(plan_.lookback_range());
+      };
+      for (std::size_t row = std::min(carry, anchor); row > segment.begin && in_range(row - 1); --row) carry = row - 1;
+      carry = std::min(carry, anchor);
+    }
+    if (segment.begin == 0 && 2 * (end - carry) > end) {  // the next chunk would be full again at once
+      throw Fault(FaultClass::partition, fmt::format("the windows reach back over {} rows and more, which exceeds this worker's share of the memory budget: raise memory_budget, "
+                                                     "lower workers or shorten the windows",
+                                                     end - carry));
+    }
+    store_->spill(carry);
+    ++chunks_of_key_;
   }
 
   /// Drops what was taken of the key in hand, and what follows of it.
@@ -213,6 +254,7 @@ class RowReader {
     const Segment segment = rows_.segments.back();
     rows_.segments.pop_back();
     rows_.bad_keys.push_back({key, reason, position, static_cast<std::int64_t>(segment.end - segment.output)});
+    for (std::size_t back = 1; back <= chunks_of_key_; ++back) rows_.bad_keys.back().rows += store_->drop_last_segment(back);
     rows_.order.resize(segment.begin);
     for (auto& v : rows_.values) v.resize(segment.begin);
     rows_.key_ends.resize(segment.begin);
@@ -224,6 +266,9 @@ class RowReader {
   const ResolvedSource& source_;
   OrderRange range_;
   InputRows& rows_;
+  InputStore* store_;
+  const fit::Plan plan_;
+  std::size_t chunks_of_key_ = 0;  ///< that were cut inside the key in hand
   std::vector<std::byte> key_, current_;
   bool first_ = true;
   bool skipping_ = false;
@@ -293,21 +338,39 @@ std::size_t InputRows::bytes() const noexcept {
   return order.capacity() * sizeof(OrderValue) * (1 + values.size()) + key_bytes.capacity() + key_ends.capacity() * sizeof(std::size_t);
 }
 
-void read_source(pg::Session& session, pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range,
-                 std::size_t budget_bytes, InputRows& rows) {
-  rows.clear(fs.inputs.size());
+namespace {
+
+std::string source_query(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range) {
   std::optional<OrderValue> lookback_start;
   if (fs.key.empty() && fs.lookback == spec::Lookback::rows) {
     const pqxx::row row = tx.exec1(select_lookback_start(fs, source, range));
     if (!row[0].is_null()) lookback_start = row[0].as<OrderValue>();
   }
-  pg::CopyOut copy(session, select_rows(fs, source, range, lookback_start), static_cast<int>(1 + fs.key.size() + fs.inputs.size()));
+  return select_rows(fs, source, range, lookback_start);
+}
+
+int source_fields(const spec::FeatureSet& fs) { return static_cast<int>(1 + fs.key.size() + fs.inputs.size()); }
+
+}  // namespace
+
+void read_source(pg::Session& session, pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range,
+                 std::size_t budget_bytes, InputRows& rows) {
+  rows.clear(fs.inputs.size());
+  pg::CopyOut copy(session, source_query(tx, fs, source, range), source_fields(fs));
   RowReader reader(fs, source, range, rows);
   for (std::size_t taken = 0; copy.next(); ++taken) {
     reader.take(copy);
     if ((taken & 0xfff) == 0) check_budget(rows, budget_bytes);
   }
   check_budget(rows, budget_bytes);
+}
+
+void read_source(pg::Session& session, pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range,
+                 InputStore& store) {
+  pg::CopyOut copy(session, source_query(tx, fs, source, range), source_fields(fs));
+  RowReader reader(fs, source, range, store.rows(), &store);
+  while (copy.next()) reader.take(copy);
+  store.finish();
 }
 
 std::int64_t estimate_rows(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range) {

@@ -32,7 +32,8 @@ std::string select_tables(const spec::FeatureSet& fs, const ResolvedSource& sour
   std::string select = fmt::format("SELECT t1.{} AS o", quote_identifier(source.tables[0].order_column));
   for (std::size_t k = 0; k < fs.key.size(); ++k) select += fmt::format(", t1.{} AS k{}", quote_identifier(fs.key[k]), k + 1);
   for (std::size_t i = 0; i < fs.inputs.size(); ++i) {
-    select += fmt::format(", {}.{}::double precision AS v{}", alias(source.input_table[i]), quote_identifier(fs.inputs[i].column), i + 1);
+    select += fmt::format(", {}.{}{} AS v{}", alias(source.input_table[i]), quote_identifier(fs.inputs[i].column),
+                          source.input_numeric[i] ? "" : "::double precision", i + 1);
   }
   std::string from, where;
   for (std::size_t t = 0; t < source.tables.size(); ++t) {
@@ -134,12 +135,13 @@ std::string select_lookback_by_index(const spec::FeatureSet& fs, const ResolvedS
                      key_list(fs, "b."), value_list(fs), starts, before, keys_equal(fs, "b", "k"), wanted);
 }
 
-/// The same rows where no such index is known: one pass over everything before the range.
+/// The same rows where no such index is known: one pass over everything before the range. rank(), so that of two rows at one
+/// position both are read, and the key is set aside.
 std::string select_lookback_by_scan(const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range) {
   const fit::Plan plan = fs.plan();
   const ColumnType type = order_type(source);
   const std::string keys = key_list(fs);
-  const std::string before = fmt::format("SELECT *, row_number() OVER (PARTITION BY {} ORDER BY o DESC) AS back FROM ({}) b WHERE ({}) IN (SELECT {} FROM keys)",
+  const std::string before = fmt::format("SELECT *, rank() OVER (PARTITION BY {} ORDER BY o DESC) AS back FROM ({}) b WHERE ({}) IN (SELECT {} FROM keys)",
                                          keys, select_source(fs, source, {{}, range.lower}), keys, keys);
   std::string wanted = fmt::format("back <= {}", std::max(plan.lookback_rows(), plan.lookback_offset()));
   std::string from = before;

@@ -1,6 +1,10 @@
 #pragma once
 
+#if defined(__x86_64__)
+#include <xxh_x86dispatch.h>  // xxhash.h, with the instruction set chosen at run time; the same bits
+#else
 #include <xxhash.h>
+#endif
 
 #include <cstddef>
 #include <cstdio>

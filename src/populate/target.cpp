@@ -23,7 +23,7 @@ std::optional<pg::FeatureType> feature_type(pg::ColumnType type) {
 }
 
 std::string feature_sql_type(const spec::FeatureSet& fs, const spec::Target& target) {
-  return target.storage.value_or(fs.storage) == spec::Storage::real ? "real" : "double precision";
+  return spec::is_real(spec::storage_of(fs, target)) ? "real" : "double precision";
 }
 
 std::string join(const std::vector<std::string>& names, const char* separator = ", ") {
@@ -66,7 +66,7 @@ void check_order_column(const spec::FeatureSet& fs, const spec::Target& target, 
 void check_features(const spec::FeatureSet& fs, const spec::Target& target, ResolvedTarget& out, bool columns_will_come,
                     std::vector<std::string>& findings) {
   const std::string where = out.table.name.text();
-  out.features = spec::target_columns(fs, target);
+  out.features = spec::written_columns(fs, target);
   const auto missing = missing_columns(out.table, out.features);
   if (!missing.empty() && !columns_will_come) {
     findings.push_back(fmt::format("target {}: {} missing: {}", where,
@@ -137,12 +137,12 @@ void check_partitioning(const spec::Target& target, const ResolvedTarget& out, s
 
 std::vector<std::string> target_ddl(const spec::FeatureSet& fs, const spec::Target& target, const std::string& series,
                                     const std::vector<std::string>& key_types) {
-  const pg::TableName name = pg::TableName::parse(spec::target_table(target, series));
+  const pg::TableName name = pg::TableName::parse(spec::written_table(fs, target, series));
   const std::string order = quote_identifier(target.order_column);
   std::string columns = "  " + order + (fs.order == OrderKind::time ? " timestamptz NOT NULL" : " bigint NOT NULL");
   for (std::size_t k = 0; k < fs.key.size(); ++k) columns += fmt::format(",\n  {} {} NOT NULL", quote_identifier(fs.key[k]), key_types.at(k));
   const std::string type = feature_sql_type(fs, target);
-  for (const std::string& c : spec::target_columns(fs, target)) columns += fmt::format(",\n  {} {}", quote_identifier(c), type);
+  for (const std::string& c : spec::written_columns(fs, target)) columns += fmt::format(",\n  {} {}", quote_identifier(c), type);
   // In a plain table a partition is a range of the order column, which is then deleted and counted by the primary key.
   std::vector<std::string> unique = quoted(fs.key);
   unique.insert(target.partition.empty() ? unique.begin() : unique.end(), order);
@@ -154,10 +154,10 @@ std::vector<std::string> target_ddl(const spec::FeatureSet& fs, const spec::Targ
 
 std::vector<std::string> missing_column_ddl(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target,
                                             const std::string& series) {
-  const auto table = pg::find_table(tx, pg::TableName::parse(spec::target_table(target, series)));
+  const auto table = pg::find_table(tx, pg::TableName::parse(spec::written_table(fs, target, series)));
   if (!table) return {};
   std::string additions;
-  for (const std::string& name : spec::target_columns(fs, target)) {
+  for (const std::string& name : spec::written_columns(fs, target)) {
     if (table->column(name) != nullptr) continue;
     additions += fmt::format("{}ADD COLUMN {} {}", additions.empty() ? "" : ", ", quote_identifier(name), feature_sql_type(fs, target));
   }
@@ -167,7 +167,7 @@ std::vector<std::string> missing_column_ddl(pqxx::transaction_base& tx, const sp
 
 std::optional<ResolvedTarget> resolve_target(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target, const std::string& series,
                                              std::vector<std::string>& findings, bool columns_will_come) {
-  const pg::TableName name = pg::TableName::parse(spec::target_table(target, series));
+  const pg::TableName name = pg::TableName::parse(spec::written_table(fs, target, series));
   const auto table = pg::find_table(tx, name);
   if (!table) {
     const pg::SchemaInfo schema = pg::find_schema(tx, name.schema);

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "input_series.hpp"
+#include "regfeatd/base/quantity.hpp"
 #include "regfeatd/queue/feature_sets.hpp"
 #include "stream_hash.hpp"
 #include "validate_indexes.hpp"
@@ -65,7 +66,8 @@ class Validation {
   std::string identity_;
   std::map<int, std::string> identities_;  ///< by version
   std::map<std::string, Places> places_;   ///< by series
-  InputRows rows_, truncated_;
+  InputStore input_;
+  InputRows truncated_;
   ValidateReport report_;
 };
 
@@ -194,10 +196,16 @@ void Validation::check_in(pqxx::transaction_base& tx, const queue::FinishedWork&
                     work.specification_version)));
     return;
   }
-  read_source(session_, tx, fs_, places.source, work.range, options_.input_budget_bytes, rows_);
-  const auto usable = static_cast<std::int64_t>(rows_.output_rows());
+  input_.clear(fs_.inputs.size(), options_.input_budget_bytes);
+  read_source(session_, tx, fs_, places.source, work.range, input_);
+  if (input_.chunks() > 1) {
+    findings.push_back(finding(work, "too_large", fmt::format("its input takes more than {} of memory: it is not looked at", format_bytes(static_cast<double>(options_.input_budget_bytes)))));
+    return;
+  }
+  const InputRows& rows = input_.rows();
+  const auto usable = static_cast<std::int64_t>(rows.output_rows());
   if (!work.input_fingerprint.empty() && !work.empty &&
-      input_fingerprint(fs_, work.range, rows_) != work.input_fingerprint) {
+      input_fingerprint(fs_, work.range, input_) != work.input_fingerprint) {
     findings.push_back(
         finding(work, "source_changed",
                 "its inputs, look-back included, are not those that it was computed from: requeue it"));
@@ -216,6 +224,7 @@ void Validation::check_in(pqxx::transaction_base& tx, const queue::FinishedWork&
 
 void Validation::check_targets(pqxx::transaction_base&, const queue::FinishedWork& work, const Places& places,
                                std::vector<queue::Finding>& findings, queue::ValidationCounts& counts) {
+  const InputRows& rows = input_.rows();
   StreamHash hash;
   bool hashable = !work.empty;
   std::int64_t nulls = 0;
@@ -232,7 +241,7 @@ void Validation::check_targets(pqxx::transaction_base&, const queue::FinishedWor
     };
     const TargetRows actual = read_target(session_, fs_, target, work.range);
     counts.rows += static_cast<std::int64_t>(actual.order.size());
-    TargetCheck check(fs_, fs_.targets[t], target, places.source, rows_);
+    TargetCheck check(fs_, fs_.targets[t], target, places.source, rows);
     const std::size_t before = findings.size();
     check.check_rows(actual, report);
     hashable = hashable && findings.size() == before && check.exact();
@@ -265,18 +274,19 @@ void Validation::check_targets(pqxx::transaction_base&, const queue::FinishedWor
 /// comes out for the last rows must be what came out with everything there.
 void Validation::check_truncation(pqxx::transaction_base& tx, const queue::FinishedWork& work,
                                   const Places& places, std::vector<queue::Finding>& findings) {
+  const InputRows& rows = input_.rows();
   std::vector<std::size_t> output;
-  for (const Segment& s : rows_.segments) {
+  for (const Segment& s : rows.segments) {
     if (s.output < s.end) output.push_back(s.output + random_() % (s.end - s.output));
   }
-  const OrderValue cut = rows_.order[output[random_() % output.size()]];
+  const OrderValue cut = rows.order[output[random_() % output.size()]];
   read_source(session_, tx, fs_, places.source, {work.range.lower, cut + 1}, options_.input_budget_bytes,
               truncated_);
   fit::Fitter fitter(fs_.plan(), 1);
   fit::ColumnBlock with(fs_.plan().column_count(), 1), without(fs_.plan().column_count(), 1);
   std::map<std::string, const Segment*> whole;  // by key
-  for (const Segment& s : rows_.segments) {
-    if (s.output < s.end) whole.emplace(row_name(0, rows_.key(s.output)), &s);
+  for (const Segment& s : rows.segments) {
+    if (s.output < s.end) whole.emplace(row_name(0, rows.key(s.output)), &s);
   }
   constexpr int kSegments = 100;
   int looked_at = 0;
@@ -286,7 +296,7 @@ void Validation::check_truncation(pqxx::transaction_base& tx, const queue::Finis
     const auto w = whole.find(row_name(0, truncated_.key(last)));
     const std::string at = format_order(fs_.order, truncated_.order[last]);
     const auto other = w == whole.end() ? 0 : w->second->output + (last - s.output);
-    if (w == whole.end() || other >= w->second->end || rows_.order[other] != truncated_.order[last]) {
+    if (w == whole.end() || other >= w->second->end || rows.order[other] != truncated_.order[last]) {
       findings.push_back(finding(work, "leak",
                                  fmt::format("without the rows behind {} the source has other rows before it",
                                              format_order(fs_.order, cut))));
@@ -294,7 +304,7 @@ void Validation::check_truncation(pqxx::transaction_base& tx, const queue::Finis
     }
     for (std::size_t i = 0; i < fs_.inputs.size(); ++i) {
       fitter.fit(series_of(truncated_, s, i), last - s.begin, 1, without);
-      fitter.fit(series_of(rows_, *w->second, i), other - w->second->begin, 1, with);
+      fitter.fit(series_of(rows, *w->second, i), other - w->second->begin, 1, with);
       for (std::size_t c = 0; c < with.columns(); ++c) {
         const double a = with.column(c)[0], b = without.column(c)[0];
         if ((std::isnan(a) && std::isnan(b)) || a == b) continue;

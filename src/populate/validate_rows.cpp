@@ -103,7 +103,7 @@ TargetRows read_target(pg::Session& session, const spec::FeatureSet& fs, const R
 
 TargetCheck::TargetCheck(const spec::FeatureSet& fs, const spec::Target& target,
                          const ResolvedTarget& resolved, const ResolvedSource& source, const InputRows& input)
-    : fs_(fs), target_(resolved), source_(source), input_(input), plan_(fs.plan()) {
+    : fs_(fs), target_(resolved), source_(source), input_(input), plan_(spec::written_plan(fs, target)) {
   for (const std::string& name : target.inputs) inputs_.push_back(input_index(fs, name));
   for (const std::string& name : resolved.features)
     scale_.push_back(scale_of(resolved.table.column(name)->type_name));

@@ -33,6 +33,10 @@ std::optional<Claim> claim(pg::Session& session, DaemonId daemon, int worker) {
   });
 }
 
+std::int64_t expected_rows(pqxx::transaction_base& tx, const Claim& claim) {
+  return tx.exec_params1("SELECT coalesce(rows_in, estimated_rows, 0) FROM regfeat.partition WHERE partition_id = $1", claim.partition.value)[0].as<std::int64_t>();
+}
+
 bool still_ours(pqxx::transaction_base& tx, const Claim& claim) {
   return !tx.exec_params("SELECT 1 FROM regfeat.partition WHERE partition_id = $1 AND epoch = $2 AND state = 'running'", claim.partition.value,
                          claim.epoch.value)
@@ -120,7 +124,8 @@ bool committed(pg::Session& session, const Claim& claim) {
     tx.exec_params("SELECT regfeat.end_backend(backend_pid, changed_at) FROM regfeat.partition WHERE partition_id = $1 AND epoch = $2 AND state = 'running'",
                    claim.partition.value, claim.epoch.value);
     tx.exec_params("SELECT 1 FROM regfeat.partition WHERE partition_id = $1 FOR UPDATE", claim.partition.value);
-    return !tx.exec_params("SELECT 1 FROM regfeat.attempt WHERE attempt_id = $1 AND outcome IN ('done', 'empty', 'unchanged')", claim.attempt.value).empty();
+    return !tx.exec_params("SELECT 1 FROM regfeat.attempt WHERE attempt_id = $1 AND partition_id = $2 AND epoch = $3 AND outcome IN ('done', 'empty', 'unchanged')",
+                           claim.attempt.value, claim.partition.value, claim.epoch.value).empty();
   });
 }
 

@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "regfeatd/fit/compact.hpp"
 #include "spec/draft.hpp"
 #include "spec/name_template.hpp"
 
@@ -140,14 +141,21 @@ class ColumnCheck {
     if (a.partition != b.partition) differ(draft_.targets[t].partition, "partition");
     if (a.publish != b.publish) differ(b.mark.line, "publish");
     if (a.storage != b.storage) differ(b.mark.line, "storage");
+    if (is_compact(storage_of(draft_.fs, a)) || is_compact(storage_of(draft_.fs, b))) {
+      report(t, draft_.targets[t].table,
+             "writes the same table as " + path_of_target(first) +
+                 ", which storage: compact does not allow; give one target both inputs");
+    }
   }
 
   void add_features(std::size_t t) {
     const Target& target = draft_.fs.targets[t];
+    const Storage storage = storage_of(draft_.fs, target);
     const std::size_t count = target.inputs.size() * draft_.fs.plan().column_count();
     Table& table = tables_[target.table];
-    const bool real = target.storage.value_or(draft_.fs.storage) == Storage::real;
-    table.bytes += count * (real ? 4 : 8);
+    const bool impossible = is_compact(storage) && fit::compact_obstacle(draft_.fs.plan());  // reported by check_storage
+    const std::size_t written = impossible ? 0 : target.inputs.size() * written_plan(draft_.fs, target).column_count();
+    table.bytes += written * (is_real(storage) ? 4 : 8);
     if (table.columns.size() + count > kMaxTableColumns) {
       report(t, draft_.targets[t].table,
              "table " + quote(target.table) + " would have " + std::to_string(table.columns.size() + count) +
@@ -224,6 +232,37 @@ void check_references(const Draft& draft, Findings& findings) {
   check_target_inputs(draft, findings);
   check_input_tables(draft, findings);
   check_key_columns(draft, findings);
+}
+
+void check_storage(const Draft& draft, Findings& findings) {
+  const FeatureSet& fs = draft.fs;
+  if (fs.windows.empty() || fs.metrics.empty()) return;
+  const auto obstacle = fit::compact_obstacle(fs.plan());
+  for (std::size_t t = 0; t < fs.targets.size(); ++t) {
+    const Target& target = fs.targets[t];
+    if (!is_compact(storage_of(fs, target))) continue;
+    const int line = draft.targets[t].storage;
+    if (obstacle) {
+      findings.add(line, at(path_of_target(t), "storage: compact cannot be used: " + *obstacle));
+      return;
+    }
+    if (target.column.empty() && target.columns.empty()) continue;
+    try {
+      std::set<std::string> names{target.order_column};
+      names.insert(fs.key.begin(), fs.key.end());
+      for (const std::string& name : written_columns(fs, target)) {
+        if (names.insert(name).second) continue;
+        findings.add(draft.targets[t].column,
+                     at(under(path_of_target(t), "column"),
+                        "storage: compact keeps several numbers of each window, and the template names two of them " +
+                            quote(name) + "; it needs {metric}"));
+        break;
+      }
+    } catch (const SpecError& e) {
+      for (const std::string& finding : e.findings())
+        findings.add(draft.targets[t].column, at(under(path_of_target(t), "column"), finding));
+    }
+  }
 }
 
 void check_columns(const Draft& draft, Findings& findings) {

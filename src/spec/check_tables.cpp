@@ -103,6 +103,11 @@ void check_target_tables(const Draft& draft, Findings& findings) {
       const std::string name = expand(fs.targets[t].table, series);
       if (sources.contains(name))
         report(t, quote(name) + " is a table of the source; rows would be written over what they come from");
+      if (const std::string written = expand(written_template(fs, fs.targets[t]), series); written != name) {
+        // The table behind a view: nobody else's.
+        if (sources.contains(written) || !owners.emplace(written, std::pair{series, t}).second)
+          report(t, quote(written) + ", the table that storage: compact writes, is a source or another target too");
+      }
       const auto [owner, is_new] = owners.emplace(name, std::pair{series, t});
       if (is_new) continue;
       const auto& [other_series, other] = owner->second;
@@ -141,7 +146,8 @@ class PartitionNameCheck {
     for (std::size_t t = 0; t < fs_.targets.size(); ++t) {
       if (fs_.targets[t].table.empty()) continue;
       for (const std::string& series : series_)
-        names_.emplace(expand(fs_.targets[t].table, series), kTargetTable);
+        for (const std::string& table : {fs_.targets[t].table, written_template(fs_, fs_.targets[t])})
+          names_.emplace(expand(table, series), kTargetTable);
     }
     for (const std::size_t t : checked_) check_lengths(t);
     const bool affordable = checked_.size() * series_.size() * ranges_.size() <= kMaxComparedNames;
@@ -180,7 +186,7 @@ class PartitionNameCheck {
     const auto longest = std::max_element(series_.begin(), series_.end(),
                                           [](const auto& a, const auto& b) { return a.size() < b.size(); });
     const PartitionNamer namer(fs_, fs_.targets[t]);
-    const std::string bare = split_table(expand(fs_.targets[t].table, *longest)).table;
+    const std::string bare = split_table(expand(written_template(fs_, fs_.targets[t]), *longest)).table;
     if (!table_name_fault(expand(fs_.targets[t].table, *longest)).empty()) return;  // reported with the table
     for (const OrderRange& range : ranges_) {
       const std::string name = namer.child(bare, *longest, range);
@@ -202,7 +208,7 @@ class PartitionNameCheck {
   void compare(std::size_t t, bool all) {
     const PartitionNamer namer(fs_, fs_.targets[t]);
     for (std::size_t s = 0; s < series_.size(); ++s) {
-      const TableName table = split_table(expand(fs_.targets[t].table, series_[s]));
+      const TableName table = split_table(expand(written_template(fs_, fs_.targets[t]), series_[s]));
       const std::string schema = table.schema.empty() ? "" : table.schema + ".";
       const std::size_t count = all || s == 0 ? ranges_.size() : std::min<std::size_t>(ranges_.size(), 1);
       for (std::size_t r = 0; r < count; ++r) {
@@ -237,8 +243,8 @@ void check_tables(const Draft& draft, Findings& findings) {
   }
   for (std::size_t t = 0; t < fs.targets.size(); ++t) {
     if (fs.targets[t].table.empty()) continue;
-    check_table_names(draft, fs.targets[t].table, draft.targets[t].table, under(path_of_target(t), "table"),
-                      findings);
+    check_table_names(draft, written_template(fs, fs.targets[t]), draft.targets[t].table,
+                      under(path_of_target(t), "table"), findings);
   }
   check_source_series(draft, findings);
   check_target_tables(draft, findings);

@@ -14,7 +14,7 @@ struct Draft {
   FeatureSet fs;
 
   struct TargetLines {
-    int inputs = 0, table = 0, column = 0, partition = 0;
+    int inputs = 0, table = 0, column = 0, partition = 0, storage = 0;
   };
   std::vector<TargetLines> targets;    ///< beside fs.targets
   std::vector<int> input_table_lines;  ///< beside fs.inputs
@@ -46,6 +46,9 @@ struct NamedLine {
 /// `time: COLUMN` or `sequence: COLUMN`, exactly one of them. Adds the vote.
 [[nodiscard]] std::string read_order_column(const MapReader& map, Draft& draft, Findings& findings);
 
+/// `storage:` of a feature set or of a target: double, real, compact or [compact, real].
+[[nodiscard]] std::optional<Storage> read_storage(const Field& field, Findings& findings);
+
 void read_source(const Field& field, Draft& draft, Findings& findings);
 void read_inputs(const Field& field, Draft& draft, Findings& findings);
 void read_partition(const Field& field, Draft& draft, Findings& findings);
@@ -57,6 +60,7 @@ void read_calendar(const Field& field, Draft& draft, Findings& findings);
 
 /// The rules that tie the parts together: names that templates make, inputs and targets, tables and series.
 void check_references(const Draft& draft, Findings& findings);
+void check_storage(const Draft& draft, Findings& findings);
 void check_columns(const Draft& draft, Findings& findings);
 void check_tables(const Draft& draft, Findings& findings);
 void check_partition_names(const Draft& draft, Findings& findings);

@@ -59,9 +59,7 @@ void read_options(const MapReader& map, Draft& draft, Findings& findings) {
                       .value_or(fs.lookback);
   }
   if (const auto f = map.find("storage")) {
-    fs.storage =
-        read_enum<Storage>(*f, {{"double", Storage::double_precision}, {"real", Storage::real}}, findings)
-            .value_or(fs.storage);
+    fs.storage = read_storage(*f, findings).value_or(fs.storage);
   }
   if (const auto f = map.find("on_bad_key")) {
     fs.on_bad_key =
@@ -92,6 +90,25 @@ void read_relations(const MapReader& map, Draft& draft, Findings& findings) {
     }
   }
 }
+
+}  // namespace
+
+std::optional<Storage> read_storage(const Field& field, Findings& findings) {
+  const Words<Storage> words{{"double", Storage::double_precision}, {"real", Storage::real}, {"compact", Storage::compact}};
+  if (field.node->kind == YamlNode::Kind::scalar) return read_enum(field, words, findings);
+  bool compact = false, real = false;
+  for (const NamedLine& word : read_names(field, findings)) {
+    compact |= word.name == "compact";
+    real |= word.name == "real";
+    if (word.name != "compact" && word.name != "real") {
+      findings.add(word.line, at(field.path, quote(word.name) + " does not stand in a list; the list is [compact, real]"));
+    }
+  }
+  if (compact) return real ? Storage::compact_real : Storage::compact;
+  return real ? Storage::real : Storage::double_precision;
+}
+
+namespace {
 
 Draft read_draft(const Field& document, Findings& findings) {
   const MapReader map(
@@ -193,6 +210,7 @@ FeatureSet parse_feature_set(const std::string& text, const std::string& file) {
   if (const auto document = read_document(text, tree, findings)) {
     draft = read_draft(*document, findings);
     check_references(draft, findings);
+    check_storage(draft, findings);
     check_columns(draft, findings);
     check_tables(draft, findings);
     check_partition_names(draft, findings);

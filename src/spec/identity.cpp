@@ -55,14 +55,23 @@ std::string window_identity(const fit::Window& w) {
   return out;
 }
 
+const char* storage_word(Storage s) {
+  switch (s) {
+    case Storage::double_precision: return " double";
+    case Storage::real: return " real";
+    case Storage::compact: return " compact";
+    case Storage::compact_real: return " compact real";
+  }
+  return "";
+}
+
 std::string target_identity(const FeatureSet& fs, const Target& t) {
   std::vector<std::string> inputs;
   for (std::size_t i = 0; i < t.inputs.size(); ++i) {
     inputs.push_back(literal(t.inputs[i]) + (t.columns.empty() ? "" : " column=" + literal(t.columns[i])));
   }
-  const bool real = t.storage.value_or(fs.storage) == Storage::real;
   return list(inputs, true) + " table=" + literal(t.table) + " order=" + literal(t.order_column) +
-         " column=" + literal(t.column) + " partition=" + literal(t.partition) + (real ? " real" : " double");
+         " column=" + literal(t.column) + " partition=" + literal(t.partition) + storage_word(storage_of(fs, t));
 }
 
 template <class Items, class Text>

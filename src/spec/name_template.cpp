@@ -188,6 +188,11 @@ const std::vector<std::string>& partition_placeholders() {
   return kNames;
 }
 
+std::string written_template(const FeatureSet& fs, const Target& target) {
+  if (target.table.empty()) return {};
+  return target.table + (is_compact(storage_of(fs, target)) ? "_compact" : "");
+}
+
 std::string format_start(std::string_view format, OrderValue t) {
   std::string out;
   for (std::size_t i = 0; i < format.size(); ++i) {

@@ -38,6 +38,9 @@ class NameTemplate {
 [[nodiscard]] const std::vector<std::string>& column_placeholders();
 [[nodiscard]] const std::vector<std::string>& partition_placeholders();
 
+/// The template of the table that a target writes: see `written_table`.
+[[nodiscard]] std::string written_template(const FeatureSet& fs, const Target& target);
+
 /// `format` applied to a time: %Y %m %d %H %M, ISO year %G and week %V, day of the year %j, %%.
 [[nodiscard]] std::string format_start(std::string_view format, OrderValue t);
 

@@ -35,12 +35,29 @@ void read_duration_into(const MapReader& map, std::string_view key, Bounds<micro
   value = read_duration(*field, bounds, findings).value_or(value);
 }
 
+/// A list of words, or one word alone: there is no shell that would take a line apart.
+void read_password_command(const Field& field, Settings& settings, Findings& findings) {
+  std::vector<std::string> words;
+  if (field.node->kind == YamlNode::Kind::sequence) {
+    for (const Field& item : read_list(field, findings)) words.push_back(read_text(item, findings).value_or(""));
+  } else {
+    words.push_back(read_text(field, findings).value_or(""));
+    if (words[0].find(' ') != std::string::npos) {
+      findings.add(field.line(), at(field.path, "must be a list, program and arguments apart, such as [/usr/bin/aws, rds, generate-db-auth-token]; it is run without a shell"));
+    }
+  }
+  if (!words.empty() && !words[0].empty()) settings.password_command = std::move(words);
+}
+
 void read_database(const Field& field, Settings& settings, Findings& findings) {
   const auto advice = [](std::string_view key) {
     return key == "password" ? "; " + std::string(kPasswordAdvice) : std::string{};
   };
-  const MapReader map(field, {"conninfo"}, findings, advice);
+  const MapReader map(field, {"conninfo", "password_command", "password_command_timeout", "statement_timeout"}, findings, advice);
   if (!map.is_mapping()) return;
+  if (const auto command = map.find("password_command")) read_password_command(*command, settings, findings);
+  read_duration_into(map, "password_command_timeout", {milliseconds{100}, hours{1}}, settings.password_command_timeout, findings);
+  read_duration_into(map, "statement_timeout", {microseconds{0}, hours{24}}, settings.statement_timeout, findings);
   const auto f = map.find("conninfo");
   if (!f) return;
   if (f->node->kind == YamlNode::Kind::scalar && f->node->text.empty()) return;  // as psql, said out loud
@@ -95,6 +112,23 @@ void read_retention(const Field& field, Settings::Retention& retention, Findings
   read_duration_into(map, "progress", {hours{1}, hours{24 * 3650}}, retention.progress, findings);
 }
 
+void read_throttle(const Field& field, Settings::Throttle& throttle, Findings& findings) {
+  const MapReader map(field, {"rows_per_second", "commit_latency", "replication_lag", "automatic"}, findings);
+  if (!map.is_mapping()) return;
+  if (const auto f = map.find("rows_per_second")) throttle.rows_per_second = read_integer(*f, {1, 1'000'000'000}, findings);
+  if (const auto f = map.find("commit_latency")) throttle.commit_latency = read_duration(*f, {milliseconds{1}, hours{1}}, findings);
+  if (const auto f = map.find("replication_lag")) {
+    const auto text = read_text(*f, findings);
+    const auto bytes = text ? parse_bytes(*text) : std::nullopt;
+    if (bytes && *bytes > 0) {
+      throttle.replication_lag_bytes = *bytes;
+    } else if (text) {
+      findings.add(f->line(), at(f->path, "must be a size such as 64MiB, not " + quote(*text)));
+    }
+  }
+  if (const auto f = map.find("automatic")) throttle.automatic = read_boolean(*f, findings).value_or(throttle.automatic);
+}
+
 void read_log(const Field& field, Settings& settings, Findings& findings) {
   const MapReader map(field, {"level", "format"}, findings);
   if (!map.is_mapping()) return;
@@ -137,7 +171,7 @@ void check_together(const Settings& s, const Lines& lines, Findings& findings) {
 Settings read_settings(const Field& document, Findings& findings) {
   const MapReader map(document,
                       {"database", "workers", "memory_budget", "lease", "heartbeat", "poll", "progress",
-                       "retry", "retention", "shutdown_grace", "listen", "daemon_name", "log"},
+                       "retry", "retention", "throttle", "shutdown_grace", "listen", "daemon_name", "log"},
                       findings);
   Settings settings;
   Lines lines;
@@ -147,6 +181,7 @@ Settings read_settings(const Field& document, Findings& findings) {
   read_times(map, settings, lines, findings);
   if (const auto f = map.find("retry")) read_retry(*f, settings.retry, lines, findings);
   if (const auto f = map.find("retention")) read_retention(*f, settings.retention, findings);
+  if (const auto f = map.find("throttle")) read_throttle(*f, settings.throttle, findings);
   if (const auto f = map.find("listen"))
     settings.listen = read_boolean(*f, findings).value_or(settings.listen);
   if (const auto f = map.find("daemon_name")) settings.daemon_name = read_text(*f, findings).value_or("");

@@ -21,10 +21,10 @@ void read_target_inputs(const MapReader& map, Target& target, Draft::TargetLines
   }
 }
 
-void read_target_options(const MapReader& map, Target& target, Findings& findings) {
+void read_target_options(const MapReader& map, Target& target, Draft::TargetLines& lines, Findings& findings) {
   if (const auto f = map.find("storage")) {
-    target.storage =
-        read_enum<Storage>(*f, {{"double", Storage::double_precision}, {"real", Storage::real}}, findings);
+    lines.storage = f->line();
+    target.storage = read_storage(*f, findings);
   }
   if (const auto f = map.find("publish")) {
     const Words<Publish> words{{"auto", Publish::automatic},
@@ -44,7 +44,7 @@ void read_target(const Field& field, Draft& draft, Findings& findings) {
   Target target;
   target.mark = findings.mark(field.line());
   const int line = field.line();
-  Draft::TargetLines lines{line, line, line, line};
+  Draft::TargetLines lines{line, line, line, line, line};
   read_target_inputs(map, target, lines, findings);
   if (const auto f = map.require("table")) {
     target.table = read_template(*f, table_placeholders(), findings);
@@ -59,7 +59,7 @@ void read_target(const Field& field, Draft& draft, Findings& findings) {
     target.partition = read_template(*f, partition_placeholders(), findings);
     lines.partition = f->line();
   }
-  read_target_options(map, target, findings);
+  read_target_options(map, target, lines, findings);
   draft.fs.targets.push_back(std::move(target));
   draft.targets.push_back(lines);
 }

@@ -7,50 +7,13 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=check.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/check.sh"
 
-skip() { echo "skipped: $*"; exit 77; }
-[[ $(id -u) == 0 ]] || skip "a clean root takes root"
-for tool in mmdebstrap systemd-nspawn dpkg-deb nsenter cpack; do
-  command -v "$tool" >/dev/null || skip "$tool is not installed"
-done
-[[ -x $REGFEATD_BUILD_DIR/generate-bars ]] || skip "generate-bars is not built"
-ldd "$REGFEATD_BUILD_DIR/regfeatd" | grep -qE 'lib(asan|tsan|ubsan)' && skip "a build with sanitizers is not packaged"
-# shellcheck disable=SC1091
-[[ $(. /etc/os-release && echo "${VERSION_CODENAME:-}") == bookworm ]] || skip "packages built here are not for Debian 12"
-
-work=$(mktemp -d /var/tmp/regfeatd-package.XXXXXX)
-root=$work/root
-nspawn_pid=
-cleanup() {
-  status=$?
-  if [[ -n $nspawn_pid ]]; then
-    [[ $status == 0 || -z ${init:-} ]] || inside journalctl --no-pager -n 60 -u regfeatd 2>/dev/null || true
-    kill -TERM "$nspawn_pid" 2>/dev/null || true
-    for _ in $(seq 100); do kill -0 "$nspawn_pid" 2>/dev/null || break; sleep 0.1; done
-    kill -KILL "$nspawn_pid" 2>/dev/null || true
-    wait "$nspawn_pid" 2>/dev/null || true
-  fi
-  rm -rf --one-file-system -- "$work"
-}
-trap cleanup EXIT
-
-# eventually WHAT COMMAND...: the command succeeds within two minutes
-eventually() {
-  local what=$1
-  shift
-  for _ in $(seq 600); do
-    if "$@" >/dev/null 2>&1; then ok "$what"; return; fi
-    sleep 0.2
-  done
-  fail "$what" "not within two minutes: $*"
-}
+# shellcheck source-path=SCRIPTDIR source=clean_root.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/clean_root.sh"
+clean_root_requirements
+trap 'clean_root_cleanup $?' EXIT
 
 # -- two packages of this build: an older version and its successor -------------------------------------------------
 
-package() { # version
-  (cd "$work" && cpack --config "$REGFEATD_BUILD_DIR/CPackConfig.cmake" -D "CPACK_PACKAGE_VERSION=$1" -B "$work/cpack-$1" >"$work/cpack.log" 2>&1) ||
-    { cat "$work/cpack.log"; fail "cpack $1"; }
-  mv "$work/cpack-$1"/regfeatd_"$1"_*.deb "$work/regfeatd_$1.deb"
-}
 package 0.0.9
 package 0.1.0
 ok "cpack builds the package"
@@ -61,31 +24,10 @@ fi
 
 # -- a clean root ---------------------------------------------------------------------------------------------------
 
-depends=$(dpkg-deb -f "$work/regfeatd_0.1.0.deb" Depends | tr ',' '\n' | awk '{ print $1 }' | paste -sd,)
-if ! mmdebstrap --quiet --variant=minbase --include="systemd,systemd-sysv,dbus,postgresql,$depends" bookworm "$root" >"$work/root.log" 2>&1; then
-  tail -n 5 "$work/root.log"
-  skip "no root could be made of the distribution's packages"
-fi
-cp "$work"/*.deb "$root/root/"
+make_root "$work/regfeatd_0.1.0.deb"
 ok "a root with systemd and PostgreSQL"
-
-systemd-nspawn --quiet --directory="$root" --boot --register=no --keep-unit --console=pipe --machine="regfeatd-$$" \
-  </dev/null >"$work/boot.log" 2>&1 &
-nspawn_pid=$!
-init=
-for _ in $(seq 300); do
-  kill -0 "$nspawn_pid" 2>/dev/null || break
-  init=$(pgrep -P "$nspawn_pid" || true)
-  [[ -n $init ]] && nsenter -t "$init" -a systemctl is-system-running 2>/dev/null | grep -qE 'running|degraded' && break
-  sleep 0.2
-done
-inside() { nsenter -t "$init" -a env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"; }
-if [[ -z $init ]] || ! inside systemctl is-system-running 2>/dev/null | grep -qE 'running|degraded'; then
-  tail -n 5 "$work/boot.log"
-  skip "systemd does not start in a container here"
-fi
+boot_root
 ok "systemd runs in it"
-as() { local user=$1; shift; inside runuser -u "$user" -- "$@"; }
 sql() { as postgres psql -XqAt -v ON_ERROR_STOP=1 -d bqx -c "$1"; }
 sql_is() { [[ $(sql "$2") == "$1" ]]; }
 property() { inside systemctl show -P "$1" regfeatd; }

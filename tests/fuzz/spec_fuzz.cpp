@@ -34,6 +34,7 @@ void check_names(const spec::FeatureSet& fs) {
   for (const spec::Target& target : fs.targets) {
     for (const std::string& input : target.inputs) require(fs.input(input).name == input);
     require(spec::target_columns(fs, target).size() == target.inputs.size() * fs.plan().column_count());
+    require(spec::written_columns(fs, target).size() == target.inputs.size() * spec::written_plan(fs, target).column_count());
     for (const std::string& series : fs.series) {
       require(!spec::target_table(target, series).empty());
       if (!target.partition.empty()) require(!spec::target_partition(fs, target, series, first).empty());

@@ -127,12 +127,12 @@ TEST_F(Partition, BadInputFailsAfterTheLimitAndTheOthersGoOn) {
       << db_.text("SELECT message FROM regfeat.failures LIMIT 1");
 }
 
-TEST_F(Partition, InputLargerThanTheBudgetFailsWithThatMessage) {
+TEST_F(Partition, LookbackLargerThanTheBudgetFailsWithThatMessage) {
   const auto session = db_.session();
   const auto claim = queue::claim(*session, daemon_, 0);
   AtStep nothing(Step::claim, nullptr);
   try {
-    runner_.run(*session, *claim, {.input_budget_bytes = 1000}, nothing, {}, timings_);
+    runner_.run(*session, *claim, {.input_budget_bytes = 1000, .reserve = {}}, nothing, {}, timings_);
     FAIL() << "expected a fault";
   } catch (const Fault& e) {
     EXPECT_EQ(e.fault_class(), FaultClass::partition);

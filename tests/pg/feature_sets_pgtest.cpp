@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
 
 #include "pg_fixture.hpp"
@@ -103,7 +104,7 @@ TEST(FeatureSets, AKeyThatCannotBeUsedIsSetAside) {
           "INSERT INTO players.games VALUES (NULL, '2020-09-23 15:00+00', 1)");
   ASSERT_EQ(apply_text(db, players({}, "form", "g3: 3")).exit_status, 0);
   ASSERT_EQ(run_once(db).exit_status, 0);
-  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.quarantine WHERE key = 'id=5' AND position LIKE '2020-09-22%'"), 3 - 1);
+  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.quarantine WHERE key = 'id=5' AND position LIKE '2020-09-22%'"), 3);
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.quarantine WHERE key = 'id=NULL' AND rows_left_out = 1"), 1);
   EXPECT_EQ(db.count("SELECT count(*) FROM players.form_features WHERE id = 5 AND at::date = '2020-09-22'"), 0);
   EXPECT_EQ(db.count("SELECT count(*) FROM players.games g LEFT JOIN players.form_features f USING (id, at) WHERE g.id <> 5 AND f.id IS NULL"), 0);
@@ -381,6 +382,181 @@ TEST(FeatureSets, NothingIsClaimedUnderASpecificationThatIsBeingReplaced) {
   tx.commit();
   EXPECT_EQ(claimed_version(), "2");
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'pending'"), 39);
+}
+
+
+/// Every unit gives the same rows: look-back crosses each boundary, partitioned targets are cut at it.
+TEST(FeatureSets, EveryUnitGivesTheSameRows) {
+  const Database db;
+  db.migrate();
+  db.exec("CREATE SCHEMA s; CREATE TABLE s.t (at timestamptz PRIMARY KEY, day date, n bigint UNIQUE, v double precision); "
+          // Sparse around the turn of a year, dense on one of its days.
+          "INSERT INTO s.t SELECT at, at::date, row_number() OVER (ORDER BY at), sin(extract(epoch FROM at) / 70000) FROM ("
+          "  SELECT timestamptz '2023-11-20 00:00+00' + i * interval '11 hours 7 minutes' AS at FROM generate_series(0, 160) i UNION "
+          "  SELECT timestamptz '2024-01-01 00:00+00' + i * interval '13 minutes' FROM generate_series(0, 200) i) x");
+  const auto specification = [](const std::string& name, const std::string& partition, const std::string& order, const std::string& target) {
+    return fmt::format("feature_set: {0}\nseries: [a]\npartition: {{ {1} }}\nsource: {{ tables: [ {{ table: s.t, {2} }} ] }}\ninputs: {{ v: {{ column: v }} }}\n"
+                       "windows: {{ w7: 7, w20: {{ rows: 20, offset: 2 }} }}\nmetrics: [forecast, sigma]\n"
+                       "targets: [ {{ input: v, table: s.by_{0}, {2}, column: \"{{metric}}_{{window}}\"{3} }} ]\n",
+                       name, partition, order, target);
+  };
+  const std::vector<std::array<std::string, 3>> units{{"hour", "by: hour, from: 2023-12-31, to: 2024-01-03", "%Y%m%d%H"},
+                                                      {"day", "by: day, from: 2023-11-20, to: 2024-02-05", "%Y%m%d"},
+                                                      {"week", "by: week, from: 2023-11-20, to: 2024-02-05", "%Y%m%d"},
+                                                      {"month", "by: month, from: 2023-11-01, to: 2024-03-01", "%Y_%m"},
+                                                      {"year", "by: year, from: 2023-01-01, to: 2025-01-01", "%Y"}};
+  for (const auto& [unit, partition, format] : units) {
+    ASSERT_EQ(apply_text(db, specification(unit, partition, "time: at", ", partition: \"{table}_{start:" + format + "}\"")).exit_status, 0) << unit;
+  }
+  ASSERT_EQ(apply_text(db, specification("step", "by: 50, from: 1, to: 451", "sequence: n", ", partition: \"{table}_{start}\"")).exit_status, 0);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(db.text("SELECT string_agg(feature_set || ' ' || partitions, ', ' ORDER BY partitions) FROM regfeat.status"), "year 2, month 4, step 9, week 11, hour 72, day 77");
+  const std::int64_t rows = db.count("SELECT count(*) FROM s.t");
+  for (const char* unit : {"day", "week", "month"}) {
+    EXPECT_EQ(db.count(fmt::format("SELECT count(*) FROM s.by_{} u JOIN s.by_year y USING (at) WHERE (u.forecast_w7, u.sigma_w7, u.forecast_w20, u.sigma_w20) "
+                                   "IS NOT DISTINCT FROM (y.forecast_w7, y.sigma_w7, y.forecast_w20, y.sigma_w20)",
+                                   unit)),
+              rows)
+        << unit;
+  }
+  EXPECT_EQ(db.count("SELECT count(*) FROM s.by_step u JOIN s.t USING (n) JOIN s.by_year y USING (at) WHERE (u.forecast_w7, u.sigma_w20) IS NOT DISTINCT FROM (y.forecast_w7, y.sigma_w20)"),
+            rows);
+  EXPECT_EQ(db.count("SELECT count(*) FROM s.by_hour u JOIN s.by_year y USING (at) WHERE (u.forecast_w7, u.sigma_w20) IS NOT DISTINCT FROM (y.forecast_w7, y.sigma_w20)"),
+            db.count("SELECT count(*) FROM s.t WHERE at >= '2023-12-31 00:00+00' AND at < '2024-01-03 00:00+00'"));
+  EXPECT_EQ(db.count("SELECT count(*) - count(sigma_w20) FROM s.by_year"), 21);  // 19 and the offset
+}
+
+TEST(FeatureSets, AQueryIsASource) {
+  const Database db;
+  db.migrate();
+  make_players(db);
+  ASSERT_EQ(apply_text(db, players()).exit_status, 0);
+  std::string query = players({}, "query");
+  query.replace(query.find("source: { tables: [ { table: players.games, time: at } ] }"), 58,
+                "source:\n  query: |\n    SELECT g.id, g.at AS at, g.points::numeric AS points FROM players.games g -- of :series, they say\n"
+                "     WHERE g.at >= :start AND g.at < :end AND ':end' <> :series\n  time: at");
+  const Finished applied = apply_text(db, query);
+  ASSERT_EQ(applied.exit_status, 0) << applied.out;
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(db.count("SELECT count(*) FROM players.form_features"), db.count("SELECT count(*) FROM players.games"));
+  EXPECT_EQ(db.checksum("players.query_features", "id, at"), db.checksum("players.form_features", "id, at"));
+
+  // Without a key, several series, a sequence.
+  db.exec("CREATE TABLE players.points AS SELECT id::text AS who, row_number() OVER (PARTITION BY id ORDER BY at) AS n, points FROM players.games");
+  ASSERT_EQ(apply_text(db, "feature_set: sequences\nseries_query: SELECT who FROM players.points\npartition: { by: 5, from: 1, to: 41 }\n"
+                           "source:\n  query: \"SELECT n, points FROM players.points WHERE who = :series AND n >= :start AND n < :end\"\n  sequence: n\n"
+                           "inputs: { p: { column: points } }\nwindows: { w3: 3 }\nmetrics: [terms.prediction]\n"
+                           "targets: [ { input: p, table: \"players.s_{series}\", sequence: n, column: \"{metric}_{window}\" } ]\n")
+                .exit_status,
+            0);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_GT(db.count("SELECT count(DISTINCT who) FROM players.points"), 8);
+  for (int id = 1; id <= 12; ++id) {
+    if (db.count(fmt::format("SELECT count(*) FROM players.points WHERE who = '{}'", id)) == 0) continue;
+    EXPECT_EQ(db.text(fmt::format("SELECT (count(*) = (SELECT count(*) FROM players.points WHERE who = '{0}')) || ' ' || "
+                                  "       count(*) FILTER (WHERE (n < 3) <> (prediction_w3 IS NULL) OR abs(prediction_w3 - points) > 1e-9) "
+                                  "  FROM players.s_{0} JOIN players.points USING (n) WHERE who = '{0}'",
+                                  id)),
+              "true 0")
+        << id;
+  }
+  std::string broken = query;
+  broken.replace(broken.find("g.points::numeric"), 17, "g.pionts");
+  const Finished refused = apply_text(db, broken);
+  EXPECT_EQ(refused.exit_status, 78);
+  EXPECT_NE(refused.out.find("source query: ERROR:  column g.pionts does not exist"), std::string::npos) << refused.out;
+}
+
+TEST(FeatureSets, ABadKeyFailsThePartitionWhereThatIsAskedFor) {
+  const Database db;
+  db.migrate();
+  make_players(db);
+  db.exec("ALTER TABLE players.games DROP CONSTRAINT games_pkey; INSERT INTO players.games SELECT * FROM players.games WHERE id = 5 AND at::date = '2020-09-22'");
+  ASSERT_EQ(apply_text(db, players("on_bad_key: fail", "strict", "g3: 3")).exit_status, 0);
+  const TemporaryFile settings("regfeatd.yaml", "retry: { attempts: 2, base: 10ms, cap: 20ms }\n");
+  EXPECT_EQ(db.regfeatd({"run", "--once", "--config", settings.path()}).exit_status, 1);
+  // The day with the two rows, and the two days that read it, as player 5 plays every day; the rest is complete.
+  EXPECT_EQ(db.text("SELECT string_agg(to_char(regfeat.order_time('time', lower_bound), 'MM-DD'), ' ' ORDER BY lower_bound) FROM regfeat.partition WHERE state = 'failed'"),
+            "09-22 09-23 09-24");
+  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'failed' AND message LIKE '%key (id=5): the source has more than one row at 2020-09-22 15:00:00+00%'"), 3);
+  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition WHERE state IN ('done', 'empty')"), 37);
+  EXPECT_EQ(db.count("SELECT count(*) FROM players.strict_features WHERE at::date BETWEEN '2020-09-22' AND '2020-09-24'"), 0);
+  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.quarantine"), 0);
+  // Mended, they are done.
+  db.exec("DELETE FROM players.games g USING players.games h WHERE g.id = h.id AND g.at = h.at AND g.ctid > h.ctid; SELECT regfeat.requeue_failed('strict')");
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(db.count("SELECT count(*) FROM players.strict_features"), db.count("SELECT count(*) FROM players.games"));
+}
+
+
+/// However the range is cut, and whichever way look-back is read, a row's windows hold the same rows: the bits are equal.
+TEST(FeatureSets, KeyedPartitionsOfAnySizeGiveTheSameBits) {
+  const Database db;
+  db.migrate();
+  // Keys that come late, pause for months, have bursts, or a single row; two tables joined on key and time, one with holes.
+  db.exec("CREATE SCHEMA s; CREATE TABLE s.a (k text, j int, at timestamptz, v double precision, PRIMARY KEY (k, j, at)); "
+          "CREATE TABLE s.b (j int, k text, t timestamp, w numeric, PRIMARY KEY (j, k, t)); "
+          "INSERT INTO s.a SELECT 'key ' || k, j, timestamptz '2024-01-01 00:00+00' + i * (1 + (k * j) % 5) * interval '5 hours 3 minutes' "
+          "       + CASE WHEN i > 20 THEN k * 3 ELSE 0 END * interval '1 day', sin(i * k) + j FROM generate_series(1, 6) k, generate_series(1, 3) j, "
+          "       generate_series(0, 10 + k * 20) i WHERE NOT (k = 6 AND j = 3 AND i > 0) AND (i * 7 + k) % 5 <> 0; "
+          "INSERT INTO s.b SELECT j, k, at AT TIME ZONE 'UTC', v * 3 FROM s.a WHERE extract(minute FROM at)::int % 7 <> 0; "
+          "CREATE TABLE s.a_bare AS TABLE s.a; CREATE TABLE s.b_bare AS TABLE s.b");
+  const auto specification = [](const std::string& name, const std::string& unit, const std::string& suffix, const std::string& windows) {
+    return fmt::format("feature_set: {0}\nseries: [a]\npartition: {{ by: {1}, from: {2} }}\n"
+                       "source: {{ tables: [ {{ table: s.a{3}, time: at }}, {{ table: s.b{3}, time: t }} ] }}\nkey: [k, j]\n"
+                       "inputs: {{ v: {{ column: v }}, w: {{ column: w }} }}\nwindows: {4}\nmetrics: [n_obs, forecast, sigma]\n"
+                       "targets: [ {{ inputs: [v, w], table: s.{0}, time: at, column: \"{{input}}_{{metric}}_{{window}}\" }} ]\n",
+                       name, unit, unit == "year" ? "2024-01-01, to: 2025-01-01" : "2024-01-01, to: 2024-07-01", suffix, windows);
+  };
+  const std::vector<std::string> windows{"{ w4: 4, w9: 9 }", "{ r3: { range: 3d }, late: { range: 40h, min_rows: 4, offset: 3, x: time, unit: 1h } }",
+                                         "{ w5: { rows: 5, offset: 2 }, r1: { range: 30h, x: time, unit: 1h }, w3: 3 }", "{ r2: { range: 11h } }"};
+  std::vector<std::string> names;
+  for (std::size_t w = 0; w < windows.size(); ++w) {
+    for (const char* unit : {"year", "month", "day"}) {
+      for (const char* suffix : {"", "_bare"}) {
+        if (unit == std::string("year") && suffix == std::string("_bare")) continue;
+        names.push_back(fmt::format("f{}_{}{}", w, unit, suffix));
+        const Finished f = apply_text(db, specification(names.back(), unit, suffix, windows[w]));
+        ASSERT_EQ(f.exit_status, 0) << f.out;
+      }
+    }
+  }
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  for (std::size_t w = 0; w < windows.size(); ++w) {
+    const std::string whole = db.checksum(fmt::format("s.f{}_year", w), "k, j, at");
+    EXPECT_EQ(db.count(fmt::format("SELECT count(*) FROM s.f{}_year", w)), db.count("SELECT count(*) FROM s.b")) << w;
+    for (const char* other : {"month", "day", "month_bare", "day_bare"}) {
+      EXPECT_EQ(db.checksum(fmt::format("s.f{}_{}", w, other), "k, j, at"), whole) << windows[w] << ' ' << other;
+    }
+  }
+  // And the counts are those of SQL.
+  EXPECT_EQ(db.count("SELECT count(*) FROM s.f1_year f CROSS JOIN LATERAL (SELECT count(*) AS n FROM s.b WHERE b.k = f.k AND b.j = f.j "
+                     "   AND t <= f.at AT TIME ZONE 'UTC' AND t > f.at AT TIME ZONE 'UTC' - interval '3 days') c WHERE v_n_obs_r3 IS DISTINCT FROM CASE WHEN n >= 3 THEN n END"),
+            0);
+}
+
+TEST(FeatureSets, AnotherUnitForAPartOfTheRangeLeavesNoOverlap) {
+  const Database db;
+  db.migrate();
+  make_players(db);
+  std::string monthly = players({}, "form", "g3: 3");
+  monthly.replace(monthly.find("by: day, from: 2020-09-12, to: 2020-10-22"), 41, "by: month, from: 2020-09-01, to: 2020-11-01");
+  ASSERT_EQ(apply_text(db, monthly).exit_status, 0);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  const std::string before = db.checksum("players.form_features", "id, at");
+  std::string daily = players({}, "form", "g3: 3");
+  daily.replace(daily.find("from: 2020-09-12, to: 2020-10-22"), 32, "from: 2020-09-01, to: 2020-10-22");
+  const TemporaryFile file("spec.yaml", daily);
+  const Finished part = db.regfeatd({"apply", file.path(), "--from", "2020-09-05"});
+  ASSERT_EQ(part.exit_status, 0) << part.out;
+  const std::string overlaps = "SELECT count(*) FROM regfeat.partition a JOIN regfeat.partition b ON a.lower_bound < b.upper_bound AND b.lower_bound < a.upper_bound "
+                               " AND a.partition_id < b.partition_id WHERE NOT a.removed AND NOT b.removed";
+  EXPECT_EQ(db.count(overlaps), 0);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  ASSERT_EQ(apply_text(db, daily).exit_status, 0);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(db.count(overlaps), 0);
+  EXPECT_EQ(db.checksum("players.form_features", "id, at"), before);
 }
 
 }  // namespace

@@ -9,7 +9,9 @@
 
 namespace regfeatd::fit {
 
-enum class Family : std::uint8_t { coefficients, terms, legacy_terms, inference };
+/// `stored` is no family of the catalogue: the numbers of a window that `storage: compact` keeps, from which the
+/// metrics of the others are derived (compact.hpp).
+enum class Family : std::uint8_t { coefficients, terms, legacy_terms, inference, stored };
 
 /// When a metric is NULL in a window that has all its rows, none of them NULL, NaN or infinite.
 enum class NullRule : std::uint8_t {
@@ -29,10 +31,12 @@ struct MetricInfo {
   std::int64_t min_rows;       ///< windows with fewer rows make it NULL: 3, or 4 where n - 3 divides
 };
 
-/// Index into `catalogue()`.
+/// Index into `catalogue()`; the members of Family::stored come after its end.
 enum class Metric : std::uint8_t {};
 
+/// What specifications may ask for: the members of Family::stored are not among it.
 [[nodiscard]] std::span<const MetricInfo> catalogue() noexcept;
+[[nodiscard]] bool exists(Metric m) noexcept;
 [[nodiscard]] const MetricInfo& info(Metric m) noexcept;
 [[nodiscard]] std::string_view to_string(Family f) noexcept;
 [[nodiscard]] std::optional<Family> family_from_name(std::string_view name) noexcept;

@@ -28,6 +28,7 @@ class CopyOut {
   [[nodiscard]] std::optional<std::span<const std::byte>> field(int i) const noexcept { return fields_[static_cast<std::size_t>(i)]; }
   [[nodiscard]] std::int64_t int64(int i) const;    ///< of a bigint, timestamp or timestamptz field, not NULL
   [[nodiscard]] double float64(int i) const;        ///< of a double precision field; NULL gives NaN
+  [[nodiscard]] double numeric(int i) const;        ///< of a numeric field, see decode_numeric; NULL gives NaN
 
  private:
   void parse(std::span<const std::byte> tuple);

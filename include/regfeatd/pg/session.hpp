@@ -7,8 +7,10 @@
 #include <mutex>
 #include <pqxx/pqxx>
 #include <string>
+#include <vector>
 
 #include "regfeatd/base/fault.hpp"
+#include "regfeatd/spec/settings.hpp"
 
 struct pg_conn;
 struct pg_cancel;
@@ -19,7 +21,13 @@ struct ConnectOptions {
   std::string conninfo;          ///< libpq keywords or URI; empty: as psql finds it (PG* variables, service file)
   std::string application_name;  ///< shown in pg_stat_activity
   std::string database = {};     ///< instead of the one that `conninfo` names; empty: that one
+  std::vector<std::string> password_command{};  ///< run anew for each session, prints its password; empty: as psql finds it
+  std::chrono::milliseconds password_command_timeout{10'000};
+  std::chrono::milliseconds statement_timeout{0};  ///< for every statement that sets none of its own; 0: the server's
 };
+
+/// What the settings say, with the application name `regfeatd/<part>`; of a daemon's worker `part` is `<daemon>/<worker>`.
+[[nodiscard]] ConnectOptions connect_options(const spec::Settings& settings, const std::string& part);
 
 /// Ends, from any thread, the statement that a session is running. Harmless when nothing runs. It may outlive the
 /// session.
@@ -40,7 +48,8 @@ class Canceller {
 /// All of libpqxx's version-dependent interface is in session.cpp.
 class Session {
  public:
-  /// Throws Fault: transient when the server cannot be reached, configuration when it refuses the user or the database.
+  /// Runs the password command, then connects: call it without a lock. Throws Fault: transient when the server cannot be
+  /// reached, configuration when it refuses the user or the database.
   explicit Session(const ConnectOptions& options);
   ~Session();
   Session(const Session&) = delete;
@@ -62,6 +71,7 @@ class Session {
 
  private:
   struct Connection;
+  void limit_statements(std::chrono::milliseconds timeout);
   std::unique_ptr<Connection> connection_;
   std::shared_ptr<Canceller> canceller_;
 };

@@ -69,8 +69,4 @@ class TupleEncoder {
   std::size_t used_bytes_ = 0;
 };
 
-/// The numeric send format of the shortest decimal that gives `value` back, which must be finite, at `to`; returns the
-/// end. At most 28 bytes. (PostgreSQL, numeric_recv: ndigits, weight, sign, dscale, base-10000 digits.)
-std::byte* encode_numeric(std::byte* to, double value) noexcept;
-
 }  // namespace regfeatd::pg

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "regfeatd/pg/session.hpp"
 #include "regfeatd/pg/tuple_encoder.hpp"
 #include "regfeatd/queue/work.hpp"
 #include "regfeatd/spec/feature_set.hpp"
@@ -14,7 +15,7 @@
 namespace regfeatd::populate {
 
 struct BenchOptions {
-  std::string conninfo;
+  pg::ConnectOptions connect;  ///< the server; a database of its own is made there
   int partitions = 8;
   int rows = 30'700;                                     ///< of a partition; at most 44,640, the minutes of a month
   pg::FeatureType columns = pg::FeatureType::float8;     ///< of the targets

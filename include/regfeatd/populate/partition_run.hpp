@@ -15,8 +15,8 @@ namespace regfeatd::populate {
 enum class Step { claim, begin, read, write, publish, complete, commit };
 [[nodiscard]] const char* to_string(Step step) noexcept;
 
-/// Is told where a run is. Called on the worker's thread, before each step and after each block; must be quick. Tests
-/// use it to break things at every step.
+/// Is told where a run is. Called on the worker's thread, before each step and after each block; what it takes
+/// holds the run up (throttle). Tests use it to break things at every step.
 class RunObserver {
  public:
   virtual ~RunObserver() = default;
@@ -27,7 +27,12 @@ class RunObserver {
 enum class RunResult { done, empty, fenced };
 
 struct RunOptions {
-  std::size_t input_budget_bytes = 256u << 20;  ///< the most that the input rows of one partition may occupy
+  /// What the input rows of a partition may occupy in memory, and what of it is kept between partitions. The rest is put
+  /// on disk (input_store.hpp).
+  std::size_t input_budget_bytes = 256u << 20;
+  /// Asked before rows are read with the bytes that they are expected to need: how much they may occupy. Absent:
+  /// `input_budget_bytes`.
+  std::function<std::size_t(std::size_t wanted_bytes)> reserve;
 };
 
 /// Computes partitions, one after the other, on one session (src/populate/partition_run.cpp shows a partition's life

@@ -26,6 +26,7 @@ struct ResolvedSource {
   std::string query_order_column;
   pg::ColumnType query_order_type = pg::ColumnType::timestamptz;
   std::vector<std::size_t> input_table;  ///< input i is a column of tables[input_table[i]]
+  std::vector<bool> input_numeric;       ///< input i is read as numeric: a cast by the server costs more than the rest of its reading
   std::vector<std::string> key_types;    ///< as SQL knows them, for targets that are created
   bool key_index = false;                ///< every table has an index on keys, then order: look-back can go key by key
 };
@@ -41,6 +42,8 @@ struct ResolvedSource {
 /// A run of rows of one key (or of the whole series): look-back rows [begin, output), output rows [output, end).
 struct Segment {
   std::size_t begin = 0, output = 0, end = 0;
+  std::size_t carried = 0;   ///< rows from `begin` on that an earlier chunk of the partition holds too (input_store.hpp)
+  std::int64_t number = 0;   ///< output rows of the same key in earlier chunks
 };
 
 /// A key whose rows cannot be used.
@@ -77,6 +80,12 @@ class InputRows {
 /// without keys, and when the rows exceed `budget_bytes`.
 void read_source(pg::Session& session, pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range,
                  std::size_t budget_bytes, InputRows& rows);
+
+class InputStore;
+/// The same within the memory that the store may take: what does not fit is put on disk. Throws Fault (partition) when
+/// the look-back of one row alone does not fit, or when the disk is full.
+void read_source(pg::Session& session, pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range,
+                 InputStore& store);
 
 /// Rows in `range` as the server's statistics estimate them; nothing is read.
 [[nodiscard]] std::int64_t estimate_rows(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range);

@@ -76,6 +76,9 @@ struct Completion {
   Timings timings;
 };
 
+/// Rows of the partition's range when it was last computed, or as statistics estimated them; 0: unknown.
+[[nodiscard]] std::int64_t expected_rows(pqxx::transaction_base& tx, const Claim& claim);
+
 /// Whether the claim still holds: a look without a lock, to save work that could not be committed.
 [[nodiscard]] bool still_ours(pqxx::transaction_base& tx, const Claim& claim);
 

@@ -41,7 +41,10 @@ struct Input {
   Mark mark;
 };
 
-enum class Storage { double_precision, real };
+/// How features are kept. `compact`: as the numbers from which a view derives them (fit/compact.hpp).
+enum class Storage { double_precision, real, compact, compact_real };
+[[nodiscard]] constexpr bool is_real(Storage s) noexcept { return s == Storage::real || s == Storage::compact_real; }
+[[nodiscard]] constexpr bool is_compact(Storage s) noexcept { return s == Storage::compact || s == Storage::compact_real; }
 enum class Lookback { rows, none };
 enum class OnBadKey { quarantine, fail };
 enum class ClaimOrder { oldest_first, newest_first };
@@ -55,7 +58,7 @@ struct Target {
   std::string column;               ///< template, {metric} {input} {window}
   std::vector<std::string> columns; ///< where several targets of the document write one table: the template of each input
   std::string partition;            ///< template of the child's name, {table} {series} {start:FORMAT} {end:FORMAT}; empty: not partitioned
-  std::optional<Storage> storage;   ///< absent: the feature set's
+  std::optional<Storage> storage;   ///< absent: the feature set's; see `storage_of`
   Publish publish = Publish::automatic;
   Mark mark;
 };
@@ -154,10 +157,19 @@ struct QueryPiece {
 
 /// Source table i of a series: `schema.table` or `table`.
 [[nodiscard]] std::string source_table(const FeatureSet& fs, std::size_t i, const std::string& series);
+/// The name that a target gives: the table that readers use, or with compact storage the view.
 [[nodiscard]] std::string target_table(const Target& target, const std::string& series);
-/// The child of a partitioned target. `schema.table`: the schema is the target table's.
+/// The table that is written and partitioned: `target_table`, or with compact storage that name and `_compact`.
+[[nodiscard]] std::string written_table(const FeatureSet& fs, const Target& target, const std::string& series);
+/// The child of a partitioned target, {table} being the written table. `schema.table`: the schema is the target table's.
 [[nodiscard]] std::string target_partition(const FeatureSet& fs, const Target& target, const std::string& series, OrderRange range);
-/// The feature columns of a target: for each of its inputs, the plan's columns in order.
+/// The feature columns of a target that readers see: for each of its inputs, the plan's columns in order.
 [[nodiscard]] std::vector<std::string> target_columns(const FeatureSet& fs, const Target& target);
+/// The columns that are written: the same, or with compact storage those of `written_plan`.
+[[nodiscard]] std::vector<std::string> written_columns(const FeatureSet& fs, const Target& target);
+
+[[nodiscard]] Storage storage_of(const FeatureSet& fs, const Target& target) noexcept;
+/// What is computed for a target: `fs.plan()`, or with compact storage what is kept of it.
+[[nodiscard]] fit::Plan written_plan(const FeatureSet& fs, const Target& target);
 
 }  // namespace regfeatd::spec

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "regfeatd/base/log.hpp"
 
@@ -12,6 +13,9 @@ namespace regfeatd::spec {
 /// The daemon's configuration. The defaults here are the documented ones.
 struct Settings {
   std::string conninfo;               ///< libpq conninfo or URI; empty: PG* variables and service file, as psql
+  std::vector<std::string> password_command;  ///< program and arguments; prints a password for one connection
+  std::chrono::microseconds password_command_timeout = std::chrono::seconds{10};
+  std::chrono::microseconds statement_timeout = std::chrono::seconds{60};  ///< of the daemon's short statements; 0: none
   std::optional<int> workers;         ///< absent: auto, the cores that cgroup and affinity allow
   std::uint64_t memory_budget_bytes = 1ull << 30;
   std::chrono::microseconds lease = std::chrono::seconds{60};
@@ -29,6 +33,14 @@ struct Settings {
     std::chrono::microseconds progress = std::chrono::hours{24 * 14};
     friend bool operator==(const Retention&, const Retention&) = default;
   } retention;                        ///< how long history is kept
+  /// What holds the daemon back, so that others are not starved. Absent limits are none.
+  struct Throttle {
+    std::optional<std::int64_t> rows_per_second;               ///< source rows, of all workers together
+    std::optional<std::chrono::microseconds> commit_latency;   ///< above it, fewer workers claim
+    std::optional<std::uint64_t> replication_lag_bytes;        ///< above it, fewer workers claim
+    bool automatic = false;                                    ///< limits of our own choice for those two, where absent
+    friend bool operator==(const Throttle&, const Throttle&) = default;
+  } throttle;
   std::chrono::microseconds shutdown_grace = std::chrono::seconds{25};
   bool listen = true;                 ///< LISTEN for wake-ups; off behind a transaction pooler
   std::string daemon_name;            ///< empty: the host name

@@ -1,5 +1,6 @@
 #include "regfeatd/spec/settings.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -35,6 +36,34 @@ TEST(Settings, ReadsEveryKey) {
   EXPECT_EQ(s.log_level, log::Level::warning);
   EXPECT_EQ(s.log_format, log::Format::json);
   EXPECT_EQ(s.file, "c.yaml");
+}
+
+TEST(Settings, PasswordCommandAndTimeouts) {
+  const Settings s = parse_settings(
+      "database: { password_command: [/usr/bin/aws, rds, \"a b\"], password_command_timeout: 3s, statement_timeout: 0s }\n", "c.yaml");
+  EXPECT_EQ(s.password_command, (List{"/usr/bin/aws", "rds", "a b"}));
+  EXPECT_EQ(s.password_command_timeout, 3s);
+  EXPECT_EQ(s.statement_timeout, 0s);
+  EXPECT_EQ(parse_settings("database: { password_command: /usr/local/bin/token }\n", "c.yaml").password_command, List{"/usr/local/bin/token"});
+  EXPECT_EQ(settings_findings("database: { password_command: /usr/bin/aws rds }\n"),
+            List{"c.yaml:1: database.password_command: must be a list, program and arguments apart, such as [/usr/bin/aws, rds, "
+                 "generate-db-auth-token]; it is run without a shell"});
+  EXPECT_EQ(settings_findings("database: { password_command: [] }\n").size(), 1U);
+}
+
+TEST(Settings, Throttle) {
+  const Settings s = parse_settings(
+      "throttle: { rows_per_second: 5000, commit_latency: 250ms, replication_lag: 64MiB, automatic: true }\n", "c.yaml");
+  EXPECT_EQ(s.throttle, (Settings::Throttle{5000, 250ms, 64U << 20, true}));
+  EXPECT_EQ(parse_settings("throttle: { commit_latency: 1s }\n", "c.yaml").throttle,
+            (Settings::Throttle{std::nullopt, 1s, std::nullopt, false}));
+  try {
+    (void)parse_settings("throttle:\n  rows_per_second: 0\n  commit_latency: soon\n  replication_lag: 2 weeks\n  auto: yes\n", "c.yaml");
+    ADD_FAILURE() << "accepted";
+  } catch (const SpecError& e) {
+    EXPECT_EQ(e.findings().size(), 4U);
+    EXPECT_EQ(std::count_if(e.findings().begin(), e.findings().end(), [](const auto& f) { return f.find("throttle.replication_lag: must be a size") != std::string::npos; }), 1);
+  }
 }
 
 TEST(Settings, AnEmptyDocumentGivesTheDefaults) {

@@ -1,0 +1,42 @@
+#include "dense_rows.hpp"
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+namespace regfeatd::pg {
+namespace {
+
+std::uint32_t big_endian(std::uint32_t v) noexcept { return std::endian::native == std::endian::little ? __builtin_bswap32(v) : v; }
+std::uint64_t big_endian(std::uint64_t v) noexcept { return std::endian::native == std::endian::little ? __builtin_bswap64(v) : v; }
+
+void encode(std::byte* const* to, std::span<const double* const> columns, std::size_t first_row) {
+  const std::uint32_t length = big_endian(std::uint32_t{8});
+  for (std::size_t c = 0; c < columns.size(); ++c) {
+    const double* const values = columns[c] + first_row;
+    for (std::size_t k = 0; k < DenseRows::kRows; ++k) {
+      const std::uint64_t value = big_endian(std::bit_cast<std::uint64_t>(values[k]));
+      std::memcpy(to[k] + 12 * c, &length, 4);
+      std::memcpy(to[k] + 12 * c + 4, &value, 8);
+    }
+  }
+}
+
+std::int64_t count_not_below(std::span<const double> values, double limit) {
+  std::int64_t count = 0;
+  for (const double v : values) count += std::fabs(v) < limit ? 0 : 1;
+  return count;
+}
+
+}  // namespace
+
+const DenseRows kBaselineRows{encode, count_not_below};
+
+const DenseRows& dense_rows() noexcept {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2")) return kAvx2Rows;
+#endif
+  return kBaselineRows;
+}
+
+}  // namespace regfeatd::pg

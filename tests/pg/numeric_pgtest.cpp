@@ -1,0 +1,35 @@
+// Numerics as the client reads them, against the server's own cast.
+#include <bit>
+#include <cmath>
+
+#include "pg_fixture.hpp"
+#include "regfeatd/pg/copy.hpp"
+
+namespace regfeatd::test {
+namespace {
+
+TEST(NumericInput, HasTheBitsOfTheServersCast) {
+  const Database db;
+  const auto session = db.session();
+  pqxx::work tx(session->sql());
+  tx.exec("SELECT setseed(0.5)");
+  pg::CopyOut copy(*session,
+                   "SELECT n, n::double precision FROM (SELECT (CASE WHEN i % 2 = 0 THEN 1 ELSE -1 END) "
+                   "  * round((random() * power(10::numeric, i % 37 - 12))::numeric + random()::numeric / 3, i % 31) AS n FROM generate_series(1, 60000) i "
+                   "  UNION ALL SELECT NULL UNION ALL SELECT 'NaN' UNION ALL SELECT 'Infinity' UNION ALL SELECT 0.1::numeric + 1e-30::numeric "
+                   "  UNION ALL SELECT repeat('123456789', 40)::numeric / power(10::numeric, 200) UNION ALL SELECT 9007199254740993) s",
+                   2);
+  int rows = 0;
+  for (; copy.next(); ++rows) {
+    const double ours = copy.numeric(0), servers = copy.float64(1);
+    if (std::isnan(servers)) {
+      ASSERT_TRUE(std::isnan(ours));
+    } else {
+      ASSERT_EQ(std::bit_cast<std::uint64_t>(ours), std::bit_cast<std::uint64_t>(servers)) << servers;
+    }
+  }
+  EXPECT_EQ(rows, 60'006);
+}
+
+}  // namespace
+}  // namespace regfeatd::test
