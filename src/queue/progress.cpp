@@ -35,7 +35,7 @@ constexpr const char* kActive = R"(
     FROM regfeat.feature_set f
    WHERE EXISTS (SELECT FROM regfeat.partition p WHERE p.feature_set_id = f.feature_set_id AND p.state = 'running')
       OR EXISTS (SELECT FROM regfeat.attempt a WHERE a.feature_set_id = f.feature_set_id
-                    AND a.finished_at > now() - greatest(2 * $1, 10000000) * interval '1 microsecond'))";
+                    AND a.finished_at > now() - greatest(2 * $1::float8, 10000000) * interval '1 microsecond'))";
 
 constexpr const char* kRunning = R"(
   SELECT p.partition_id, extract(epoch FROM a.started_at)::float8, coalesce(p.rows_in, p.estimated_rows, 0), coalesce(w.rows_done, 0), coalesce(w.rows_total, 0),
@@ -74,7 +74,7 @@ constexpr const char* kWrite = R"(
     CROSS JOIN LATERAL (SELECT coalesce(sum(p.bytes_out), 0)::bigint AS bytes FROM regfeat.partition p
                          WHERE p.feature_set_id = f.feature_set_id AND p.state = 'done') b
    WHERE f.feature_set_id = $2
-     AND NOT EXISTS (SELECT FROM regfeat.progress g WHERE g.feature_set_id = $2 AND g.at > now() - $11 * 0.5 * interval '1 microsecond'))";
+     AND NOT EXISTS (SELECT FROM regfeat.progress g WHERE g.feature_set_id = $2 AND g.at > now() - $11::float8 * 0.5 * interval '1 microsecond'))";
 
 constexpr const char* kWriteDaemon = R"(
   INSERT INTO regfeat.daemon_progress (daemon_id, workers_active, workers_configured, partitions, rows_per_second)

@@ -53,6 +53,13 @@ TEST_F(Progress, RowsSayWhatTheTablesSay) {
   EXPECT_EQ(db_.count("SELECT sum(partitions) FROM regfeat.daemon_progress"), 2 * kDays);
 }
 
+TEST_F(Progress, AnHourBetweenReportsIsFine) {
+  const TemporaryFile config("regfeatd.yaml", "progress: 1h\n");
+  const Finished run = db_.regfeatd({"run", "--once", "--workers", "2", "--config", config.path()});
+  EXPECT_EQ(run.exit_status, 0) << run.out;
+  EXPECT_EQ(run.out.find("warning"), std::string::npos) << run.out;
+}
+
 TEST_F(Progress, AttemptsHaveAllTheirPhases) {
   run_once();
   EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.attempt WHERE outcome = 'done' AND (claim_ms IS NULL OR read_ms IS NULL OR fit_ms IS NULL OR send_ms IS NULL "
