@@ -319,23 +319,51 @@ CREATE TABLE regfeat.dependency (
 COMMENT ON TABLE  regfeat.dependency IS 'depends_on of the specifications in force. Written by apply.';
 COMMENT ON COLUMN regfeat.dependency.lookback IS 'How far before its range a partition reads, in units of its bounds; NULL: windows by rows reach back an unknown distance, so everything earlier counts.';
 
--- The first partition that another one has to wait for, in words. A failed one first: it says why nothing moves.
+CREATE INDEX partition_undone ON regfeat.partition (feature_set_id, series, lower_bound) WHERE state NOT IN ('done', 'empty') AND NOT removed;
+
+-- Called for every pending partition of a dependent feature set until one is free: hence the index of its own, and settings that
+-- keep to it.
+CREATE FUNCTION regfeat.waits_for(feature_set_id integer, series text, lower_bound bigint, upper_bound bigint, at_most bigint DEFAULT NULL)
+  RETURNS SETOF bigint
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+DECLARE
+  wanted_series text := series;
+  low bigint := lower_bound;
+  high bigint := upper_bound;
+  dependent integer := feature_set_id;
+  d record;
+BEGIN
+  FOR d IN SELECT x.requires_id, x.lookback FROM regfeat.dependency x WHERE x.feature_set_id = dependent LOOP
+    IF EXISTS (SELECT FROM regfeat.partition a WHERE a.feature_set_id = d.requires_id AND a.series = wanted_series AND NOT a.removed) THEN
+      RETURN QUERY SELECT a.partition_id FROM regfeat.partition a
+        WHERE a.feature_set_id = d.requires_id AND a.series = wanted_series AND a.state NOT IN ('done', 'empty') AND NOT a.removed
+          AND a.lower_bound < high AND (d.lookback IS NULL OR a.upper_bound > low - d.lookback)
+        ORDER BY a.lower_bound DESC LIMIT at_most;  -- the nearest first, so that one is found at once
+    ELSE  -- it has none of that name: all of its series count
+      RETURN QUERY SELECT a.partition_id FROM regfeat.partition a
+        WHERE a.feature_set_id = d.requires_id AND a.state NOT IN ('done', 'empty') AND NOT a.removed
+          AND a.lower_bound < high AND (d.lookback IS NULL OR a.upper_bound > low - d.lookback) LIMIT at_most;
+    END IF;
+    EXIT WHEN FOUND AND at_most = 1;
+  END LOOP;
+END $$;
+COMMENT ON FUNCTION regfeat.waits_for IS 'The partitions that one has to wait for because of depends_on.';
+
+-- A failed one first: it says why nothing moves.
 CREATE FUNCTION regfeat.blocked_by(wanted bigint) RETURNS text
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT format('waits for %s, series %s, %s: %s%s', g.name, a.series, regfeat.order_text(g.order_kind, a.lower_bound), a.state,
-                coalesce(' (' || a.message || ')', ''))
-    FROM regfeat.partition p
-    JOIN regfeat.dependency d ON d.feature_set_id = p.feature_set_id
-    JOIN regfeat.feature_set g ON g.feature_set_id = d.requires_id
-    JOIN regfeat.partition a ON a.feature_set_id = d.requires_id
-   WHERE p.partition_id = wanted AND a.state NOT IN ('done', 'empty') AND NOT a.removed
-     AND a.lower_bound < p.upper_bound
-     AND (d.lookback IS NULL OR a.upper_bound > p.lower_bound - d.lookback)
-     AND (a.series = p.series
-          OR NOT EXISTS (SELECT FROM regfeat.partition s WHERE s.feature_set_id = d.requires_id AND s.series = p.series AND NOT s.removed))
-   ORDER BY a.state = 'failed' DESC, a.state = 'cancelled' DESC, a.lower_bound, a.partition_id
-   LIMIT 1 $$;
-COMMENT ON FUNCTION regfeat.blocked_by IS 'What a partition waits for because of depends_on; NULL: nothing.';
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN (SELECT format('waits for %s, series %s, %s: %s%s', g.name, a.series, regfeat.order_text(g.order_kind, a.lower_bound), a.state,
+                        coalesce(' (' || a.message || ')', ''))
+            FROM regfeat.partition p
+            CROSS JOIN LATERAL regfeat.waits_for(p.feature_set_id, p.series, p.lower_bound, p.upper_bound) w(partition_id)
+            JOIN regfeat.partition a ON a.partition_id = w.partition_id
+            JOIN regfeat.feature_set g ON g.feature_set_id = a.feature_set_id
+           WHERE p.partition_id = wanted
+           ORDER BY a.state = 'failed' DESC, a.state = 'cancelled' DESC, a.lower_bound, a.partition_id
+           LIMIT 1);
+END $$;
+COMMENT ON FUNCTION regfeat.blocked_by IS 'What a partition waits for because of depends_on, in words; NULL: nothing.';
 
 -- The SET clauses keep plans on the claim index whatever the statistics say (a work table that was just filled has none).
 -- `instant` is a variable because clock_timestamp(), being volatile, could not be looked up inside the index.
@@ -378,7 +406,7 @@ BEGIN
     SELECT q.partition_id, q.epoch, q.attempts, q.series, q.lower_bound, q.upper_bound INTO p
       FROM regfeat.partition q
      WHERE q.feature_set_id = s.feature_set_id AND q.state = 'pending' AND q.not_before <= instant
-       AND (NOT s.dependent OR regfeat.blocked_by(q.partition_id) IS NULL)
+       AND (NOT s.dependent OR NOT EXISTS (SELECT FROM regfeat.waits_for(q.feature_set_id, q.series, q.lower_bound, q.upper_bound, 1)))
      ORDER BY q.priority DESC, q.claim_rank, q.partition_id
      LIMIT 1 FOR UPDATE SKIP LOCKED;
     CONTINUE WHEN NOT FOUND;
@@ -433,9 +461,9 @@ WITH counts AS (
     FROM regfeat.partition WHERE NOT removed GROUP BY feature_set_id
 ), blocked AS (
   SELECT p.feature_set_id, count(*) AS partitions, min(p.partition_id) AS first
-    FROM regfeat.partition p JOIN regfeat.feature_set f USING (feature_set_id)
-   WHERE p.state = 'pending' AND EXISTS (SELECT FROM regfeat.dependency d WHERE d.feature_set_id = f.feature_set_id)
-     AND regfeat.blocked_by(p.partition_id) IS NOT NULL
+    FROM regfeat.partition p
+   WHERE p.state = 'pending' AND p.feature_set_id IN (SELECT d.feature_set_id FROM regfeat.dependency d)
+     AND EXISTS (SELECT FROM regfeat.waits_for(p.feature_set_id, p.series, p.lower_bound, p.upper_bound, 1))
    GROUP BY p.feature_set_id
 ), work AS (
   SELECT p.feature_set_id, count(*) AS workers, coalesce(sum(w.rows_done), 0)::bigint AS rows_in_hand,

@@ -24,6 +24,7 @@ struct Options {
   std::vector<int> connections{1, 2, 4};
   int rounds = 5;
   bool inserts = true;
+  bool warm_up = true;
   std::vector<BenchPath> paths{BenchPath::bare, BenchPath::raw, BenchPath::pipeline};
 };
 
@@ -77,7 +78,7 @@ void print_phases(const std::vector<BenchMeasurement>& runs, int connections) {
 void measure_copy(const Options& o, populate::Bench& bench, int connections) {
   fmt::print("\n{} connection{}\n", connections, connections == 1 ? "" : "s");
   std::map<BenchPath, std::vector<BenchMeasurement>> results;
-  for (const BenchPath path : o.paths) (void)bench.measure(path, connections);  // warm: files, caches, what is learnt of the catalogue
+  for (const BenchPath path : o.warm_up ? o.paths : std::vector<BenchPath>{}) (void)bench.measure(path, connections);  // warm: files, caches, what is learnt of the catalogue
   for (int r = 0; r < o.rounds; ++r) {
     std::vector<BenchPath> order = o.paths;
     if (r % 2 == 1) std::reverse(order.begin(), order.end());
@@ -131,6 +132,7 @@ void add_bench_command(CLI::App& app, Action& action) {
       ->delimiter(',')
       ->transform(CLI::CheckedTransformer(
           std::map<std::string, BenchPath>{{"bare", BenchPath::bare}, {"raw", BenchPath::raw}, {"pipeline", BenchPath::pipeline}}));
+  command->add_flag("!--no-warmup", options->warm_up, "Without a first run of each path that is not counted");
   command->add_flag("!--no-inserts", options->inserts, "Leave out the INSERTs");
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }

@@ -47,6 +47,7 @@ class Daemon {
   void show(const std::vector<queue::FeatureSetStatus>& sets);
   void watch();
   void feed_watchdog();
+  void watch_lease();
   [[nodiscard]] std::string hung_thread(std::chrono::microseconds limit);
   void drain(DaemonResult result, const std::string& why);
   void abort_runs(const std::string& why);
@@ -60,7 +61,7 @@ class Daemon {
 
   const DaemonOptions& options_;
   const ServiceManager manager_;
-  std::chrono::steady_clock::time_point next_feed_{};
+  std::chrono::steady_clock::time_point next_feed_{}, next_hang_up_{};
   std::string hung_;  ///< the thread that was found hung; empty: none
   Shared shared_;
   boost::asio::io_context io_;
@@ -275,6 +276,21 @@ void Daemon::feed_watchdog() {
   hung_ = hung;
 }
 
+/// Without an acknowledged heartbeat for longer than the lease, others have the work in hand. The server may have stopped
+/// answering without its connections breaking (a frozen host, a stalled disk): they are ended from this side, again and
+/// again, so that the next host of the connection string gets its turn.
+void Daemon::watch_lease() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now <= reporter_->lease_until()) return;
+  const bool just_lost = shared_.lease_held.exchange(false);
+  if (!just_lost && now < next_hang_up_) return;
+  next_hang_up_ = now + shared_.settings()->lease;
+  if (just_lost) log::error("no heartbeat was acknowledged for longer than the lease: work in hand is given up, connections are made anew");
+  reporter_->hang_up();
+  const MutexLock lock(workers_mutex_);
+  for (const auto& w : workers_) w->hang_up();
+}
+
 /// A few times a second: restarts workers, watches the lease, feeds the watchdog, ends the loop when all workers have ended.
 void Daemon::watch() {
   feed_watchdog();
@@ -282,10 +298,7 @@ void Daemon::watch() {
     drain(DaemonResult::fatal, "fatal fault");
     abort_runs("fatal fault");
   }
-  if (std::chrono::steady_clock::now() > reporter_->lease_until() && shared_.lease_held.exchange(false)) {
-    log::error("no heartbeat was acknowledged for longer than the lease: work in hand is given up");
-    cancel_all();
-  }
+  watch_lease();
   bool all_finished = true;
   {
     const MutexLock lock(workers_mutex_);

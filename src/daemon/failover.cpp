@@ -38,7 +38,17 @@ std::vector<queue::AcknowledgedCommit> RecentCommits::list() {
 Failover::Failover(Shared& shared, std::function<void(Clock::time_point)> give_up_old_sessions)
     : shared_(shared), give_up_old_sessions_(std::move(give_up_old_sessions)) {}
 
-Failover::~Failover() = default;  // asks the thread to stop, and joins
+Failover::~Failover() { end_verification(); }
+
+/// Whatever its server does.
+void Failover::end_verification() {
+  thread_.request_stop();
+  {
+    const MutexLock lock(mutex_);
+    if (canceller_) canceller_->hang_up();
+  }
+  if (thread_.joinable()) thread_.join();
+}
 
 void Failover::look(pg::Session& session, Clock::time_point last_good) {
   const queue::Writer writer = queue::note_writer(session);
@@ -50,10 +60,7 @@ void Failover::look(pg::Session& session, Clock::time_point last_good) {
   }
   identity_ = writer.identity;
   if (!moved && writer.verified) return;
-  if (thread_.joinable()) {
-    thread_.request_stop();
-    thread_.join();
-  }
+  end_verification();
   busy_ = true;
   thread_ = std::jthread([this](const std::stop_token& stop) { verify(stop); });
 }
@@ -77,6 +84,11 @@ void Failover::verify(const std::stop_token& stop) {
     try {
       const auto session = pg::connect_patiently(pg::connect_options(*settings, shared_.short_name() + "/failover"), std::chrono::seconds{5},
                                                  [&](const Fault&) { return stop.stop_requested(); });
+      {
+        const MutexLock lock(mutex_);
+        canceller_ = session->canceller();
+        if (stop.stop_requested()) return;
+      }
       verify_once(*session, stop);
       break;
     } catch (const std::exception& e) {

@@ -51,6 +51,7 @@ class Failover {
 
  private:
   void verify(const std::stop_token& stop);
+  void end_verification();
   void verify_once(pg::Session& session, const std::stop_token& stop);
 
   Shared& shared_;
@@ -58,6 +59,8 @@ class Failover {
   std::string identity_;  ///< of the writer; empty: not known yet
   std::vector<queue::RunningClaim> suspects_;
   std::atomic<bool> busy_{false};
+  Mutex mutex_;
+  std::shared_ptr<pg::Canceller> canceller_ REGFEATD_GUARDED_BY(mutex_);  ///< of the verification's session
   std::jthread thread_;
 };
 

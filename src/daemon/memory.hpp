@@ -9,25 +9,26 @@
 
 namespace regfeatd::daemon {
 
-/// How memory_budget is divided: the process, each worker's buffers and connection, each worker's share for input rows,
-/// and a pot from which one worker takes what a larger partition needs beyond its share.
+/// How memory_budget is divided: the process, each worker's buffers and connection, each worker's share for
+/// input rows, and a pot from which one worker takes what a larger partition needs beyond its share.
 struct MemoryPlan {
-  int workers = 0;               ///< what was wanted, or fewer where the budget does not carry so many
-  std::size_t share_bytes = 0;   ///< for each worker's input rows, at any time
+  int workers = 0;              ///< what was wanted, or fewer where the budget does not carry so many
+  std::size_t share_bytes = 0;  ///< for each worker's input rows, at any time
   std::size_t common_bytes = 0;
-  std::string reason;            ///< why there are fewer workers; empty: there are not
+  std::string reason;  ///< why there are fewer workers; empty: there are not
 };
 [[nodiscard]] MemoryPlan plan_memory(std::uint64_t budget_bytes, int wanted_workers);
 
-/// Admits partitions to memory before they are read. Never waits: a partition that does not fit into what is left gets its
-/// worker's share, and the rest of it goes to disk. Thread-safe.
+/// Admits partitions to memory before they are read. Never waits: a partition that does not fit into what is
+/// left gets its worker's share, and the rest of it goes to disk. Thread-safe.
 class MemoryPool {
  public:
   /// Bytes granted to a partition; given back with the object.
   class Reservation {
    public:
     Reservation() = default;
-    Reservation(MemoryPool& pool, std::size_t bytes, std::size_t from_common) : pool_(&pool), bytes_(bytes), from_common_(from_common) {}
+    Reservation(MemoryPool& pool, std::size_t bytes, std::size_t from_common)
+        : pool_(&pool), bytes_(bytes), from_common_(from_common) {}
     Reservation(Reservation&& other) noexcept { swap(other); }
     Reservation& operator=(Reservation&& other) noexcept {
       swap(other);

@@ -48,6 +48,11 @@ void Reporter::workers_applied(int desired_generation, int settings_generation) 
   shared_.wake_reporter();
 }
 
+void Reporter::hang_up() {
+  const MutexLock lock(mutex_);
+  if (canceller_) canceller_->hang_up();
+}
+
 /// What was decided in the database about this daemon: with every report, and at once when a notification comes.
 void Reporter::look_for_orders() {
   std::vector<queue::RunningClaim> running;
@@ -71,6 +76,10 @@ void Reporter::connect(const std::stop_token& stop) {
                                      pulse_.beat();
                                      return stop.stop_requested();
                                    });
+  {
+    const MutexLock lock(mutex_);
+    canceller_ = session_->canceller();
+  }
   if (settings->listen && !queue::behind_pooler(*session_)) {
     pqxx::work tx(session_->sql());
     tx.exec("LISTEN regfeat_work");
@@ -228,6 +237,13 @@ void Reporter::write_settings() {
 }
 
 void Reporter::stop(const std::string& message) {
+  // The server may have stopped answering; then its connections are ended from this side, so that the process can end.
+  const std::jthread patience([this](const std::stop_token& done) {
+    for (int slices = 1; !done.stop_requested(); ++slices) {
+      std::this_thread::sleep_for(std::chrono::milliseconds{20});
+      if (slices % 250 == 0) hang_up();  // every five seconds
+    }
+  });
   thread_.request_stop();
   shared_.wake_reporter();
   thread_.join();
@@ -235,6 +251,8 @@ void Reporter::stop(const std::string& message) {
   try {
     if (!session_ || session_->broken()) {
       session_ = std::make_unique<pg::Session>(pg::connect_options(*shared_.settings(), shared_.short_name() + "/reporter"));
+      const MutexLock lock(mutex_);
+      canceller_ = session_->canceller();
     }
     write_progress(std::chrono::microseconds{0});
     if (callbacks_.on_status) callbacks_.on_status(queue::read_status(*session_));

@@ -39,6 +39,8 @@ class Reporter {
   void workers_applied(int desired_generation, int settings_generation);
   /// Last report and the daemon's row set to stopped. Ends the thread.
   void stop(const std::string& message);
+  /// Ends its connection: for a server that answers nobody. From any thread.
+  void hang_up();
   /// For the watchdog, on the control thread: does it neither work nor wait for the database?
   [[nodiscard]] bool hung(Pulse::Clock::duration limit) { return pulse_watch_.hung(pulse_, limit); }
   /// Until when the last acknowledged heartbeat holds the lease, by the lease that was in force when it was sent.
@@ -78,6 +80,7 @@ class Reporter {
   Clock::time_point next_prune_ = Clock::now() + std::chrono::minutes{1};
 
   Mutex mutex_;
+  std::shared_ptr<pg::Canceller> canceller_ REGFEATD_GUARDED_BY(mutex_);
   int desired_applied_ REGFEATD_GUARDED_BY(mutex_) = 0;
   bool workers_dirty_ REGFEATD_GUARDED_BY(mutex_) = false;
   int generation_ REGFEATD_GUARDED_BY(mutex_) = 1;

@@ -11,19 +11,21 @@ namespace regfeatd::daemon {
 namespace {
 
 constexpr auto kBurst = std::chrono::milliseconds{250};
-constexpr int kCalmSamples = 3;            // before a worker is given back
+constexpr int kCalmSamples = 3;  // before a worker is given back
 // throttle.automatic, where the specification gives no limit of its own
-constexpr double kGrowth = 5;              // commits that take so many times what they took
-constexpr double kLeastLimitMs = 200;      // below which no growth matters
+constexpr double kGrowth = 5;          // commits that take so many times what they took
+constexpr double kLeastLimitMs = 200;  // below which no growth matters
 constexpr std::uint64_t kLagBytes = 64u << 20;
 constexpr int kSamplesToLearn = 3;
 
 }  // namespace
 
-RateLimiter::Clock::time_point RateLimiter::book(std::int64_t rows, std::int64_t rows_per_second, Clock::time_point now) {
+RateLimiter::Clock::time_point RateLimiter::book(std::int64_t rows, std::int64_t rows_per_second,
+                                                 Clock::time_point now) {
   const MutexLock lock(mutex_);
   paid_until_ = std::max(paid_until_, now - kBurst);
-  paid_until_ += std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(static_cast<double>(rows) / static_cast<double>(rows_per_second)));
+  paid_until_ += std::chrono::duration_cast<Clock::duration>(
+      std::chrono::duration<double>(static_cast<double>(rows) / static_cast<double>(rows_per_second)));
   held_up_ |= paid_until_ > now;
   return paid_until_;
 }
@@ -64,26 +66,37 @@ void Throttle::learn(const Sample& sample) {
   learnt_ = std::min(learnt_ + 1, kSamplesToLearn);
 }
 
-Throttle::Decision Throttle::decide(const spec::Settings::Throttle& limits, int wanted_workers, const Sample& sample) {
+Throttle::Decision Throttle::decide(const spec::Settings::Throttle& limits, int wanted_workers,
+                                    const Sample& sample) {
   const auto commit_limit = commit_limit_ms(limits);
-  const auto lag_limit = limits.replication_lag_bytes ? limits.replication_lag_bytes : limits.automatic ? std::optional(kLagBytes) : std::nullopt;
+  const auto lag_limit = limits.replication_lag_bytes ? limits.replication_lag_bytes
+                         : limits.automatic           ? std::optional(kLagBytes)
+                                                      : std::nullopt;
   learn(sample);
-  if (allowed_ == 0 || allowed_ > wanted_workers || (!commit_limit && !lag_limit)) allowed_ = wanted_workers;
+  // Who was not held back is not held back by more workers being wanted.
+  if (allowed_ == wanted_ || allowed_ > wanted_workers || (!commit_limit && !lag_limit)) allowed_ = wanted_workers;
+  wanted_ = wanted_workers;
   const bool slow = commit_limit && sample.commit_ms && *sample.commit_ms > *commit_limit;
-  const bool behind = lag_limit && sample.lag_bytes && *sample.lag_bytes > static_cast<std::int64_t>(*lag_limit);
+  const bool behind =
+      lag_limit && sample.lag_bytes && *sample.lag_bytes > static_cast<std::int64_t>(*lag_limit);
   if (slow || behind) {
     allowed_ = std::min(wanted_workers, std::max(1, allowed_ / 2));
     calm_samples_ = 0;
-    cause_ = slow ? fmt::format("a commit takes {:.0f} ms, more than {:.0f} ms", *sample.commit_ms, *commit_limit)
-                  : fmt::format("a replica is {} behind, more than {}", format_bytes(static_cast<double>(*sample.lag_bytes)), format_bytes(static_cast<double>(*lag_limit)));
+    cause_ =
+        slow ? fmt::format("a commit takes {:.0f} ms, more than {:.0f} ms", *sample.commit_ms, *commit_limit)
+             : fmt::format("a replica is {} behind, more than {}",
+                           format_bytes(static_cast<double>(*sample.lag_bytes)),
+                           format_bytes(static_cast<double>(*lag_limit)));
   } else if (allowed_ < wanted_workers && ++calm_samples_ >= kCalmSamples) {
     ++allowed_;
     calm_samples_ = 0;
   }
   Decision decision{allowed_, ""};
-  if (allowed_ < wanted_workers || slow || behind) decision.reason = fmt::format("{} of {} workers: {}", allowed_, wanted_workers, cause_);
+  if (allowed_ < wanted_workers || slow || behind)
+    decision.reason = fmt::format("{} of {} workers: {}", allowed_, wanted_workers, cause_);
   if (sample.held_to_rate && limits.rows_per_second) {
-    decision.reason += fmt::format("{}held to {} rows/s", decision.reason.empty() ? "" : "; ", *limits.rows_per_second);
+    decision.reason +=
+        fmt::format("{}held to {} rows/s", decision.reason.empty() ? "" : "; ", *limits.rows_per_second);
   }
   return decision;
 }

@@ -16,8 +16,10 @@ namespace regfeatd::daemon {
 class RateLimiter {
  public:
   using Clock = std::chrono::steady_clock;
-  /// Books `rows`, and returns until when the caller has to wait. A quarter of a second's rows may come at once.
-  [[nodiscard]] Clock::time_point book(std::int64_t rows, std::int64_t rows_per_second, Clock::time_point now);
+  /// Books `rows`, and returns until when the caller has to wait. A quarter of a second's rows may come at
+  /// once.
+  [[nodiscard]] Clock::time_point book(std::int64_t rows, std::int64_t rows_per_second,
+                                       Clock::time_point now);
   /// Whether anybody had to wait since the last call.
   [[nodiscard]] bool held_up();
 
@@ -39,12 +41,13 @@ class CommitTimes {
   std::vector<double> ms_ REGFEATD_GUARDED_BY(mutex_);
 };
 
-/// Decides how many workers may claim, from what commits take and how far replicas lag. Not thread-safe: the reporting
-/// thread asks it with every report. Halves at once, gives back one at a time.
+/// Decides how many workers may claim, from what commits take and how far replicas lag. Not thread-safe: the
+/// reporting thread asks it with every report. Halves at once, gives back one at a time.
 class Throttle {
  public:
   struct Sample {
-    std::optional<double> commit_ms;        ///< median of the interval, or the age of a commit that has not come back
+    std::optional<double>
+        commit_ms;  ///< median of the interval, or the age of a commit that has not come back
     std::optional<std::int64_t> lag_bytes;  ///< of the replica that is furthest behind
     bool held_to_rate = false;
   };
@@ -53,13 +56,15 @@ class Throttle {
     std::string reason;  ///< empty: nothing holds the daemon back
     friend bool operator==(const Decision&, const Decision&) = default;
   };
-  [[nodiscard]] Decision decide(const spec::Settings::Throttle& limits, int wanted_workers, const Sample& sample);
+  [[nodiscard]] Decision decide(const spec::Settings::Throttle& limits, int wanted_workers,
+                                const Sample& sample);
 
  private:
   [[nodiscard]] std::optional<double> commit_limit_ms(const spec::Settings::Throttle& limits) const;
   void learn(const Sample& sample);
 
   int allowed_ = 0;        ///< 0: no decision yet
+  int wanted_ = 0;         ///< as of the last decision
   int calm_samples_ = 0;
   std::string cause_;
   std::optional<double> baseline_ms_;  ///< what commits take when nothing is wrong

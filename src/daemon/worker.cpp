@@ -3,12 +3,28 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <system_error>
+#include <thread>
 
 #include "regfeatd/base/log.hpp"
 #include "regfeatd/base/quantity.hpp"
 #include "regfeatd/queue/work.hpp"
 
 namespace regfeatd::daemon {
+namespace {
+
+/// A cancel talks to the server, which may have stopped answering: whoever asks for it must not wait. One at a time for
+/// each session (Canceller sees to that), so the threads are few; one that waits for a dead server ends with the process.
+void cancel_in_background(std::shared_ptr<pg::Canceller> canceller) {
+  try {
+    std::thread([canceller] { canceller->cancel(); }).detach();
+  } catch (const std::system_error&) {  // no more threads
+    canceller->cancel();
+  }
+}
+
+}  // namespace
+
 
 Worker::Worker(Shared& shared, int number) : shared_(shared), number_(number), thread_([this] { loop(); }) {}
 
@@ -257,7 +273,13 @@ void Worker::cancel_run() {
     run_stop_.request_stop();
     canceller = canceller_;
   }
-  if (canceller) canceller->cancel();  // outside the lock: it talks to the server
+  if (canceller) cancel_in_background(std::move(canceller));
+}
+
+void Worker::hang_up() {
+  const MutexLock lock(mutex_);
+  run_stop_.request_stop();
+  if (canceller_) canceller_->hang_up();
 }
 
 void Worker::cancel_run_over_session_before(std::chrono::steady_clock::time_point t) {

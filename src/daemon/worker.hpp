@@ -24,8 +24,10 @@ class Worker : private populate::RunObserver {
 
   /// Has the thread ended (because fewer workers are wanted, or the daemon stops)?
   [[nodiscard]] bool finished() const noexcept { return finished_.load(); }
-  /// Ends the statement in hand and makes the run give up. The worker itself goes on.
+  /// Ends the statement in hand and makes the run give up. The worker itself goes on. Does not wait for the server.
   void cancel_run();
+  /// The same by ending the connection: for a server that answers nobody.
+  void hang_up();
   /// The same, only if its session was opened before `t`.
   void cancel_run_over_session_before(std::chrono::steady_clock::time_point t);
   /// The same, only if that claim is still the one in hand.

@@ -30,12 +30,8 @@ const std::vector<Need> kCoefficients{
     {{"vertex_y"}, {a2, a1, b}},
 };
 const std::vector<Need> kTerms{
-    {{"quadratic_term"}, {a2}},
-    {{"linear_term"}, {a2, a1}},
-    {{"constant_term", "prediction"}, {a2, a1, b}},
-    {{"residual"}, {residual}},
-    {{"r2"}, {rss, tss}},
-    {{"rmse"}, {rss}},
+    {{"quadratic_term"}, {a2}}, {{"linear_term"}, {a2, a1}}, {{"constant_term", "prediction"}, {a2, a1, b}},
+    {{"residual"}, {residual}}, {{"r2"}, {rss, tss}},        {{"rmse"}, {rss}},
 };
 const std::vector<Need> kLegacyTerms{
     {{"a_coef", "a_term"}, {a2}},
@@ -73,11 +69,16 @@ std::vector<Part> find(const std::vector<Need>& needs, std::string_view name) {
 std::vector<Part> needs_of(Metric metric) {
   const MetricInfo& m = info(metric);
   switch (m.family) {
-    case Family::coefficients: return find(kCoefficients, m.name);
-    case Family::terms: return find(kTerms, m.name);
-    case Family::legacy_terms: return find(kLegacyTerms, m.name);
-    case Family::inference: return find(kInference, m.name);
-    case Family::stored: break;
+    case Family::coefficients:
+      return find(kCoefficients, m.name);
+    case Family::terms:
+      return find(kTerms, m.name);
+    case Family::legacy_terms:
+      return find(kLegacyTerms, m.name);
+    case Family::inference:
+      return find(kInference, m.name);
+    case Family::stored:
+      break;
   }
   assert(!"not a metric of the catalogue");
   return {};
@@ -93,7 +94,9 @@ std::optional<std::int64_t> common_offset(const Plan& plan, std::size_t window) 
 
 }  // namespace
 
-Metric metric_of(Part part) { return metrics_of(Family::stored)[static_cast<std::size_t>(part)]; }
+Metric metric_of(Part part) {
+  return metrics_of(Family::stored)[static_cast<std::size_t>(part)];
+}
 
 std::vector<Part> parts_of(const Window& window, Metric metric) {
   std::vector<Part> parts = needs_of(metric);
@@ -110,10 +113,13 @@ std::vector<Part> parts_of(const Window& window, Metric metric) {
 std::optional<std::string> compact_obstacle(const Plan& plan) {
   for (std::size_t w = 0; w < plan.windows.size(); ++w) {
     if (plan.windows[w].x == XAxis::time) {
-      return "window " + plan.windows[w].label + " has x: time, whose metrics depend on the time of every row; store its metrics with storage: double or real";
+      return "window " + plan.windows[w].label +
+             " has x: time, whose metrics depend on the time of every row; store its metrics with storage: "
+             "double or real";
     }
     if (!plan.metrics.empty() && !common_offset(plan, w)) {
-      return "the metrics of legacy_terms end a row earlier than those of the other families; give window " + plan.windows[w].label + " an offset, or keep them in feature sets of their own";
+      return "the metrics of legacy_terms end a row earlier than those of the other families; give window " +
+             plan.windows[w].label + " an offset, or keep them in feature sets of their own";
     }
   }
   return std::nullopt;

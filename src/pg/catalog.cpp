@@ -16,13 +16,11 @@ std::vector<ColumnInfo> read_columns(pqxx::transaction_base& tx, std::uint32_t o
   for (const auto& row : tx.exec_params(
            "SELECT attname, atttypid::bigint, format_type(atttypid, atttypmod), attnotnull, "
            "       atthasdef OR attidentity <> '' OR attgenerated <> '', "
-           // Types with equal values of different bytes; interval, time with a zone and the like make no keys either.
-           "       format_type(atttypid, NULL) NOT IN ('interval', 'time with time zone', 'jsonb', 'citext', 'real', 'double precision') "
-           "       AND NOT EXISTS (SELECT FROM pg_collation c WHERE c.oid = attcollation AND NOT c.collisdeterministic) "
+           "       NOT EXISTS (SELECT FROM pg_collation c WHERE c.oid = attcollation AND NOT c.collisdeterministic) "
            "  FROM pg_attribute WHERE attrelid = $1::bigint::oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
            oid)) {
     columns.push_back({row[0].as<std::string>(), type_from_oid(row[1].as<std::uint32_t>()), row[2].as<std::string>(),
-                       row[5].as<bool>(), row[3].as<bool>(), row[4].as<bool>()});
+                       row[5].as<bool>() && equal_means_same_bytes(row[2].as<std::string>()), row[3].as<bool>(), row[4].as<bool>()});
   }
   return columns;
 }
@@ -74,6 +72,14 @@ OrderRange parse_bounds(const std::string& text) {
 }
 
 }  // namespace
+
+bool equal_means_same_bytes(const std::string& type_name) {
+  const std::string base = type_name.substr(0, type_name.find('('));
+  for (const char* type : {"real", "double precision", "interval", "time with time zone", "jsonb", "citext"}) {
+    if (base == type) return false;
+  }
+  return true;
+}
 
 ColumnType type_from_oid(std::uint32_t oid) noexcept {
   switch (oid) {  // pg_type.dat: these oids are fixed

@@ -1,7 +1,9 @@
 #include "regfeatd/pg/session.hpp"
 
+#include <fcntl.h>
 #include <libpq-fe.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -57,10 +59,21 @@ struct Session::Connection : pqxx::connection_base {
 };
 
 void Canceller::cancel() noexcept {
-  const std::lock_guard lock(mutex_);
-  if (handle_ == nullptr) return;
+  std::shared_ptr<pg_cancel> handle;
+  {
+    const std::lock_guard lock(mutex_);
+    handle = handle_;
+  }
+  // Not under the lock: the session's own thread must be able to give it up meanwhile.
+  if (!handle || cancelling_.exchange(true)) return;
   std::array<char, 256> error{};
-  (void)PQcancel(handle_, error.data(), static_cast<int>(error.size()));
+  (void)PQcancel(handle.get(), error.data(), static_cast<int>(error.size()));
+  cancelling_ = false;
+}
+
+void Canceller::hang_up() noexcept {
+  const std::lock_guard lock(mutex_);
+  if (socket_ >= 0) (void)shutdown(socket_, SHUT_RDWR);
 }
 
 Session::Session(const ConnectOptions& options) : canceller_(std::make_shared<Canceller>()) {
@@ -77,7 +90,9 @@ Session::Session(const ConnectOptions& options) : canceller_(std::make_shared<Ca
     throw connect_failure(trimmed(e.what()));
   }
   PQsetNoticeProcessor(raw(), [](void*, const char*) {}, nullptr);
-  canceller_->handle_ = PQgetCancel(raw());
+  canceller_->handle_ = std::shared_ptr<pg_cancel>(PQgetCancel(raw()), PQfreeCancel);
+  // A descriptor of our own: libpq may close its own at any time, and the number would soon be somebody else's.
+  canceller_->socket_ = fcntl(PQsocket(raw()), F_DUPFD_CLOEXEC, 0);
   if (options.statement_timeout.count() > 0) limit_statements(options.statement_timeout);
 }
 
@@ -98,8 +113,9 @@ ConnectOptions connect_options(const spec::Settings& settings, const std::string
 
 Session::~Session() {
   const std::lock_guard lock(canceller_->mutex_);
-  PQfreeCancel(canceller_->handle_);
-  canceller_->handle_ = nullptr;
+  canceller_->handle_.reset();
+  if (canceller_->socket_ >= 0) close(canceller_->socket_);
+  canceller_->socket_ = -1;
 }
 
 pqxx::connection_base& Session::sql() noexcept { return *connection_; }

@@ -109,6 +109,11 @@ class ScratchDatabase {
     if (!tx.exec1("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user")[0].as<bool>()) {
       throw Fault(FaultClass::configuration, "bench works in a database of its own, which it creates and drops: the role needs CREATEDB");
     }
+    // What a run left that was killed; one that goes on has sessions in its database.
+    for (const auto& row : tx.exec("SELECT datname FROM pg_database d WHERE datname ~ '^regfeatd_bench_[0-9]+$' AND pg_has_role(datdba, 'USAGE') "
+                                   "   AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datid = d.oid)")) {
+      tx.exec("DROP DATABASE IF EXISTS " + pg::quote_identifier(row[0].as<std::string>()));
+    }
     tx.exec("CREATE DATABASE " + name_);
   }
   ~ScratchDatabase() {

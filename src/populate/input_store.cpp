@@ -22,15 +22,18 @@ std::string spool_folder() {
 }
 
 [[noreturn]] void throw_file_fault(const char* what, int error) {
-  throw Fault(FaultClass::partition, fmt::format("the partition's input is larger than this worker's share of memory_budget, and a temporary file in {} cannot be {}: {}; make room "
-                                                 "there, set TMPDIR to a larger file system or raise memory_budget",
-                                                 spool_folder(), what, std::strerror(error)));
+  throw Fault(FaultClass::partition,
+              fmt::format("the partition's input is larger than this worker's share of memory_budget, and a "
+                          "temporary file in {} cannot be {}: {}; make room "
+                          "there, set TMPDIR to a larger file system or raise memory_budget",
+                          spool_folder(), what, std::strerror(error)));
 }
 
 int open_spool() {
   const std::string folder = spool_folder();
   int file = open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-  if (file < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == ENOENT)) {  // a file system without nameless files
+  if (file < 0 &&
+      (errno == EOPNOTSUPP || errno == EISDIR || errno == ENOENT)) {  // a file system without nameless files
     std::string name = folder + "/regfeatd-XXXXXX";
     file = mkostemp(name.data(), O_CLOEXEC);
     if (file >= 0) unlink(name.c_str());
@@ -39,7 +42,9 @@ int open_spool() {
   return file;
 }
 
-std::int64_t output_rows_of(const Segment& s) { return static_cast<std::int64_t>(s.end - s.output); }
+std::int64_t output_rows_of(const Segment& s) {
+  return static_cast<std::int64_t>(s.end - s.output);
+}
 
 template <class T>
 void erase_front(std::vector<T>& v, std::size_t count) {
@@ -82,11 +87,15 @@ void InputStore::make_room() {
 
 bool InputStore::full() const noexcept {
   // Key bytes grow by doubling.
-  return rows_.rows() * row_bytes(rows_.values.size(), !rows_.key_ends.empty()) + 2 * rows_.key_bytes.size() + 2 * sizeof(Segment) * rows_.segments.size() >= limit_bytes_;
+  return rows_.rows() * row_bytes(rows_.values.size(), !rows_.key_ends.empty()) + 2 * rows_.key_bytes.size() +
+             2 * sizeof(Segment) * rows_.segments.size() >=
+         limit_bytes_;
 }
 
 bool InputStore::nearly_full() const noexcept {
-  return 4 * (rows_.rows() * row_bytes(rows_.values.size(), true) + 2 * rows_.key_bytes.size() + 2 * sizeof(Segment) * rows_.segments.size()) >= 3 * limit_bytes_;
+  return 4 * (rows_.rows() * row_bytes(rows_.values.size(), true) + 2 * rows_.key_bytes.size() +
+              2 * sizeof(Segment) * rows_.segments.size()) >=
+         3 * limit_bytes_;
 }
 
 template <class T>

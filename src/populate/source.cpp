@@ -73,7 +73,11 @@ void resolve_query(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const
   }
   for (const std::string& key : fs.key) {
     const auto found = find(key);
-    if (!found) findings.push_back(fmt::format("source query: no key column \"{}\"", key));
+    if (!found) {
+      findings.push_back(fmt::format("source query: no key column \"{}\"", key));
+    } else if (!pg::equal_means_same_bytes(found->second)) {
+      findings.push_back(fmt::format("source query: key column \"{}\" is {}, where equal values may differ in their bytes; cast it", key, found->second));
+    }
     out.key_types.push_back(found ? found->second : "text");
   }
   for (const spec::Input& input : fs.inputs) {

@@ -227,11 +227,13 @@ Outlook outlook(pg::Session& session) {
     const pqxx::result r = tx.exec(
         "SELECT count(*) FILTER (WHERE p.state IN ('pending', 'running') AND NOT (p.state = 'pending' AND b.blocked)), "
         "       count(*) FILTER (WHERE p.state = 'failed'), count(*) FILTER (WHERE p.state = 'pending' AND b.blocked), "
-        "       max(CASE WHEN b.blocked THEN 'feature set ' || f.name || ': ' || coalesce(f.paused_reason, f.breaker_reason, w.waits, 'paused') END) "
+        "       coalesce(max(CASE WHEN p.state = 'pending' AND b.blocked AND NOT w.waits "
+        "                         THEN 'feature set ' || f.name || ': ' || coalesce(f.paused_reason, f.breaker_reason, 'paused') END), "
+        "                'feature set ' || min(f.name) FILTER (WHERE w.waits) || ': ' || regfeat.blocked_by(min(p.partition_id) FILTER (WHERE w.waits))) "
         "  FROM regfeat.partition p JOIN regfeat.feature_set f USING (feature_set_id) "
-        "  CROSS JOIN LATERAL (SELECT CASE WHEN p.state = 'pending' AND EXISTS (SELECT FROM regfeat.dependency d "
-        "                                   WHERE d.feature_set_id = f.feature_set_id) THEN regfeat.blocked_by(p.partition_id) END AS waits) w "
-        "  CROSS JOIN LATERAL (SELECT f.paused_at IS NOT NULL OR f.breaker_until IS NOT NULL OR w.waits IS NOT NULL AS blocked) b "
+        "  CROSS JOIN LATERAL (SELECT p.state = 'pending' AND f.feature_set_id IN (SELECT d.feature_set_id FROM regfeat.dependency d) "
+        "                         AND EXISTS (SELECT FROM regfeat.waits_for(p.feature_set_id, p.series, p.lower_bound, p.upper_bound, 1)) AS waits) w "
+        "  CROSS JOIN LATERAL (SELECT f.paused_at IS NOT NULL OR f.breaker_until IS NOT NULL OR w.waits AS blocked) b "
         " WHERE p.state IN ('pending', 'running', 'failed')");
     Outlook o;
     o.claimable = r[0][0].as<std::int64_t>();

@@ -5,6 +5,9 @@
 # The root is made by mmdebstrap once for a build directory and kept there; each test sees it through an overlay in memory,
 # so that nothing of one test is left for the next. The container has a network of its own with nothing but a loopback.
 
+# shellcheck source-path=SCRIPTDIR source=own_cgroup.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/own_cgroup.sh"
+
 skip() { echo "SKIPPED: $*"; exit 77; }
 
 work=''
@@ -20,6 +23,7 @@ clean_root_cleanup() {
     for _ in {1..100}; do kill -0 "$nspawn_pid" 2>/dev/null || break; sleep 0.1; done
     kill -KILL "$nspawn_pid" 2>/dev/null || true
     wait "$nspawn_pid" 2>/dev/null || true
+    remove_own_cgroup "regfeatd-test-$$"
   fi
   ! mountpoint -q "$work/overlay/root" || umount "$work/overlay/root" || umount -l "$work/overlay/root"
   ! mountpoint -q "$work/overlay" || umount "$work/overlay" || umount -l "$work/overlay"
@@ -72,8 +76,11 @@ make_root() {
 }
 
 boot_root() {
-  systemd-nspawn --quiet --directory="$root" --boot --register=no --keep-unit --private-network --console=pipe --machine="regfeatd-$$" \
-    </dev/null >"$work/boot.log" 2>&1 &
+  (
+    enter_own_cgroup "regfeatd-test-$$"
+    exec systemd-nspawn --quiet --directory="$root" --boot --register=no --keep-unit --private-network --console=pipe --machine="regfeatd-$$" \
+      </dev/null >"$work/boot.log" 2>&1
+  ) &
   nspawn_pid=$!
   local up=no
   for _ in {1..300}; do

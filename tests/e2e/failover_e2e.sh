@@ -1,20 +1,28 @@
 #!/usr/bin/env bash
 # A primary with an asynchronous standby. In the middle of a job the standby stops receiving, the primary commits more, is
-# killed, and the standby is promoted without those commits. The daemon, with both hosts in its connection string, finishes by
-# itself, and the tables are those of an undisturbed run.
+# killed (or freezes: it accepts connections and answers nothing), and the standby is promoted without those commits. The
+# daemon, with both hosts in its connection string, finishes by itself, and the tables are those of an undisturbed run.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=check.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/check.sh"
 
+if (($# == 0)); then
+  for accident in kill freeze; do "$0" "$accident" | sed "s/^\(ok \|FAIL\)  /&$accident: /"; done
+  exit 0
+fi
+accident=$1
 regfeatd=$REGFEATD_BUILD_DIR/regfeatd
 work=$(mktemp -d)
 chmod 755 "$work"
 pg=("$REGFEATD_SOURCE_DIR/scripts/pg" --dir "$work/primary")
 daemon=
+postmaster=
+processes=()
 standby=$work/standby
 cleanup() {
   [[ -z $daemon ]] || kill -9 "$daemon" 2>/dev/null || true
   [[ ! -e $standby/postmaster.pid ]] || as_server "$bin/pg_ctl" -D "$standby" -m immediate -w stop >/dev/null 2>&1 || true
+  [[ ${#processes[@]} == 0 ]] || kill -9 "$postmaster" "${processes[@]}" 2>/dev/null || true
   "${pg[@]}" destroy >/dev/null 2>&1 || true
   rm -rf -- "$work"
 }
@@ -90,7 +98,7 @@ database:
   conninfo: "host=$work/socket,$socket port=$standby_port,$port dbname=regfeatd user=regfeatd"
 workers: 2
 daemon_name: survivor
-lease: 20s
+lease: $([[ $accident == kill ]] && echo 20s || echo 2s)
 heartbeat: 500ms
 poll: 200ms
 progress: 200ms
@@ -115,7 +123,10 @@ at_standby=$(done_at standby_sql)
 eventually "the primary goes on committing" reached primary_sql $((at_standby + 5))
 postmaster=$(head -1 "$data/postmaster.pid")
 mapfile -t processes < <(ps -o pid= --ppid "$postmaster")
-kill -9 "$postmaster" "${processes[@]}" 2>/dev/null || true
+case $accident in
+  kill) kill -9 "$postmaster" "${processes[@]}" 2>/dev/null || true ;;
+  freeze) kill -STOP "$postmaster" "${processes[@]}" 2>/dev/null || true ;;
+esac
 # The last acknowledged commits are in the log of the dead primary, and nowhere else.
 check "the job is not done on the standby" test "$(done_at standby_sql)" -lt $((at_standby + 5))
 as_server "$bin/pg_ctl" -D "$standby" -w promote >/dev/null

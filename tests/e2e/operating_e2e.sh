@@ -79,6 +79,20 @@ stand_in_ca() {
   inside tee /etc/regfeatd/rds-ca.pem <"$work/ca.pem" >/dev/null
   echo "a CA of the test's own stands for Amazon's"
 }
+# Prints the password that the page gave the role, to the daemon's user only.
+stand_in_awscli() {
+  inside bash -c "install -m 600 -o regfeatd <(sed -n 's/.*:regfeatd://p' ~/.pgpass) /etc/token
+    install -m 755 /dev/stdin /usr/local/bin/aws" <<'END'
+#!/bin/sh
+[ "$1 $2" = "rds generate-db-auth-token" ] && exec cat /etc/token
+exit 2
+END
+  echo "a program that prints the role's password stands for the AWS CLI and IAM"
+}
+stand_in_restart() {
+  inside systemctl restart postgresql
+  echo "a restart of the PostgreSQL of this machine stands for that of a database instance"
+}
 
 # -- the walk ------------------------------------------------------------------------------------------------------------
 

@@ -152,6 +152,24 @@ eventually "and runs" shows SubState running
 inside systemctl kill --signal=STOP regfeatd
 eventually "frozen, the watchdog has it started again" shows NRestarts 2
 eventually "and it runs" shows SubState running
+# One worker only, stopped as by a debugger (PTRACE_SEIZE, PTRACE_INTERRUPT; waited for, so that it may die), while all
+# other threads go on.
+case $(uname -m) in x86_64) ptrace=101 ;; aarch64) ptrace=117 ;; *) ptrace= ;; esac
+if [[ -n $ptrace ]]; then
+  threads() { inside bash -c "grep -lx 'worker 1' /proc/$(show MainPID)/task/*/comm | cut -d/ -f5"; }
+  has_threads() { [[ -n $(threads) ]]; }
+  eventually "it has its workers" has_threads
+  # shellcheck disable=SC2016
+  inside perl -e '($call, $thread) = @ARGV; $_ += 0 for $call, $thread;
+    syscall($call, 0x4206, $thread, 0, 0) == 0 && syscall($call, 0x4207, $thread, 0, 0) == 0 or die "ptrace: $!\n"; 1 while waitpid($thread, 0x40000000) > 0' \
+    "$ptrace" "$(threads)" >"$work/ptrace.log" 2>&1 &
+  tracer=$!
+  eventually "with one worker frozen the watchdog has it started again" shows NRestarts 3
+  check "it says which thread hung" logged 'thread="worker 1"'
+  eventually "and runs again" shows SubState running
+  kill "$tracer" 2>/dev/null || true
+  wait "$tracer" 2>/dev/null || true
+fi
 check "a second instance of the template" inside systemctl start regfeatd@two
 eventually "two daemons" sql_is "SELECT count(*) FROM regfeat.daemons WHERE alive" 2
 eventually "the job is done" sql_is "SELECT count(*) FROM regfeat.partition WHERE state <> 'done'" 0

@@ -460,11 +460,46 @@ TEST(FeatureSets, AQueryIsASource) {
               "true 0")
         << id;
   }
+  std::string floats = query;
+  floats.replace(floats.find("SELECT g.id,"), 12, "SELECT g.id::real AS id,");
+  const Finished inexact = apply_text(db, floats);
+  EXPECT_EQ(inexact.exit_status, 78);
+  EXPECT_NE(inexact.out.find("source query: key column \"id\" is real"), std::string::npos) << inexact.out;
   std::string broken = query;
   broken.replace(broken.find("g.points::numeric"), 17, "g.pionts");
   const Finished refused = apply_text(db, broken);
   EXPECT_EQ(refused.exit_status, 78);
   EXPECT_NE(refused.out.find("source query: ERROR:  column g.pionts does not exist"), std::string::npos) << refused.out;
+}
+
+TEST(FeatureSets, TheDaemonsRoleMayAllOfIt) {
+  const Database db;
+  db.migrate();
+  for (const char* table : {"partition", "feature_set", "dependency", "target", "quarantine", "expectation", "presence"}) {
+    EXPECT_EQ(db.text(fmt::format("SELECT has_table_privilege('regfeat_daemon', 'regfeat.{0}', 'INSERT') AND has_table_privilege('regfeat_daemon', 'regfeat.{0}', 'DELETE')", table)), "t")
+        << table;
+  }
+  EXPECT_EQ(db.text("SELECT has_table_privilege('regfeat_daemon', 'regfeat.migration', 'DELETE')"), "f");
+  // Without being a superuser or the owner of schema regfeat: apply, run with quarantine and completeness, remove.
+  make_players(db);
+  const std::string name = db.text("SELECT current_database()");
+  db.exec("DO $$ BEGIN CREATE ROLE feature_runner LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$");
+  db.exec("GRANT regfeat_daemon TO feature_runner; GRANT USAGE, CREATE ON SCHEMA players TO feature_runner; "
+          "ALTER TABLE players.games DROP CONSTRAINT games_pkey; ALTER TABLE players.games ALTER id DROP NOT NULL; INSERT INTO players.games VALUES (NULL, '2020-09-23 15:00+00', 1); GRANT SELECT ON players.games TO feature_runner");
+  const auto as_runner = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), {"--conninfo", db.conninfo_as("feature_runner")});
+    return regfeatd(arguments);
+  };
+  const TemporaryFile file("spec.yaml", players("cadence: 1d", "form", "g3: 3"));
+  const Finished applied = as_runner({"apply", file.path()});
+  ASSERT_EQ(applied.exit_status, 0) << applied.out;
+  const Finished ran = as_runner({"run", "--once"});
+  ASSERT_EQ(ran.exit_status, 0) << ran.out;
+  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.quarantine"), 1);
+  EXPECT_GT(db.count("SELECT count(*) FROM regfeat.completeness WHERE state = 'gap'"), 0);
+  const Finished removed = as_runner({"remove", "form", "--drop-tables"});
+  EXPECT_EQ(removed.exit_status, 0) << removed.out;
+  EXPECT_EQ(db.text("SELECT to_regclass('players.form_features')"), "");
 }
 
 TEST(FeatureSets, ABadKeyFailsThePartitionWhereThatIsAskedFor) {

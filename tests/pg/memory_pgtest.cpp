@@ -1,5 +1,5 @@
-// Memory: partitions larger than their share go through the disk in chunks, with the same bits; the daemon stays within its
-// budget; workers are lowered to fit.
+// Memory: partitions larger than their share go through the disk in chunks, with the same bits; the daemon
+// stays within its budget; workers are lowered to fit.
 #include <fmt/format.h>
 #include <signal.h>
 
@@ -27,9 +27,12 @@ void apply_spec(const Database& db, const std::string& text) {
 
 /// Computes the partition of a database with one, within so much memory for its rows, anew.
 void compute(const Database& db, std::size_t budget_bytes) {
-  db.exec("UPDATE regfeat.partition SET input_fingerprint = NULL, state = 'pending', epoch = epoch + 1, not_before = '-infinity'");
+  db.exec(
+      "UPDATE regfeat.partition SET input_fingerprint = NULL, state = 'pending', epoch = epoch + 1, "
+      "not_before = '-infinity'");
   const auto session = db.session();
-  const DaemonId daemon = queue::register_daemon(*session, {"test", "nowhere", 1, "none"}, std::chrono::minutes{10}, 1);
+  const DaemonId daemon =
+      queue::register_daemon(*session, {"test", "nowhere", 1, "none"}, std::chrono::minutes{10}, 1);
   const auto claim = queue::claim(*session, daemon, 0);
   ASSERT_TRUE(claim);
   populate::PartitionRunner runner;
@@ -47,7 +50,9 @@ void compute(const Database& db, std::size_t budget_bytes) {
 }
 
 std::string result(const Database& db, const std::string& table, const std::string& order) {
-  return db.checksum(table, order) + db.text("SELECT checksum || ' ' || input_fingerprint || ' ' || rows_in || ' ' || rows_out || ' ' || nulls_out FROM regfeat.partition");
+  return db.checksum(table, order) + db.text(
+                                         "SELECT checksum || ' ' || input_fingerprint || ' ' || rows_in || ' "
+                                         "' || rows_out || ' ' || nulls_out FROM regfeat.partition");
 }
 
 constexpr std::size_t kPlenty = 64u << 20;
@@ -55,7 +60,8 @@ constexpr std::size_t kPlenty = 64u << 20;
 TEST(Chunks, GiveTheSameBitsAsTheWhole) {
   const Database db;
   db.migrate();
-  // Windows of every method: direct, by blocks (their bits depend on row numbers), by range, with an offset; NULLs.
+  // Windows of every method: direct, by blocks (their bits depend on row numbers), by range, with an offset;
+  // NULLs.
   db.exec(R"(CREATE SCHEMA s; CREATE TABLE s.x (t timestamptz PRIMARY KEY, v double precision);
     INSERT INTO s.x SELECT timestamptz '2024-06-30' + i * interval '1 minute', CASE WHEN i % 1001 = 7 THEN NULL ELSE sin(i / 31.0) + i % 13 END
       FROM generate_series(0, 11519) i;
@@ -84,7 +90,8 @@ targets: [ {{ input: v, table: "public.f_{{series}}", time: t, column: "{{metric
 TEST(Chunks, OfKeysAndOfABadKeyThatSpansThem) {
   const Database db;
   db.migrate();
-  // Key 4 has most of the rows, so that it is cut, and a position given twice near its end; key 6 has one row.
+  // Key 4 has most of the rows, so that it is cut, and a position given twice near its end; key 6 has one
+  // row.
   db.exec(R"(CREATE SCHEMA s; CREATE TABLE s.x (player int, t timestamptz, v double precision);
     INSERT INTO s.x SELECT p, timestamptz '2024-06-30' + i * interval '1 minute', sin(i) * p FROM generate_series(1, 5) p, generate_series(0, 2600) i
       WHERE p = 4 OR i % (p * 3) = 0;
@@ -102,12 +109,15 @@ targets: [ { input: v, table: "public.f_{series}", time: t, column: "{metric}_{w
 )");
   compute(db, kPlenty);
   const std::string whole = result(db, "f_x", "player, t");
-  const std::string quarantined = db.text("SELECT string_agg(key || ' ' || rows_left_out, ', ') FROM regfeat.quarantine");
+  const std::string quarantined =
+      db.text("SELECT string_agg(key || ' ' || rows_left_out, ', ') FROM regfeat.quarantine");
   EXPECT_EQ(db.count("SELECT count(DISTINCT player) FROM f_x"), 5);
   for (const std::size_t budget : {11'000u, 25'000u, 60'000u}) {
     compute(db, budget);
     EXPECT_EQ(result(db, "f_x", "player, t"), whole) << budget;
-    EXPECT_EQ(db.text("SELECT string_agg(key || ' ' || rows_left_out, ', ') FROM regfeat.quarantine"), quarantined) << budget;
+    EXPECT_EQ(db.text("SELECT string_agg(key || ' ' || rows_left_out, ', ') FROM regfeat.quarantine"),
+              quarantined)
+        << budget;
   }
 }
 
@@ -120,15 +130,16 @@ std::int64_t peak_memory_bytes(pid_t pid) {
   return -1;
 }
 
-// In memory as a whole the rows of this partition would take 96 MB: the daemon must stay below 64 MiB with it. The large
-// form of this, 20 million rows in 1 GiB, is scripts/check-memory.
+// In memory as a whole the rows of this partition would take 96 MB: the daemon must stay below 64 MiB with
+// it. The large form of this, 20 million rows in 1 GiB, is scripts/check-memory.
 TEST(MemoryBudget, BoundsTheDaemonWhateverThePartition) {
   const Database db;
   db.migrate();
   constexpr std::int64_t kRows = 2'400'000;
-  db.exec(fmt::format(R"(CREATE SCHEMA s; CREATE UNLOGGED TABLE s.x AS SELECT i AS n, sin(i)::float8 AS v, cos(i)::float8 AS w FROM generate_series(1, {}) i;
+  db.exec(fmt::format(
+      R"(CREATE SCHEMA s; CREATE UNLOGGED TABLE s.x AS SELECT i AS n, sin(i)::float8 AS v, cos(i)::float8 AS w FROM generate_series(1, {}) i;
     ALTER TABLE s.x ADD PRIMARY KEY (n); ANALYZE s.x;)",
-                      kRows));
+      kRows));
   apply_spec(db, fmt::format(R"(feature_set: large
 series: [x]
 partition: {{ by: 10000000, from: 0, to: 10000000 }}
@@ -141,11 +152,14 @@ targets: [ {{ inputs: [v, w], table: "public.f_{{series}}", sequence: n, column:
 )"));
   const TemporaryFile config("regfeatd.yaml", "memory_budget: 64MiB\nworkers: 2\npoll: 100ms\n");
   Process daemon({REGFEATD_BINARY, "run", "--config", config.path(), "--conninfo", db.conninfo()});
-  while (daemon.running() && db.count("SELECT count(*) FROM regfeat.partition WHERE state IN ('done', 'failed')") == 0) std::this_thread::sleep_for(std::chrono::milliseconds{50});
+  while (daemon.running() &&
+         db.count("SELECT count(*) FROM regfeat.partition WHERE state IN ('done', 'failed')") == 0)
+    std::this_thread::sleep_for(std::chrono::milliseconds{50});
   const std::int64_t peak = peak_memory_bytes(daemon.pid());
   daemon.signal(SIGTERM);
   EXPECT_EQ(daemon.wait().exit_status, 0);
-  EXPECT_EQ(db.text("SELECT state || ' ' || rows_out FROM regfeat.partition"), fmt::format("done {}", kRows)) << db.text("SELECT message FROM regfeat.failures LIMIT 1");
+  EXPECT_EQ(db.text("SELECT state || ' ' || rows_out FROM regfeat.partition"), fmt::format("done {}", kRows))
+      << db.text("SELECT message FROM regfeat.failures LIMIT 1");
   RecordProperty("peak_bytes", std::to_string(peak));
   std::printf("peak memory %.1f MiB\n", static_cast<double>(peak) / (1 << 20));
   EXPECT_GT(peak, 0);
@@ -157,15 +171,21 @@ targets: [ {{ inputs: [v, w], table: "public.f_{{series}}", sequence: n, column:
 TEST(MemoryBudget, LowersTheWorkersAndSaysWhy) {
   const Database db;
   db.migrate();
-  const TemporaryFile config("regfeatd.yaml", "memory_budget: 64MiB\nworkers: 8\nprogress: 100ms\npoll: 100ms\n");
+  const TemporaryFile config("regfeatd.yaml",
+                             "memory_budget: 64MiB\nworkers: 8\nprogress: 100ms\npoll: 100ms\n");
   Process daemon({REGFEATD_BINARY, "run", "--config", config.path(), "--conninfo", db.conninfo()});
   const char* const reason = "SELECT workers_configured || ': ' || workers_reason FROM regfeat.daemons";
-  while (daemon.running() && db.text(reason).empty()) std::this_thread::sleep_for(std::chrono::milliseconds{50});
+  while (daemon.running() && db.text(reason).empty())
+    std::this_thread::sleep_for(std::chrono::milliseconds{50});
   EXPECT_NE(db.text(reason).find("2: 2 of 8 workers: memory_budget "), std::string::npos) << db.text(reason);
   // With more memory, or with fewer workers, the reason goes away.
   std::ofstream(config.path()) << "memory_budget: 512MiB\nworkers: 8\nprogress: 100ms\npoll: 100ms\n";
   daemon.signal(SIGHUP);
-  while (daemon.running() && db.count("SELECT count(*) FROM regfeat.daemons WHERE workers_reason IS NULL AND workers_configured = 8") == 0) {
+  while (
+      daemon.running() &&
+      db.count(
+          "SELECT count(*) FROM regfeat.daemons WHERE workers_reason IS NULL AND workers_configured = 8") ==
+          0) {
     std::this_thread::sleep_for(std::chrono::milliseconds{50});
   }
   daemon.signal(SIGTERM);

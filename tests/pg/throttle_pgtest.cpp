@@ -1,4 +1,5 @@
-// What holds the daemon back, on a real server: slow commits, a replica that stands still, a bound on rows per second.
+// What holds the daemon back, on a real server: slow commits, a replica that stands still, a bound on rows
+// per second.
 #include <fmt/format.h>
 #include <signal.h>
 
@@ -38,14 +39,24 @@ TEST(Throttling, SlowCommitsLowerTheWorkersUntilTheyAreFastAgain) {
   const auto holder = db.session();
   pqxx::nontransaction lock(holder->sql());
   lock.exec("SELECT pg_advisory_lock(4711)");
-  const TemporaryFile config("regfeatd.yaml", "workers: 4\nprogress: 100ms\npoll: 100ms\nthrottle: { commit_latency: 150ms }\n");
+  const TemporaryFile config(
+      "regfeatd.yaml", "workers: 4\nprogress: 100ms\npoll: 100ms\nthrottle: { commit_latency: 150ms }\n");
   Process daemon({REGFEATD_BINARY, "run", "--config", config.path(), "--conninfo", db.conninfo()});
-  wait_until(daemon, [&] { return db.count("SELECT count(*) FROM regfeat.progress WHERE throttle LIKE '%: 1 of 4 workers: a commit takes % ms, more than 150 ms'") > 0; });
+  wait_until(daemon, [&] {
+    return db.count(
+               "SELECT count(*) FROM regfeat.progress WHERE throttle LIKE '%: 1 of 4 workers: a commit takes "
+               "% ms, more than 150 ms'") > 0;
+  });
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.daemons WHERE throttle LIKE '1 of 4 workers: %'"), 1);
   lock.exec("SELECT pg_advisory_unlock(4711)");
   // The three that have to rest are seen resting, then all go on.
-  wait_until(daemon, [&] { return db.count("SELECT count(*) FROM regfeat.daemons WHERE throttle IS NULL AND workers_configured = 4") == 1; });
-  wait_until(daemon, [&] { return db.count("SELECT count(*) FROM regfeat.partition WHERE state NOT IN ('done', 'empty')") == 0; });
+  wait_until(daemon, [&] {
+    return db.count(
+               "SELECT count(*) FROM regfeat.daemons WHERE throttle IS NULL AND workers_configured = 4") == 1;
+  });
+  wait_until(daemon, [&] {
+    return db.count("SELECT count(*) FROM regfeat.partition WHERE state NOT IN ('done', 'empty')") == 0;
+  });
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.attempt WHERE outcome NOT IN ('done', 'empty')"), 0);
   daemon.signal(SIGTERM);
   EXPECT_EQ(daemon.wait().exit_status, 0);
@@ -54,37 +65,55 @@ TEST(Throttling, SlowCommitsLowerTheWorkersUntilTheyAreFastAgain) {
 TEST(Throttling, RestingWorkersClaimNothing) {
   const Database db;
   apply_bars(db, 12);
-  // Commits take longer than the limit for good: one worker does it all from the moment at which that was noticed.
+  // Commits take longer than the limit for good: one worker does it all from the moment at which that was
+  // noticed.
   db.exec(R"(
     CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.15); RETURN NULL; END $$;
     CREATE CONSTRAINT TRIGGER slow AFTER UPDATE ON regfeat.partition DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.state = 'done') EXECUTE FUNCTION slow();)");
-  const TemporaryFile config("regfeatd.yaml", "workers: 4\nprogress: 100ms\npoll: 50ms\nthrottle: { commit_latency: 20ms }\n");
+  const TemporaryFile config("regfeatd.yaml",
+                             "workers: 4\nprogress: 100ms\npoll: 50ms\nthrottle: { commit_latency: 20ms }\n");
   const Finished f = db.regfeatd({"run", "--once", "--config", config.path()});
   EXPECT_EQ(f.exit_status, 0) << f.out;
-  // After the first commits of all four (and those that were in hand when it was noticed) only worker 0 is left.
-  EXPECT_GE(db.count("SELECT count(*) FROM (SELECT worker, row_number() OVER (ORDER BY attempt_id DESC) AS back FROM regfeat.attempt WHERE outcome = 'done') a WHERE back <= 3 AND worker = 0"), 3);
+  // After the first commits of all four (and those that were in hand when it was noticed) only worker 0 is
+  // left.
+  EXPECT_GE(db.count("SELECT count(*) FROM (SELECT worker, row_number() OVER (ORDER BY attempt_id DESC) AS "
+                     "back FROM regfeat.attempt WHERE outcome = 'done') a WHERE back <= 3 AND worker = 0"),
+            3);
 }
 
-/// Rows that progress shows never run ahead of the rate, however the rows are cut into partitions and workers.
+/// Rows that progress shows never run ahead of the rate, however the rows are cut into partitions and
+/// workers.
 TEST(Throttling, RowsStayBelowTheRateAndAReloadLiftsIt) {
   const Database db;
   apply_bars(db, 5);
   constexpr int kRate = 2000;
-  const TemporaryFile config("regfeatd.yaml", fmt::format("workers: 2\nprogress: 100ms\npoll: 100ms\nthrottle: {{ rows_per_second: {} }}\n", kRate));
+  const TemporaryFile config(
+      "regfeatd.yaml",
+      fmt::format("workers: 2\nprogress: 100ms\npoll: 100ms\nthrottle: {{ rows_per_second: {} }}\n", kRate));
   Process daemon({REGFEATD_BINARY, "run", "--config", config.path(), "--conninfo", db.conninfo()});
-  wait_until(daemon, [&] { return db.count("SELECT count(*) FROM regfeat.partition WHERE state IN ('done', 'empty')") >= 4; });
-  EXPECT_GE(db.count(fmt::format("SELECT count(*) FROM regfeat.progress WHERE throttle LIKE '%: held to {} rows/s'", kRate)), 1);
+  wait_until(daemon, [&] {
+    return db.count("SELECT count(*) FROM regfeat.partition WHERE state IN ('done', 'empty')") >= 4;
+  });
+  EXPECT_GE(db.count(fmt::format(
+                "SELECT count(*) FROM regfeat.progress WHERE throttle LIKE '%: held to {} rows/s'", kRate)),
+            1);
   EXPECT_GE(db.count("SELECT count(*) FROM regfeat.progress WHERE rows_done > 0"), 5);
-  // Between any two rows: the rate, the burst of a quarter of a second, and a block of 1024 rows in the hands of each worker.
-  EXPECT_EQ(db.count(fmt::format("SELECT count(*) FROM regfeat.progress a JOIN regfeat.progress b ON a.at < b.at "
-                                 " WHERE b.rows_done - a.rows_done > {} * (extract(epoch FROM b.at - a.at) + 0.25) + 2 * 2 * 1024",
-                                 kRate)),
-            0);
+  // Between any two rows: the rate, the burst of a quarter of a second, and a block of 1024 rows in the hands
+  // of each worker.
+  EXPECT_EQ(
+      db.count(fmt::format(
+          "SELECT count(*) FROM regfeat.progress a JOIN regfeat.progress b ON a.at < b.at "
+          " WHERE b.rows_done - a.rows_done > {} * (extract(epoch FROM b.at - a.at) + 0.25) + 2 * 2 * 1024",
+          kRate)),
+      0);
   // Without the bound the rest, computed anew, comes at once; the reason goes away.
   std::ofstream(config.path()) << "workers: 2\nprogress: 100ms\npoll: 100ms\n";
   daemon.signal(SIGHUP);
-  wait_until(daemon, [&] { return db.count("SELECT count(*) FROM regfeat.partition WHERE state IN ('done', 'empty')") == 5; });
-  wait_until(daemon, [&] { return db.count("SELECT count(*) FROM regfeat.daemons WHERE throttle IS NULL") == 1; });
+  wait_until(daemon, [&] {
+    return db.count("SELECT count(*) FROM regfeat.partition WHERE state IN ('done', 'empty')") == 5;
+  });
+  wait_until(daemon,
+             [&] { return db.count("SELECT count(*) FROM regfeat.daemons WHERE throttle IS NULL") == 1; });
   daemon.signal(SIGTERM);
   EXPECT_EQ(daemon.wait().exit_status, 0);
 }
@@ -98,7 +127,9 @@ class ReplicatedCluster {
     wal_ = (home / "wal").string();
     std::filesystem::create_directory(wal_);
     std::filesystem::permissions(home, std::filesystem::perms::all);
-    const Finished f = Process({SOURCE_DIR "/scripts/pg", "--dir", dir_, "start", "--set", "wal_level=replica", "--set", "max_wal_senders=2"}).wait();
+    const Finished f = Process({SOURCE_DIR "/scripts/pg", "--dir", dir_, "start", "--set",
+                                "wal_level=replica", "--set", "max_wal_senders=2"})
+                           .wait();
     if (f.exit_status != 0) throw std::runtime_error(f.out);
     const Finished c = Process({SOURCE_DIR "/scripts/pg", "--dir", dir_, "conninfo"}).wait();
     conninfo_ = c.out.substr(0, c.out.find('\n'));
@@ -123,15 +154,24 @@ TEST(Throttling, AReplicaThatFallsBehindLowersTheWorkers) {
     return r.empty() || r[0][0].is_null() ? std::string() : r[0][0].as<std::string>();
   };
   ASSERT_EQ(regfeatd({"migrate", "--conninfo", cluster.conninfo()}).exit_status, 0);
-  const TemporaryFile config("regfeatd.yaml", "workers: 4\nprogress: 100ms\npoll: 100ms\nthrottle: { replication_lag: 2MiB }\n");
+  const TemporaryFile config(
+      "regfeatd.yaml", "workers: 4\nprogress: 100ms\npoll: 100ms\nthrottle: { replication_lag: 2MiB }\n");
   Process daemon({REGFEATD_BINARY, "run", "--config", config.path(), "--conninfo", cluster.conninfo()});
   Process replica({receiver, "--no-loop", "-s", "1", "-D", cluster.wal_folder(), "-d", cluster.conninfo()});
-  wait_until(daemon, [&] { return text("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND write_lsn IS NOT NULL") == "1" || !replica.running(); });
+  wait_until(daemon, [&] {
+    return text(
+               "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND write_lsn IS NOT "
+               "NULL") == "1" ||
+           !replica.running();
+  });
   ASSERT_TRUE(replica.running()) << replica.wait().out;
   replica.signal(SIGSTOP);
   text("CREATE TABLE lag AS SELECT i, repeat('x', 100) FROM generate_series(1, 60000) i");
-  wait_until(daemon, [&] { return text("SELECT throttle FROM regfeat.daemons").starts_with("1 of 4 workers: a replica is "); });
-  EXPECT_TRUE(text("SELECT throttle FROM regfeat.daemons").ends_with(" behind, more than 2.1 MB")) << text("SELECT throttle FROM regfeat.daemons");
+  wait_until(daemon, [&] {
+    return text("SELECT throttle FROM regfeat.daemons").starts_with("1 of 4 workers: a replica is ");
+  });
+  EXPECT_TRUE(text("SELECT throttle FROM regfeat.daemons").ends_with(" behind, more than 2.1 MB"))
+      << text("SELECT throttle FROM regfeat.daemons");
   replica.signal(SIGCONT);
   wait_until(daemon, [&] { return text("SELECT throttle FROM regfeat.daemons").empty(); });
   replica.signal(SIGTERM);

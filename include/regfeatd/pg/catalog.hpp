@@ -25,6 +25,8 @@ enum class ColumnType { timestamp, timestamptz, date, int2, int4, int8, float4, 
 }
 
 [[nodiscard]] ColumnType type_from_oid(std::uint32_t oid) noexcept;
+/// Whether equal values of a type have equal bytes in the send format; numeric passes, as its scale can be brought to one form.
+[[nodiscard]] bool equal_means_same_bytes(const std::string& type_name);
 
 struct ColumnInfo {
   std::string name;

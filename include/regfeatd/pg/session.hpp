@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <exception>
 #include <functional>
@@ -29,16 +30,21 @@ struct ConnectOptions {
 /// What the settings say, with the application name `regfeatd/<part>`; of a daemon's worker `part` is `<daemon>/<worker>`.
 [[nodiscard]] ConnectOptions connect_options(const spec::Settings& settings, const std::string& part);
 
-/// Ends, from any thread, the statement that a session is running. Harmless when nothing runs. It may outlive the
-/// session.
+/// Ends, from any thread, what a session is doing. Harmless when nothing runs. It may outlive the session.
 class Canceller {
  public:
+  /// Asks the server to end the statement. Talks to the server: with one that does not answer it lasts minutes, so not
+  /// for threads that have something else to do. At once while another thread is at it.
   void cancel() noexcept;
+  /// Ends the connection from this side, without the server: the session finds itself broken. At once.
+  void hang_up() noexcept;
 
  private:
   friend class Session;
   std::mutex mutex_;
-  pg_cancel* handle_ = nullptr;  // under mutex_; null once the session is gone
+  std::shared_ptr<pg_cancel> handle_;    // under mutex_; null once the session is gone
+  int socket_ = -1;                      // under mutex_; a duplicate
+  std::atomic<bool> cancelling_{false};
 };
 
 /// One connection. SQL through libpqxx and binary COPY through libpq share it, and so a transaction. A connection that

@@ -9,12 +9,13 @@
 
 namespace regfeatd::populate {
 
-/// The input rows of one partition within a bound of memory: whole where they fit, otherwise in chunks on disk, each of
-/// which holds the look-back that its first rows need. A chunk is computed like a partition of its own, so results do not
-/// depend on where the cuts are. Buffers keep their capacity from one partition to the next. Not thread-safe.
+/// The input rows of one partition within a bound of memory: whole where they fit, otherwise in chunks on
+/// disk, each of which holds the look-back that its first rows need. A chunk is computed like a partition of
+/// its own, so results do not depend on where the cuts are. Buffers keep their capacity from one partition to
+/// the next. Not thread-safe.
 ///
-/// The file is one without a name in $TMPDIR, else /var/tmp, about as large as the input (24 bytes a row for two inputs);
-/// it is emptied after the partition and gone with the process.
+/// The file is one without a name in $TMPDIR, else /var/tmp, about as large as the input (24 bytes a row for
+/// two inputs); it is emptied after the partition and gone with the process.
 class InputStore {
  public:
   InputStore() = default;
@@ -22,7 +23,8 @@ class InputStore {
   InputStore(const InputStore&) = delete;
   InputStore& operator=(const InputStore&) = delete;
 
-  /// Makes the store empty for a partition with `inputs` inputs, `limit_bytes` being the most that it may hold in memory.
+  /// Makes the store empty for a partition with `inputs` inputs, `limit_bytes` being the most that it may
+  /// hold in memory.
   void clear(std::size_t inputs, std::size_t limit_bytes);
 
   /// The chunk in hand: what is read goes here.
@@ -36,8 +38,8 @@ class InputStore {
   /// Puts the chunk in hand on disk. Its last segment goes on in the next, with the rows from `carry` on as
   /// look-back. Throws Fault (partition) when the disk does not take it.
   void spill(std::size_t carry);
-  /// Takes the last segment out of the chunk that was spilled `back` chunks ago (1: the latest): its key is unusable.
-  /// Returns how many output rows it had.
+  /// Takes the last segment out of the chunk that was spilled `back` chunks ago (1: the latest): its key is
+  /// unusable. Returns how many output rows it had.
   std::int64_t drop_last_segment(std::size_t back);
   /// After the last row.
   void finish();

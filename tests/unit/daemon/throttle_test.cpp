@@ -31,10 +31,12 @@ TEST(Throttle, HalvesAtOnceAndGivesBackOneAtATime) {
   limits.commit_latency = milliseconds{100};
   Throttle throttle;
   EXPECT_EQ(throttle.decide(limits, 8, commits(100)).workers, 8);
-  EXPECT_EQ(throttle.decide(limits, 8, commits(450)), (Throttle::Decision{4, "4 of 8 workers: a commit takes 450 ms, more than 100 ms"}));
+  EXPECT_EQ(throttle.decide(limits, 8, commits(450)),
+            (Throttle::Decision{4, "4 of 8 workers: a commit takes 450 ms, more than 100 ms"}));
   EXPECT_EQ(throttle.decide(limits, 8, commits(450)).workers, 2);
   EXPECT_EQ(throttle.decide(limits, 8, commits(450)).workers, 1);
-  EXPECT_EQ(throttle.decide(limits, 8, commits(450)).workers, 1) << "never none: somebody has to notice that it is over";
+  EXPECT_EQ(throttle.decide(limits, 8, commits(450)).workers, 1)
+      << "never none: somebody has to notice that it is over";
   for (int given_back = 1; given_back < 8; ++given_back) {
     EXPECT_EQ(throttle.decide(limits, 8, commits(20)).workers, given_back);
     EXPECT_EQ(throttle.decide(limits, 8, {}).workers, given_back);
@@ -49,9 +51,21 @@ TEST(Throttle, FollowsTheNumberOfWorkersAndTheSettings) {
   Throttle throttle;
   EXPECT_EQ(throttle.decide(limits, 8, lag(1001)).workers, 4);
   EXPECT_EQ(throttle.decide(limits, 2, lag(0)).workers, 2);
-  EXPECT_EQ(throttle.decide(limits, 2, lag(5000)).reason, "1 of 2 workers: a replica is 5.0 kB behind, more than 1.0 kB");
-  EXPECT_EQ(throttle.decide({}, 2, lag(5000)), (Throttle::Decision{2, ""})) << "a reload that takes the limit away";
+  EXPECT_EQ(throttle.decide(limits, 2, lag(5000)).reason,
+            "1 of 2 workers: a replica is 5.0 kB behind, more than 1.0 kB");
+  EXPECT_EQ(throttle.decide({}, 2, lag(5000)), (Throttle::Decision{2, ""}))
+      << "a reload that takes the limit away";
   EXPECT_EQ(throttle.decide(limits, 0, lag(5000)).workers, 0);
+}
+
+TEST(Throttle, MoreWorkersWantedWorkAtOnceUnlessSomeRest) {
+  Limits limits;
+  limits.commit_latency = milliseconds{100};
+  Throttle throttle;
+  EXPECT_EQ(throttle.decide(limits, 1, commits(20)), (Throttle::Decision{1, ""}));
+  EXPECT_EQ(throttle.decide(limits, 4, commits(20)), (Throttle::Decision{4, ""}));
+  EXPECT_EQ(throttle.decide(limits, 4, commits(200)).workers, 2);
+  EXPECT_EQ(throttle.decide(limits, 8, commits(20)), (Throttle::Decision{2, "2 of 8 workers: a commit takes 200 ms, more than 100 ms"}));
 }
 
 TEST(Throttle, AutomaticMeasuresGrowthAgainstWhatWasUsual) {
@@ -63,7 +77,8 @@ TEST(Throttle, AutomaticMeasuresGrowthAgainstWhatWasUsual) {
   EXPECT_EQ(throttle.decide(limits, 8, commits(520)).workers, 4) << "five times the usual";
   Throttle fast;
   for (int i = 0; i < 5; ++i) EXPECT_EQ(fast.decide(limits, 8, commits(2)).workers, 8);
-  EXPECT_EQ(fast.decide(limits, 8, commits(150)).workers, 8) << "grown, but nothing that anybody would notice";
+  EXPECT_EQ(fast.decide(limits, 8, commits(150)).workers, 8)
+      << "grown, but nothing that anybody would notice";
   EXPECT_EQ(fast.decide(limits, 8, lag(65 << 20)).workers, 4);
 }
 
@@ -76,7 +91,8 @@ TEST(Throttle, SaysThatRowsAreHeldToTheRate) {
   EXPECT_EQ(throttle.decide(limits, 4, sample), (Throttle::Decision{4, "held to 500 rows/s"}));
   limits.commit_latency = milliseconds{10};
   sample.commit_ms = 30;
-  EXPECT_EQ(throttle.decide(limits, 4, sample).reason, "2 of 4 workers: a commit takes 30 ms, more than 10 ms; held to 500 rows/s");
+  EXPECT_EQ(throttle.decide(limits, 4, sample).reason,
+            "2 of 4 workers: a commit takes 30 ms, more than 10 ms; held to 500 rows/s");
 }
 
 TEST(RateLimiter, LetsNoMoreThroughThanTheRateAndABurst) {

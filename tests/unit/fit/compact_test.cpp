@@ -36,7 +36,8 @@ TEST(Compact, KeepsWhatEachFamilyIsMadeOf) {
   Window range = rows_window(0);
   range.kind = Window::Kind::range;
   range.range = 100;
-  EXPECT_EQ(stored_names({{range}, {*find_metric("sigma").metric, *find_metric("pi_lower").metric}}), "a2 a1 b rss n_obs t_quantile ");
+  EXPECT_EQ(stored_names({{range}, {*find_metric("sigma").metric, *find_metric("pi_lower").metric}}),
+            "a2 a1 b rss n_obs t_quantile ");
 }
 
 TEST(Compact, SaysTheOffsetOfLegacyTerms) {
@@ -76,9 +77,11 @@ TEST(Compact, StoredNumbersEqualTheOracle) {
     oracle_row(plan, series, r, expected);
     for (std::size_t c = 0; c < expected.size(); ++c) {
       const double actual = block.column(c)[r];
-      ASSERT_EQ(std::isnan(actual), std::isnan(expected[c])) << info(plan.column(c).metric).name << " row " << r;
+      ASSERT_EQ(std::isnan(actual), std::isnan(expected[c]))
+          << info(plan.column(c).metric).name << " row " << r;
       if (std::isnan(actual)) continue;
-      ASSERT_NEAR(actual, expected[c], 1e-10 * std::max(1.0, std::fabs(expected[c]))) << info(plan.column(c).metric).name << " row " << r;
+      ASSERT_NEAR(actual, expected[c], 1e-10 * std::max(1.0, std::fabs(expected[c])))
+          << info(plan.column(c).metric).name << " row " << r;
     }
   }
   const auto nulls = predict_nulls(plan, series, 0, values.size());
@@ -105,9 +108,12 @@ TEST(Compact, KeepsOutWhatPostgresqlCannotCarryOn) {
     for (std::size_t c = 0; c < plan.column_count(); ++c) out.push_back(block.column(c)[0]);
     return out;
   };
-  for (const double v : {stored(1e70)[0], stored(1e70)[2], stored(1e70)[3], stored(1e70)[4]}) EXPECT_TRUE(std::isnan(v));
-  for (const double v : {stored(1e-70)[0], stored(1e-70)[2], stored(1e-70)[3], stored(1e-70)[4]}) EXPECT_EQ(v, 0);
-  for (const double v : {stored(1e50)[2], stored(1e50)[3], stored(1e-50)[2], stored(1e-50)[3]}) EXPECT_TRUE(std::isfinite(v) && v != 0);
+  for (const double v : {stored(1e70)[0], stored(1e70)[2], stored(1e70)[3], stored(1e70)[4]})
+    EXPECT_TRUE(std::isnan(v));
+  for (const double v : {stored(1e-70)[0], stored(1e-70)[2], stored(1e-70)[3], stored(1e-70)[4]})
+    EXPECT_EQ(v, 0);
+  for (const double v : {stored(1e50)[2], stored(1e50)[3], stored(1e-50)[2], stored(1e-50)[3]})
+    EXPECT_TRUE(std::isfinite(v) && v != 0);
 }
 
 }  // namespace

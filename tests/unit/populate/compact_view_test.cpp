@@ -31,7 +31,8 @@ fit::Window range_window() {
 std::vector<std::string> needed_columns(const fit::Window& window, fit::Metric metric) {
   const auto stored = fit::metrics_of(fit::Family::stored);
   std::vector<std::string> names(stored.size());
-  for (const Part p : fit::parts_of(window, metric)) names[static_cast<std::size_t>(p)] = fit::info(stored[static_cast<std::size_t>(p)]).name;
+  for (const Part p : fit::parts_of(window, metric))
+    names[static_cast<std::size_t>(p)] = fit::info(stored[static_cast<std::size_t>(p)]).name;
   return names;
 }
 
@@ -42,7 +43,8 @@ std::string expression(const char* metric, const fit::Window& window) {
 
 /// An operator without its operand is what a column that is not kept leaves behind.
 bool has_gap(const std::string& sql) {
-  for (const char* gap : {"( +", "( -", "( *", "( /", "+ )", "* )", "/ )", "- )", "(, ", "()", "+ *", "* *", "/ *", "* /", "  ", "abs()", "(-/", "(- /"}) {
+  for (const char* gap : {"( +", "( -", "( *", "( /", "+ )", "* )", "/ )", "- )", "(, ", "()", "+ *", "* *",
+                          "/ *", "* /", "  ", "abs()", "(-/", "(- /"}) {
     if (sql.find(gap) != std::string::npos) return true;
   }
   return sql.empty() || sql.front() == ' ' || sql.back() == ' ';
@@ -62,11 +64,14 @@ TEST(CompactExpression, EveryMetricIsMadeOfWhatIsKeptForIt) {
 }
 
 TEST(CompactExpression, SomeOfThemInFull) {
-  EXPECT_EQ(expression("coefficients.r2", rows_window(15)), R"((1 - "rss"::float8 / ("tss"::float8 + 1e-10)))");
+  EXPECT_EQ(expression("coefficients.r2", rows_window(15)),
+            R"((1 - "rss"::float8 / ("tss"::float8 + 1e-10)))");
   EXPECT_EQ(expression("coefficients.rmse", rows_window(15)), R"(sqrt("rss"::float8 / '15'::float8))");
   EXPECT_EQ(expression("coefficients.curvature", rows_window(15)), R"(abs("a2"::float8))");
-  EXPECT_EQ(expression("coefficients.vertex_x", rows_window(15)), R"((-"a1"::float8 / nullif(2 * "a2"::float8 + 1e-10, 0)))");
-  EXPECT_EQ(expression("legacy_terms.r2", rows_window(15)), R"(CASE WHEN "tss"::float8 = 0 THEN 0 ELSE 1 - "rss"::float8 / nullif("tss"::float8, 0) END)");
+  EXPECT_EQ(expression("coefficients.vertex_x", rows_window(15)),
+            R"((-"a1"::float8 / nullif(2 * "a2"::float8 + 1e-10, 0)))");
+  EXPECT_EQ(expression("legacy_terms.r2", rows_window(15)),
+            R"(CASE WHEN "tss"::float8 = 0 THEN 0 ELSE 1 - "rss"::float8 / nullif("tss"::float8, 0) END)");
   EXPECT_EQ(expression("n_obs", rows_window(15)), R"((("rss"::float8 * 0 + 1) * '15'::float8))");
   EXPECT_EQ(expression("n_obs", range_window()), R"("n_obs"::float8)");
 }
@@ -81,7 +86,8 @@ TEST(CompactExpression, NullWhereAWindowHasTooFewRows) {
 TEST(CompactExpression, NamesAreQuoted) {
   auto columns = needed_columns(rows_window(15), *fit::find_metric("coefficients.rmse").metric);
   columns[static_cast<std::size_t>(Part::rss)] = "odd \"name\"";
-  EXPECT_EQ(compact_expression(rows_window(15), *fit::find_metric("coefficients.rmse").metric, columns), R"(sqrt("odd ""name"""::float8 / '15'::float8))");
+  EXPECT_EQ(compact_expression(rows_window(15), *fit::find_metric("coefficients.rmse").metric, columns),
+            R"(sqrt("odd ""name"""::float8 / '15'::float8))");
 }
 
 }  // namespace
