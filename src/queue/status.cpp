@@ -94,11 +94,16 @@ std::vector<FailureStatus> failures_in(pqxx::transaction_base& tx, int limit) {
   return out;
 }
 
-std::vector<SlowPartition> slow_in(pqxx::transaction_base& tx, int limit) {
+/// The worst so many; `ids` becomes the array of all of them. The view is not cheap: it is asked once for both.
+std::vector<SlowPartition> slow_in(pqxx::transaction_base& tx, int limit, std::string& ids) {
   std::vector<SlowPartition> out;
-  for (const auto& r : tx.exec_params("SELECT feature_set, series, \"from\", phase, seconds, times_median FROM regfeat.slow_partitions LIMIT $1", limit)) {
+  ids = "{";
+  for (const auto& r : tx.exec("SELECT feature_set, series, \"from\", phase, seconds, times_median, partition_id FROM regfeat.slow_partitions")) {
+    ids += (ids.size() > 1 ? "," : "") + r[6].as<std::string>();
+    if (static_cast<int>(out.size()) >= limit) continue;
     out.push_back({text(r[0]), text(r[1]), text(r[2]), text(r[3]), r[4].as<double>(), r[5].as<double>()});
   }
+  ids += '}';
   return out;
 }
 
@@ -115,14 +120,14 @@ char letter_of(const std::string& state, bool slow) {
 constexpr const char* kHeatMap = R"(
   SELECT dense_rank() OVER (PARTITION BY p.feature_set_id ORDER BY p.lower_bound), f.name, p.series,
          regfeat.order_text(f.order_kind, p.lower_bound), regfeat.order_text(f.order_kind, p.upper_bound), p.state,
-         p.partition_id IN (SELECT s.partition_id FROM regfeat.slow_partitions s)
+         p.partition_id = ANY ($1::bigint[])
     FROM regfeat.partition p JOIN regfeat.feature_set f USING (feature_set_id)
    WHERE NOT p.removed
    ORDER BY f.name, p.series, p.lower_bound)";
 
-std::vector<HeatMap> heat_maps_in(pqxx::transaction_base& tx) {
+std::vector<HeatMap> heat_maps_in(pqxx::transaction_base& tx, const std::string& slow) {
   std::vector<HeatMap> out;
-  for (const auto& r : tx.exec(kHeatMap)) {
+  for (const auto& r : tx.exec_params(kHeatMap, slow)) {
     const auto name = r[1].as<std::string>();
     if (out.empty() || out.back().feature_set != name) out.push_back({name, {}, {}, {}, {}});
     HeatMap& map = out.back();
@@ -188,8 +193,9 @@ Snapshot read_snapshot(pg::Session& session, const SnapshotOptions& options) {
     out.daemons = daemons_in(tx);
     out.workers = workers_in(tx);
     if (options.failures > 0) out.failures = failures_in(tx, options.failures);
-    if (options.slow_partitions > 0) out.slow_partitions = slow_in(tx, options.slow_partitions);
-    if (options.heat_maps) out.heat_maps = heat_maps_in(tx);
+    std::string slow = "{}";
+    if (options.slow_partitions > 0 || options.heat_maps) out.slow_partitions = slow_in(tx, options.slow_partitions, slow);
+    if (options.heat_maps) out.heat_maps = heat_maps_in(tx, slow);
     if (options.history_minutes > 0) out.history = history_in(tx, options.history_minutes, options.history_points);
     return out;
   });
