@@ -198,6 +198,23 @@ TEST(ValidateFamilies, AreSilentOnUntouchedJobs) {
   }
 }
 
+TEST(ValidateCompact, ComparesTheNumbersThatAreKept) {
+  for (const std::string storage : {"compact", "[compact, real]"}) {
+    Database db;
+    db.migrate();
+    db.make_bars("eurusd", 3);
+    const TemporaryFile file("spec.yaml", bars_specification({"eurusd"}, 3) + "\nstorage: " + storage + "\n");
+    const Finished applied = db.regfeatd({"apply", file.path()});
+    ASSERT_EQ(applied.exit_status, 0) << applied.out;
+    ASSERT_EQ(db.regfeatd({"run", "--once"}).exit_status, 0);
+    const Finished silent = db.regfeatd({"validate", "bars", "--oracle-rows", "100", "--seed", "3"});
+    EXPECT_EQ(silent.exit_status, 0) << silent.out;
+    db.exec("DELETE FROM bqx.reg_rate_eurusd_compact WHERE ts_utc = (SELECT max(ts_utc) FROM bqx.reg_rate_eurusd_compact)");
+    EXPECT_EQ(db.regfeatd({"validate", "bars"}).exit_status, 1);
+    EXPECT_EQ(db.text("SELECT string_agg(DISTINCT what, ' ' ORDER BY what) FROM regfeat.validation"), "positions_differ row_missing");
+  }
+}
+
 TEST(ValidateKeys, KeyedSetsWithRangesAreComparedRowByRow) {
   Database db;
   db.migrate();
