@@ -330,7 +330,7 @@ CREATE FUNCTION regfeat.grant_privileges() RETURNS TABLE (role text, granted boo
 DECLARE
   routine record;
   operator_functions text[] := ARRAY['requeue', 'requeue_failed', 'cancel', 'pause', 'resume', 'set_priority', 'set_workers'];
-  reader_functions text[] := ARRAY['order_text', 'order_time', 'requeue_preview', 'blocked_by', 'waits_for'];
+  reader_functions text[] := ARRAY['order_text', 'order_time', 'requeue_preview', 'blocked_by', 'waits_for', 'eta_by_workers'];
 BEGIN
   REVOKE ALL ON ALL ROUTINES IN SCHEMA regfeat FROM PUBLIC;
   FOREACH role IN ARRAY ARRAY['regfeat_reader', 'regfeat_operator', 'regfeat_daemon'] LOOP

@@ -1,5 +1,7 @@
 #include "reporter.hpp"
 
+#include <pthread.h>
+
 #include <algorithm>
 
 #include "regfeatd/base/log.hpp"
@@ -97,6 +99,7 @@ void Reporter::connect(const std::stop_token& stop) {
 void Reporter::loop(const std::stop_token& stop) {
   constexpr std::chrono::milliseconds kFirstPause{200}, kLongestPause{5000};
   auto pause = kFirstPause;
+  pthread_setname_np(pthread_self(), "reporter");  // for top -H and scripts/bench-progress
   pulse_.begin("reporter");
   while (!stop.stop_requested()) {
     pulse_.beat();
@@ -158,11 +161,18 @@ void Reporter::report() {
   }
   look_for_orders();
   throttle();
-  queue::report(*session_, DaemonId{shared_.daemon_id.load()}, callbacks_.workers(), settings->progress);
+  write_progress(settings->progress);
   if (callbacks_.on_status) callbacks_.on_status(queue::read_status(*session_));
   // However large the work table: reports never take more than a tenth of this thread's time.
   const auto took = Clock::now() - start;
   next_report_ = start + std::max<Clock::duration>(settings->progress, 10 * took);
+}
+
+void Reporter::write_progress(std::chrono::microseconds interval) {
+  const DaemonId self{shared_.daemon_id.load()};
+  queue::record_commit_times(*session_, shared_.take_commit_times());
+  queue::report(*session_, self, callbacks_.workers());
+  progress_.write(*session_, self, interval);
 }
 
 /// With every report: how many workers may claim, and why not all.
@@ -255,7 +265,7 @@ void Reporter::stop(const std::string& message) {
       const MutexLock lock(mutex_);
       canceller_ = session_->canceller();
     }
-    queue::report(*session_, DaemonId{shared_.daemon_id.load()}, callbacks_.workers(), std::chrono::microseconds{0});
+    write_progress(std::chrono::microseconds{0});
     if (callbacks_.on_status) callbacks_.on_status(queue::read_status(*session_));
     queue::record_stopped(*session_, DaemonId{shared_.daemon_id.load()}, message);
   } catch (const std::exception& e) {

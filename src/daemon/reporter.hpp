@@ -11,6 +11,7 @@
 #include "regfeatd/daemon/daemon.hpp"
 #include "regfeatd/pg/session.hpp"
 #include "regfeatd/queue/daemons.hpp"
+#include "regfeatd/queue/progress.hpp"
 #include "pulse.hpp"
 #include "shared.hpp"
 
@@ -52,6 +53,7 @@ class Reporter {
   void connect(const std::stop_token& stop);
   void beat();
   void report();
+  void write_progress(std::chrono::microseconds interval);
   void throttle();
   void look_for_end();
   void write_settings();
@@ -76,6 +78,7 @@ class Reporter {
   Throttle throttle_;
   std::string limits_written_;  ///< what holds the daemon back, as its row has it
   std::int64_t pruned_up_to_ = 0;
+  queue::ProgressWriter progress_;
 
   Mutex mutex_;
   std::shared_ptr<pg::Canceller> canceller_ REGFEATD_GUARDED_BY(mutex_);

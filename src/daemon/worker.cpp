@@ -138,8 +138,7 @@ void Worker::serve_one() {
   set_step("claim");
   timings_ = {};
   const auto start = std::chrono::steady_clock::now();
-  const auto claim = queue::claim(*session_, DaemonId{shared_.daemon_id.load()}, number_, last_commit_);
-  last_commit_ = {};
+  const auto claim = queue::claim(*session_, DaemonId{shared_.daemon_id.load()}, number_);
   if (!claim) return idle();
   timings_.claim_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   run(*claim);
@@ -179,12 +178,12 @@ void Worker::run(const queue::Claim& claim) {
     const auto took = std::chrono::duration_cast<std::chrono::microseconds>(end - start);
     if (result != populate::RunResult::fenced) shared_.commit_times.add(std::chrono::duration<double, std::milli>(end - step_since_.load()).count());
     run_over();
-    if (timings_.commit_ms > 0) last_commit_ = {claim.attempt, timings_.commit_ms};
     if (result == populate::RunResult::fenced) {
       log::info("partition fenced: it was requeued, cancelled or taken over",
                 {{"partition", std::to_string(claim.partition.value)}, {"series", claim.series}});
       queue::record_fenced(*session_, claim, "complete");
     } else {
+      shared_.commit_took({claim.attempt, timings_.commit_ms});
       shared_.recent_commits.add(claim);
       log::debug("partition done", {{"partition", std::to_string(claim.partition.value)},
                                     {"series", claim.series},

@@ -63,7 +63,6 @@ class Worker : private populate::RunObserver {
   std::unique_ptr<pg::Session> session_;
   populate::PartitionRunner runner_;
   queue::Timings timings_;
-  queue::LastCommit last_commit_;
   std::int64_t rows_paced_ = 0;  ///< of the partition in hand
 
   mutable Mutex mutex_;

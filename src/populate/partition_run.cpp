@@ -18,6 +18,7 @@
 #include "regfeatd/populate/target.hpp"
 #include "regfeatd/queue/feature_sets.hpp"
 #include "regfeatd/spec/feature_set.hpp"
+#include "input_series.hpp"
 #include "stream_hash.hpp"
 
 namespace regfeatd::populate {
@@ -82,18 +83,6 @@ struct Prepared {
   }
   std::map<std::string, SeriesPlaces> places;
 };
-
-std::size_t input_index(const spec::FeatureSet& fs, const std::string& name) {
-  const auto it = std::find_if(fs.inputs.begin(), fs.inputs.end(), [&](const spec::Input& i) { return i.name == name; });
-  return static_cast<std::size_t>(it - fs.inputs.begin());
-}
-
-fit::Series series_of(const InputRows& rows, const Segment& s, std::size_t input) {
-  const std::size_t n = s.end - s.begin;
-  // Row numbers count from the partition's first row, so that results do not depend on rows that are not read.
-  return {std::span(rows.order).subspan(s.begin, n), std::span(rows.values[input]).subspan(s.begin, n),
-          s.number - static_cast<std::int64_t>(s.output - s.begin)};
-}
 
 [[noreturn]] void throw_findings(const std::vector<std::string>& findings) {
   std::string text;
@@ -336,29 +325,6 @@ class PartitionWrite {
   std::vector<std::span<const std::byte>> block_keys_ = std::vector<std::span<const std::byte>>(kBlockRows);
 };
 
-/// Of what was read: the same however it was cut into chunks, as every row counts once, column by column.
-std::string fingerprint(const Prepared& prepared, OrderRange range, InputStore& input) {
-  StreamHash hash, order, keys;
-  std::vector<StreamHash> values(prepared.fs.inputs.size());
-  for (const BadKey& bad : input.bad_keys()) {
-    hash.update(std::as_bytes(std::span(bad.key)));
-    hash.update(std::as_bytes(std::span(bad.reason)));
-  }
-  input.for_each([&](const InputRows& rows) {
-    for (const Segment& s : rows.segments) {
-      const std::size_t first = s.begin + s.carried, count = s.end - first;
-      order.update(std::as_bytes(std::span(rows.order).subspan(first, count)));
-      for (std::size_t i = 0; i < values.size(); ++i) values[i].update(std::as_bytes(std::span(rows.values[i]).subspan(first, count)));
-      for (std::size_t r = first; r < s.end && !rows.key_ends.empty(); ++r) keys.update(rows.key(r));
-    }
-  });
-  std::string identity = spec::output_identity(prepared.fs) + " engine " + std::to_string(fit::kEngineVersion) + " range " + std::to_string(range.lower) +
-                         ".." + std::to_string(range.upper) + " order " + order.hex() + " keys " + keys.hex();
-  for (const StreamHash& v : values) identity += " values " + v.hex();
-  hash.update(std::as_bytes(std::span(identity)));
-  return hash.hex();
-}
-
 /// What was read, for the books: rows, keys set aside, fingerprint.
 void describe_input(const Prepared& prepared, const queue::Claim& claim, InputStore& input, queue::Completion& completion) {
   const std::int64_t usable = input.output_rows();
@@ -373,7 +339,7 @@ void describe_input(const Prepared& prepared, const queue::Claim& claim, InputSt
     throw Fault(FaultClass::partition, fmt::format("none of its {} keys can be used; the first, {}: {}", bad_keys.size(), bad_keys.front().key,
                                                    bad_keys.front().reason));
   }
-  completion.input_fingerprint = fingerprint(prepared, claim.range, input);
+  completion.input_fingerprint = input_fingerprint(prepared.fs, claim.range, input);
 }
 
 /// The memory for the rows of a partition, asked for before they are read.

@@ -10,17 +10,16 @@
 
 namespace regfeatd::queue {
 
-std::optional<Claim> claim(pg::Session& session, DaemonId daemon, int worker, const LastCommit& last) {
+std::optional<Claim> claim(pg::Session& session, DaemonId daemon, int worker) {
   return pg::guarded("claim", [&]() -> std::optional<Claim> {
     pqxx::work tx(session.sql());
     const pqxx::result r =
-        // The time that the last COMMIT took goes along; a claim whose client falls silent is ended by the server.
-        tx.exec_params("WITH last AS (UPDATE regfeat.attempt SET commit_ms = $6 WHERE attempt_id = $5) "
-                       "SELECT partition_id, attempt_id, epoch, attempts, feature_set_id, specification_version, series, lower_bound, upper_bound "
+        // A claim whose client falls silent is ended by the server.
+        tx.exec_params("SELECT partition_id, attempt_id, epoch, attempts, feature_set_id, specification_version, series, lower_bound, upper_bound "
                        "  FROM (SELECT set_config('idle_in_transaction_session_timeout', '5s', true)) s "
                        " CROSS JOIN regfeat.claim($1, $2, CASE WHEN pg_backend_pid() = $4 THEN $4 END, $3)",
                        // Behind a pooler libpq's number is not that of a server process: then none is recorded, and nobody ends it.
-                       daemon.value, worker, std::string(build_id()), session.backend_pid(), last.attempt.value, last.commit_ms);
+                       daemon.value, worker, std::string(build_id()), session.backend_pid());
     tx.commit();
     if (r.empty()) return std::nullopt;
     const auto row = r[0];

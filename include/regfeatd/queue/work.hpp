@@ -26,19 +26,14 @@ struct Claim {
   OrderRange range;
 };
 
-/// How long the COMMIT of a worker's last attempt took. The transaction itself cannot know; the next claim writes it down.
-struct LastCommit {
-  AttemptId attempt;
-  double commit_ms = 0;
-};
-
 /// Takes the next partition, in a transaction of its own, committed on return. nullopt: nothing is claimable now. After a
 /// throw a partition may have been claimed without anybody knowing: `orphans` finds it.
-[[nodiscard]] std::optional<Claim> claim(pg::Session& session, DaemonId daemon, int worker, const LastCommit& last = {});
+[[nodiscard]] std::optional<Claim> claim(pg::Session& session, DaemonId daemon, int worker);
 
 /// Phase timings of an attempt, milliseconds.
 struct Timings {
-  double claim_ms = 0, read_ms = 0, fit_ms = 0, send_ms = 0, publish_ms = 0, commit_ms = 0;
+  double claim_ms = 0, read_ms = 0, fit_ms = 0, send_ms = 0, publish_ms = 0;
+  double commit_ms = 0;  ///< recorded after the fact, see record_commit_times
   double encode_ms = 0;  ///< a part of send_ms
 };
 
