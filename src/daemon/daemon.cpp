@@ -64,6 +64,7 @@ class Daemon {
   std::string stop_reason_ = "stopped";
   Mutex workers_mutex_;
   std::vector<std::unique_ptr<Worker>> workers_ REGFEATD_GUARDED_BY(workers_mutex_);
+  std::unique_ptr<Site> site_;  ///< absent: no HTTP
   std::unique_ptr<Reporter> reporter_;
 };
 
@@ -100,11 +101,13 @@ void Daemon::start() {
 
 DaemonResult Daemon::run() {
   start();
+  if (shared_.settings()->http.port) site_ = std::make_unique<Site>(io_, shared_, identity_.name);
   reporter_ = std::make_unique<Reporter>(
       shared_, identity_, options_.once,
       Reporter::Callbacks{[this] { return reports(); }, [this](const queue::RunningClaim& c) { cancel_fenced(c); },
                           [this](std::optional<int> n, int g) { boost::asio::post(io_, [this, n, g] { order_workers(n, g); }); }, [this] { cancel_all(); },
-                          [this](DaemonResult r) { boost::asio::post(io_, [this, r] { drain(r, "the queue is empty"); }); }, options_.on_status});
+                          [this](DaemonResult r) { boost::asio::post(io_, [this, r] { drain(r, "the queue is empty"); }); }, options_.on_status,
+                          site_.get()});
   apply_worker_count();
   wait_for_signal();
   watch();
@@ -198,6 +201,7 @@ void Daemon::reload() {
   try {
     spec::Settings next = spec::load_settings(options_.config_path);
     next.conninfo = old->conninfo;  // sessions in hand are to it; another database takes a restart
+    next.http = old->http;          // connections in hand are to it
     log::configure(next.log_level, next.log_format);
     shared_.workers_wanted = worker_count(next);
     shared_.replace_settings(next);
@@ -234,6 +238,7 @@ void Daemon::watch() {
   if (shared_.draining.load() && all_finished) {
     signals_.cancel();
     grace_.cancel();
+    if (site_) site_->close();
     return;
   }
   if (!shared_.draining.load()) apply_worker_count();

@@ -12,6 +12,7 @@
 #include "regfeatd/pg/session.hpp"
 #include "regfeatd/queue/daemons.hpp"
 #include "shared.hpp"
+#include "site.hpp"
 
 namespace regfeatd::daemon {
 
@@ -26,6 +27,7 @@ class Reporter {
     std::function<void()> lease_lost;      ///< another daemon has declared this one lost
     std::function<void(DaemonResult)> queue_empty;  ///< `once`: nothing is left to do
     std::function<void(const std::vector<queue::FeatureSetStatus>&)> on_status;
+    Site* site = nullptr;  ///< is told what was reported, and reads what its clients wait for
   };
   Reporter(Shared& shared, queue::DaemonIdentity identity, bool once, Callbacks callbacks);
   ~Reporter();
