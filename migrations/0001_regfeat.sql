@@ -123,6 +123,7 @@ CREATE TABLE regfeat.partition (
   specification_version  integer,
   build_id               text,
   message                text,
+  removed                boolean NOT NULL DEFAULT false,
   UNIQUE (feature_set_id, series, lower_bound),
   CHECK (lower_bound < upper_bound)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000,
@@ -138,6 +139,7 @@ COMMENT ON COLUMN regfeat.partition.not_before IS 'Back-off: not claimed earlier
 COMMENT ON COLUMN regfeat.partition.rows_in IS 'Source rows inside the range (look-back rows are not counted) when it was last computed.';
 COMMENT ON COLUMN regfeat.partition.rows_out IS 'Rows in each target.';
 COMMENT ON COLUMN regfeat.partition.checksum IS 'XXH3 of the COPY tuples written, over all targets in their order.';
+COMMENT ON COLUMN regfeat.partition.removed IS 'The specification names it no longer: apply cancelled it. Its rows stay in the targets; nothing waits for it.';
 COMMENT ON COLUMN regfeat.partition.input_fingerprint IS 'XXH3 of the input rows, look-back included, the specification''s output identity and the engine version.';
 
 -- Serves exactly the claim: the pending partitions of one feature set, in claim order.
@@ -304,6 +306,35 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION regfeat.rescue IS 'Releases every daemon whose lease ran out. Called by each daemon with its heartbeat.';
 
+-- ---------------------------------------------------------------------------------------------- dependencies
+
+CREATE TABLE regfeat.dependency (
+  feature_set_id  integer NOT NULL REFERENCES regfeat.feature_set ON DELETE CASCADE,
+  requires_id     integer NOT NULL REFERENCES regfeat.feature_set,
+  lookback        bigint,
+  PRIMARY KEY (feature_set_id, requires_id)
+);
+COMMENT ON TABLE  regfeat.dependency IS 'depends_on of the specifications in force. Written by apply.';
+COMMENT ON COLUMN regfeat.dependency.lookback IS 'How far before its range a partition reads, in units of its bounds; NULL: windows by rows reach back an unknown distance, so everything earlier counts.';
+
+-- The first partition that another one has to wait for, in words. A failed one first: it says why nothing moves.
+CREATE FUNCTION regfeat.blocked_by(wanted bigint) RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT format('waits for %s, series %s, %s: %s%s', g.name, a.series, regfeat.order_text(g.order_kind, a.lower_bound), a.state,
+                coalesce(' (' || a.message || ')', ''))
+    FROM regfeat.partition p
+    JOIN regfeat.dependency d ON d.feature_set_id = p.feature_set_id
+    JOIN regfeat.feature_set g ON g.feature_set_id = d.requires_id
+    JOIN regfeat.partition a ON a.feature_set_id = d.requires_id
+   WHERE p.partition_id = wanted AND a.state NOT IN ('done', 'empty') AND NOT a.removed
+     AND a.lower_bound < p.upper_bound
+     AND (d.lookback IS NULL OR a.upper_bound > p.lower_bound - d.lookback)
+     AND (a.series = p.series
+          OR NOT EXISTS (SELECT FROM regfeat.partition s WHERE s.feature_set_id = d.requires_id AND s.series = p.series AND NOT s.removed))
+   ORDER BY a.state = 'failed' DESC, a.state = 'cancelled' DESC, a.lower_bound, a.partition_id
+   LIMIT 1 $$;
+COMMENT ON FUNCTION regfeat.blocked_by IS 'What a partition waits for because of depends_on; NULL: nothing.';
+
 -- The SET clauses keep plans on the claim index whatever the statistics say (a work table that was just filled has none).
 -- `instant` is a variable because clock_timestamp(), being volatile, could not be looked up inside the index.
 CREATE FUNCTION regfeat.claim(claimant bigint, claimant_worker integer, claimant_backend integer, claimant_build text)
@@ -315,6 +346,7 @@ DECLARE
   s record;
   p record;
   a bigint;
+  version integer;
   instant timestamptz := clock_timestamp();
 BEGIN
   -- A daemon that was declared lost, or whose lease just ran out, claims nothing: others would take it away at once.
@@ -325,7 +357,8 @@ BEGIN
   END IF;
   -- Highest priority first; among equals the feature set with the fewest running partitions.
   FOR s IN
-    SELECT f.feature_set_id, f.specification_version, f.breaker_until IS NOT NULL AS probing
+    SELECT f.feature_set_id, f.breaker_until IS NOT NULL AS probing,
+           EXISTS (SELECT FROM regfeat.dependency d WHERE d.feature_set_id = f.feature_set_id) AS dependent
       FROM regfeat.feature_set f
       CROSS JOIN LATERAL (SELECT q.priority FROM regfeat.partition q
                            WHERE q.feature_set_id = f.feature_set_id AND q.state = 'pending' AND q.not_before <= instant
@@ -343,6 +376,7 @@ BEGIN
     SELECT q.partition_id, q.epoch, q.attempts, q.series, q.lower_bound, q.upper_bound INTO p
       FROM regfeat.partition q
      WHERE q.feature_set_id = s.feature_set_id AND q.state = 'pending' AND q.not_before <= instant
+       AND (NOT s.dependent OR regfeat.blocked_by(q.partition_id) IS NULL)
      ORDER BY q.priority DESC, q.claim_rank, q.partition_id
      LIMIT 1 FOR UPDATE SKIP LOCKED;
     CONTINUE WHEN NOT FOUND;
@@ -350,14 +384,16 @@ BEGIN
       UPDATE regfeat.feature_set f SET breaker_until = instant + interval '1 minute' WHERE f.feature_set_id = s.feature_set_id;
     END IF;
 
+    -- Read now that the row is locked: apply raises the version under the same locks, perhaps since the loop began.
+    SELECT f.specification_version INTO version FROM regfeat.feature_set f WHERE f.feature_set_id = s.feature_set_id;
     INSERT INTO regfeat.attempt AS t (partition_id, feature_set_id, epoch, daemon_id, worker, backend_pid, build_id, specification_version)
-      VALUES (p.partition_id, s.feature_set_id, p.epoch + 1, claimant, claimant_worker, claimant_backend, claimant_build, s.specification_version)
+      VALUES (p.partition_id, s.feature_set_id, p.epoch + 1, claimant, claimant_worker, claimant_backend, claimant_build, version)
       RETURNING t.attempt_id INTO a;
     UPDATE regfeat.partition q
        SET state = 'running', epoch = p.epoch + 1, attempts = p.attempts + 1, daemon_id = claimant, worker = claimant_worker,
            backend_pid = claimant_backend, attempt_id = a, changed_at = clock_timestamp()
      WHERE q.partition_id = p.partition_id;
-    RETURN QUERY SELECT p.partition_id, a, p.epoch + 1, p.attempts + 1, s.feature_set_id, s.specification_version,
+    RETURN QUERY SELECT p.partition_id, a, p.epoch + 1, p.attempts + 1, s.feature_set_id, version,
                         p.series, p.lower_bound, p.upper_bound;
     RETURN;
   END LOOP;
@@ -371,7 +407,8 @@ SELECT f.name AS feature_set, p.series,
        regfeat.order_text(f.order_kind, p.lower_bound) AS "from", regfeat.order_text(f.order_kind, p.upper_bound) AS "to",
        p.state, p.priority, p.attempts, p.rows_in, p.rows_out, p.nulls_out, p.message, p.changed_at, p.not_before,
        d.name AS daemon, p.worker, w.step, w.rows_done, w.rows_total,
-       p.epoch, p.specification_version, p.build_id, p.checksum, p.partition_id
+       p.epoch, p.specification_version, p.build_id, p.checksum, p.partition_id,
+       CASE WHEN p.state = 'pending' THEN regfeat.blocked_by(p.partition_id) END AS blocked_by
   FROM regfeat.partition p
   JOIN regfeat.feature_set f USING (feature_set_id)
   LEFT JOIN regfeat.daemon d ON d.daemon_id = p.daemon_id AND p.state = 'running'
@@ -391,7 +428,13 @@ WITH counts AS (
          CASE WHEN bool_and(state IN ('done', 'empty', 'cancelled') OR estimated_rows IS NOT NULL OR rows_in IS NOT NULL)
               THEN coalesce(sum(CASE WHEN state IN ('done', 'empty') THEN rows_in
                                      WHEN state <> 'cancelled' THEN coalesce(rows_in, estimated_rows) END), 0)::bigint END AS rows_total
-    FROM regfeat.partition GROUP BY feature_set_id
+    FROM regfeat.partition WHERE NOT removed GROUP BY feature_set_id
+), blocked AS (
+  SELECT p.feature_set_id, count(*) AS partitions, min(p.partition_id) AS first
+    FROM regfeat.partition p JOIN regfeat.feature_set f USING (feature_set_id)
+   WHERE p.state = 'pending' AND EXISTS (SELECT FROM regfeat.dependency d WHERE d.feature_set_id = f.feature_set_id)
+     AND regfeat.blocked_by(p.partition_id) IS NOT NULL
+   GROUP BY p.feature_set_id
 ), work AS (
   SELECT p.feature_set_id, count(*) AS workers, coalesce(sum(w.rows_done), 0)::bigint AS rows_in_hand,
          count(*) FILTER (WHERE w.updated_at < now() - interval '2 minutes' OR w.step_started_at < now() - interval '10 minutes') AS stalled
@@ -410,9 +453,11 @@ SELECT f.name AS feature_set,
        CASE WHEN c.pending + c.running > 0 THEN g.eta_low END AS eta_low,
        CASE WHEN c.pending + c.running > 0 THEN g.eta_high END AS eta_high,
        coalesce(k.workers, 0) AS workers, coalesce(k.stalled, 0) AS stalled_workers,
-       f.paused_at, coalesce(f.paused_reason, f.breaker_reason) AS paused_reason, f.breaker_until, f.specification_version
+       f.paused_at, coalesce(f.paused_reason, f.breaker_reason) AS paused_reason, f.breaker_until, f.specification_version,
+       coalesce(b.partitions, 0) AS blocked, regfeat.blocked_by(b.first) AS blocked_reason
   FROM regfeat.feature_set f
   LEFT JOIN counts c USING (feature_set_id)
+  LEFT JOIN blocked b USING (feature_set_id)
   LEFT JOIN work k USING (feature_set_id)
   LEFT JOIN LATERAL (SELECT g.* FROM regfeat.progress g WHERE g.feature_set_id = f.feature_set_id AND g.at > now() - interval '1 minute'
                       ORDER BY g.at DESC LIMIT 1) g ON true;

@@ -61,7 +61,7 @@ BEGIN
   END IF;
   RETURN QUERY
     SELECT p.partition_id FROM regfeat.partition p
-     WHERE p.feature_set_id = f.feature_set_id AND (wanted IS NULL OR p.series = wanted)
+     WHERE p.feature_set_id = f.feature_set_id AND NOT p.removed AND (wanted IS NULL OR p.series = wanted)
        AND (low IS NULL OR p.upper_bound > low) AND (high IS NULL OR p.lower_bound < high);
   IF widen AND high IS NOT NULL AND (f.lookback_rows IS NULL OR f.lookback_rows > 0 OR f.lookback_span > 0) THEN
     RETURN QUERY
@@ -70,7 +70,7 @@ BEGIN
         SELECT p.partition_id, p.lower_bound, coalesce(sum(p.rows_in) OVER (PARTITION BY p.series ORDER BY p.lower_bound
                  ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS rows_between
           FROM regfeat.partition p
-         WHERE p.feature_set_id = f.feature_set_id AND (wanted IS NULL OR p.series = wanted) AND p.lower_bound >= high) b
+         WHERE p.feature_set_id = f.feature_set_id AND NOT p.removed AND (wanted IS NULL OR p.series = wanted) AND p.lower_bound >= high) b
        WHERE f.lookback_rows IS NULL OR b.rows_between < f.lookback_rows OR b.lower_bound - high < f.lookback_span;
   END IF;
 END $$;
@@ -107,16 +107,20 @@ COMMENT ON FUNCTION regfeat.statement_of IS 'Who did what, and why, for regfeat.
 -- ---------------------------------------------------------------------------------------------- operator functions
 
 CREATE FUNCTION regfeat.requeue(feature_set text, series text DEFAULT NULL, "from" text DEFAULT NULL, "to" text DEFAULT NULL,
-                                reason text DEFAULT NULL, widen boolean DEFAULT false) RETURNS SETOF regfeat.partition_status
+                                reason text DEFAULT NULL, widen boolean DEFAULT false, force boolean DEFAULT false)
+  RETURNS SETOF regfeat.partition_status
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   f regfeat.feature_set := regfeat.feature_set_named(feature_set);
   ids bigint[] := ARRAY(SELECT regfeat.select_partitions(f, series, "from", "to", widen));
 BEGIN
   ids := ARRAY(SELECT regfeat.fence(ids, 'pending', regfeat.statement_of('requeued', reason)));
+  IF force THEN
+    UPDATE regfeat.partition p SET input_fingerprint = NULL WHERE p.partition_id = ANY (ids);
+  END IF;
   RETURN QUERY SELECT s.* FROM regfeat.partition_status s WHERE s.partition_id = ANY (ids) ORDER BY s.series, s.partition_id;
 END $$;
-COMMENT ON FUNCTION regfeat.requeue IS 'Computes partitions anew, whatever their state: those that overlap ["from", "to"). A running one is fenced: its attempt cannot commit. widen: also those behind the range that look back into it.';
+COMMENT ON FUNCTION regfeat.requeue IS 'Computes partitions anew, whatever their state: those that overlap ["from", "to"). A running one is fenced: its attempt cannot commit. widen: also those behind the range that look back into it. force: written again even where nothing changed.';
 
 CREATE FUNCTION regfeat.requeue_failed(feature_set text, reason text DEFAULT NULL) RETURNS SETOF regfeat.partition_status
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -311,7 +315,7 @@ CREATE FUNCTION regfeat.grant_privileges() RETURNS TABLE (role text, granted boo
 DECLARE
   routine record;
   operator_functions text[] := ARRAY['requeue', 'requeue_failed', 'cancel', 'pause', 'resume', 'set_priority', 'set_workers'];
-  reader_functions text[] := ARRAY['order_text', 'order_time', 'blocked_by', 'requeue_preview', 'eta_by_workers', 'model_seconds'];
+  reader_functions text[] := ARRAY['order_text', 'order_time', 'requeue_preview', 'blocked_by', 'eta_by_workers'];
 BEGIN
   REVOKE ALL ON ALL ROUTINES IN SCHEMA regfeat FROM PUBLIC;
   FOREACH role IN ARRAY ARRAY['regfeat_reader', 'regfeat_operator', 'regfeat_daemon'] LOOP
@@ -331,9 +335,12 @@ BEGIN
     RETURN NEXT;
   END LOOP;
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'regfeat_daemon') THEN
-    -- INSERT and UPDATE on the first three: for apply, which is best run by the daemon's role, as it makes the targets.
-    GRANT INSERT, UPDATE ON regfeat.feature_set, regfeat.specification, regfeat.partition TO regfeat_daemon;
-    GRANT INSERT, UPDATE, DELETE ON regfeat.daemon, regfeat.worker, regfeat.attempt, regfeat.progress TO regfeat_daemon;
+    -- feature_set, specification, partition and target: for apply and remove, which are best run by the daemon's role, as it
+    -- makes the targets.
+    FOR routine IN SELECT c.relname AS name FROM pg_class c
+                    WHERE c.relnamespace = 'regfeat'::regnamespace AND c.relkind = 'r' AND c.relname <> 'migration' LOOP
+      EXECUTE format('GRANT INSERT, UPDATE, DELETE ON regfeat.%I TO regfeat_daemon', routine.name);
+    END LOOP;
   END IF;
 END $$;
 COMMENT ON FUNCTION regfeat.grant_privileges IS 'Gives the three roles what they need in this schema, as far as they exist. May be called again at any time by the owner.';

@@ -1,4 +1,5 @@
 // `plan` and `apply`: the same work, with and without doing it.
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -57,10 +58,17 @@ void print_plan(const spec::FeatureSet& fs, const populate::ApplyPlan& plan, boo
   if (!plan.removed.empty()) {
     std::printf("  removed     %s partitions that the specification names no longer: cancelled; their rows stay in the targets\n",
                 format_count(static_cast<std::int64_t>(plan.removed.size())).c_str());
+    constexpr std::size_t kShown = 10;
+    for (std::size_t i = 0; i < std::min(kShown, plan.removed.size()); ++i) {
+      const queue::KnownPartition& k = plan.removed[i];
+      std::printf("                %s, %s to %s\n", k.series.c_str(), format_order(fs.order, k.range.lower).c_str(), format_order(fs.order, k.range.upper).c_str());
+    }
+    if (plan.removed.size() > kShown) std::printf("                and %zu more\n", plan.removed.size() - kShown);
   }
   std::printf("  to compute  about %s source rows, %s to be written (estimated from statistics)\n", format_count(plan.estimated_rows).c_str(),
               format_bytes(plan.estimated_bytes).c_str());
   for (const std::string& line : plan.placement) std::printf("  publishing  %s\n", line.c_str());
+  std::printf("  WAL         %s\n", plan.wal.c_str());
   std::printf("  DDL         %zu statements%s\n", plan.ddl.size(), plan.ddl.empty() || show_ddl ? "" : " (shown with --ddl)");
   if (show_ddl) {
     for (const std::string& s : plan.ddl) std::printf("%s;\n", s.c_str());
@@ -80,7 +88,7 @@ int run(const Options& o, bool doing) {
   return pg::guarded(doing ? "apply" : "plan", [&] {
     pqxx::work tx(session->sql());
     populate::use_utc(tx);
-    if (doing) tx.exec("LOCK TABLE regfeat.feature_set IN SHARE ROW EXCLUSIVE MODE");  // one apply at a time
+    if (doing) populate::one_apply_at_a_time(tx);
     const auto plan = populate::plan_apply(tx, document, restriction(o, document.feature_set));
     print_plan(document.feature_set, plan, o.show_ddl);
     if (!plan.findings.empty()) {

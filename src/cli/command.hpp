@@ -9,10 +9,14 @@ namespace regfeatd::cli {
 /// parsing, so that errors are handled in one place.
 using Action = std::function<int()>;
 
+/// Names the program and adds every subcommand to it. The man page and the completions are made from the same texts.
+void add_commands(CLI::App& app, Action& action);
+
 // One file per subcommand, src/cli/<name>_command.cpp.
 void add_migrate_command(CLI::App& app, Action& action);
 void add_plan_command(CLI::App& app, Action& action);
 void add_apply_command(CLI::App& app, Action& action);
+void add_remove_command(CLI::App& app, Action& action);
 void add_run_command(CLI::App& app, Action& action);
 void add_status_command(CLI::App& app, Action& action);
 void add_fit_command(CLI::App& app, Action& action);

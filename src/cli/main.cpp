@@ -5,7 +5,6 @@
 #include <string>
 
 #include "command.hpp"
-#include "regfeatd/base/build_info.hpp"
 #include "regfeatd/base/fault.hpp"
 #include "regfeatd/spec/feature_set.hpp"
 
@@ -25,20 +24,9 @@ int exit_status(const Fault& fault) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Keeps rolling quadratic-regression features of every time series in PostgreSQL complete, correct and up to date.",
-               "regfeatd"};
-  app.set_version_flag("--version", "regfeatd " + std::string(build_id()));
-  app.require_subcommand(1);
-  app.footer("Exit statuses: 0 fine, 1 findings or failed partitions, 64 usage, 69 database not available, 78 configuration.\n"
-             "`regfeatd COMMAND --help` explains each command.");
+  CLI::App app;
   Action action;
-  add_migrate_command(app, action);
-  add_plan_command(app, action);
-  add_apply_command(app, action);
-  add_run_command(app, action);
-  add_status_command(app, action);
-  add_fit_command(app, action);
-  add_metrics_command(app, action);
+  add_commands(app, action);
 
   try {
     app.parse(argc, argv);

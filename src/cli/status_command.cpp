@@ -33,6 +33,10 @@ std::vector<std::string> screen(const queue::Snapshot& snapshot, int columns) {
   std::vector<std::string> lines;
   if (snapshot.feature_sets.empty()) lines.emplace_back("no feature sets: register one with `regfeatd apply SPEC.yaml`");
   for (const auto& s : snapshot.feature_sets) lines.push_back(status_line(s, columns));
+  for (const auto& s : snapshot.feature_sets) {
+    if (s.blocked == 0) continue;
+    lines.push_back(fitted(fmt::format("{}: {} partition{} blocked, the first {}", s.name, s.blocked, s.blocked == 1 ? " is" : "s are", s.blocked_reason), columns));
+  }
   if (!snapshot.workers.empty()) lines.emplace_back("");
   for (const auto& w : snapshot.workers) {
     const std::string what = w.series.empty() ? "" : fmt::format("  {} {} {}  {}/{} rows", w.feature_set, w.series, w.from, format_count(w.rows_done), format_count(w.rows_total));

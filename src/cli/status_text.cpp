@@ -42,6 +42,7 @@ std::string status_line(const queue::FeatureSetStatus& s, int columns) {
   // What goes to the right is dropped first when the terminal is narrow.
   std::vector<std::string> parts{fmt::format("{:5.1f} %", s.percent), fmt::format("{}/{}", s.done + s.empty, s.partitions)};
   if (s.failed > 0) parts.push_back(fmt::format("{} failed", s.failed));
+  if (s.blocked > 0) parts.push_back(fmt::format("{} blocked", s.blocked));
   if (s.running > 0) parts.push_back(fmt::format("{} running", s.running));
   if (s.rows_per_second) parts.push_back(fmt::format("{} rows/s", format_count(std::llround(*s.rows_per_second))));
   parts.push_back(s.paused_reason.empty() ? eta_text(s) : "paused: " + s.paused_reason);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "regfeatd/base/log.hpp"
+#include "regfeatd/populate/publish.hpp"
 #include "regfeatd/queue/work.hpp"
 
 namespace regfeatd::daemon {
@@ -132,15 +133,28 @@ void Reporter::report() {
 /// A batch at a time, with a pause between batches; an hour between two walks over the history.
 void Reporter::prune() {
   const auto kept = shared_.settings()->retention;
+  drop_leftovers();
   pruned_up_to_ = queue::prune(*session_, kept.attempts, kept.progress, pruned_up_to_);
   next_prune_ = Clock::now() + (pruned_up_to_ == 0 ? Clock::duration(std::chrono::hours{1}) : Clock::duration(std::chrono::seconds{2}));
+}
+
+/// Staging tables of attempts that were killed; an attempt that is done has taken its own away.
+void Reporter::drop_leftovers() {
+  const auto dropped = pg::guarded("dropping staging tables", [&] {
+    pqxx::work tx(session_->sql());
+    const auto n = populate::drop_leftovers(tx);
+    tx.commit();
+    return n;
+  });
+  if (dropped > 0) log::info("staging tables of killed attempts dropped", {{"tables", std::to_string(dropped)}});
 }
 
 void Reporter::look_for_end() {
   const queue::Outlook left = queue::outlook(*session_);
   if (left.claimable > 0) return;
+  drop_leftovers();
   if (left.blocked > 0) log::error("what is left cannot be claimed", {{"partitions", std::to_string(left.blocked)}, {"reason", left.blocked_reason}});
-  callbacks_.queue_empty(left.blocked > 0 ? DaemonResult::blocked : left.failed > 0 ? DaemonResult::failed : DaemonResult::finished);
+  callbacks_.queue_empty(left.failed > 0 ? DaemonResult::failed : left.blocked > 0 ? DaemonResult::blocked : DaemonResult::finished);
 }
 
 void Reporter::write_settings() {

@@ -51,6 +51,7 @@ class Reporter {
   void write_settings();
   void look_for_orders();
   void prune();
+  void drop_leftovers();
 
   Shared& shared_;
   const queue::DaemonIdentity identity_;

@@ -11,33 +11,18 @@ namespace {
 constexpr OrderValue kLowest = std::numeric_limits<OrderValue>::min();
 constexpr OrderValue kHighest = std::numeric_limits<OrderValue>::max();
 
-ColumnType type_from_oid(std::uint32_t oid) noexcept {
-  switch (oid) {  // pg_type.dat: these oids are fixed
-    case 1114: return ColumnType::timestamp;
-    case 1184: return ColumnType::timestamptz;
-    case 1082: return ColumnType::date;
-    case 21: return ColumnType::int2;
-    case 23: return ColumnType::int4;
-    case 20: return ColumnType::int8;
-    case 700: return ColumnType::float4;
-    case 701: return ColumnType::float8;
-    case 1700: return ColumnType::numeric;
-    case 25:
-    case 1043:
-    case 1042: return ColumnType::text;
-    default: return ColumnType::other;
-  }
-}
-
 std::vector<ColumnInfo> read_columns(pqxx::transaction_base& tx, std::uint32_t oid) {
   std::vector<ColumnInfo> columns;
   for (const auto& row : tx.exec_params(
            "SELECT attname, atttypid::bigint, format_type(atttypid, atttypmod), attnotnull, "
-           "       atthasdef OR attidentity <> '' OR attgenerated <> '' "
+           "       atthasdef OR attidentity <> '' OR attgenerated <> '', "
+           // Types with equal values of different bytes; interval, time with a zone and the like make no keys either.
+           "       format_type(atttypid, NULL) NOT IN ('interval', 'time with time zone', 'jsonb', 'citext', 'real', 'double precision') "
+           "       AND NOT EXISTS (SELECT FROM pg_collation c WHERE c.oid = attcollation AND NOT c.collisdeterministic) "
            "  FROM pg_attribute WHERE attrelid = $1::bigint::oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
            oid)) {
     columns.push_back({row[0].as<std::string>(), type_from_oid(row[1].as<std::uint32_t>()), row[2].as<std::string>(),
-                       row[3].as<bool>(), row[4].as<bool>()});
+                       row[5].as<bool>(), row[3].as<bool>(), row[4].as<bool>()});
   }
   return columns;
 }
@@ -88,6 +73,24 @@ OrderRange parse_bounds(const std::string& text) {
 
 }  // namespace
 
+ColumnType type_from_oid(std::uint32_t oid) noexcept {
+  switch (oid) {  // pg_type.dat: these oids are fixed
+    case 1114: return ColumnType::timestamp;
+    case 1184: return ColumnType::timestamptz;
+    case 1082: return ColumnType::date;
+    case 21: return ColumnType::int2;
+    case 23: return ColumnType::int4;
+    case 20: return ColumnType::int8;
+    case 700: return ColumnType::float4;
+    case 701: return ColumnType::float8;
+    case 1700: return ColumnType::numeric;
+    case 25:
+    case 1043:
+    case 1042: return ColumnType::text;
+    default: return ColumnType::other;
+  }
+}
+
 const ColumnInfo* TableInfo::column(const std::string& column_name) const noexcept {
   for (const ColumnInfo& c : columns) {
     if (c.name == column_name) return &c;
@@ -134,12 +137,13 @@ std::optional<TableInfo> find_table(pqxx::transaction_base& tx, const TableName&
 
 std::vector<ChildInfo> children_meeting(pqxx::transaction_base& tx, std::uint32_t parent, OrderRange range) {
   std::vector<ChildInfo> children;
-  for (const auto& row : tx.exec_params("SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, pg_get_expr(c.relpartbound, c.oid) "
+  for (const auto& row : tx.exec_params("SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, pg_get_expr(c.relpartbound, c.oid), "
+                                        "       pg_has_role(c.relowner, 'USAGE') "
                                         "  FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
                                         "  JOIN pg_namespace n ON n.oid = c.relnamespace "
                                         " WHERE i.inhparent = $1::bigint::oid AND c.relpartbound IS NOT NULL",
                                         parent)) {
-    ChildInfo child{row[0].as<std::uint32_t>(), {row[1].as<std::string>(), row[2].as<std::string>()}, row[3].as<std::string>()[0], false, {}};
+    ChildInfo child{row[0].as<std::uint32_t>(), {row[1].as<std::string>(), row[2].as<std::string>()}, row[3].as<std::string>()[0], false, {}, row[5].as<bool>()};
     const auto bound = row[4].as<std::string>();
     if (bound == "DEFAULT") {
       child.is_default = true;

@@ -7,18 +7,36 @@
 #include <set>
 
 #include "regfeatd/base/fault.hpp"
+#include "regfeatd/populate/completeness.hpp"
+#include "regfeatd/populate/publish.hpp"
 #include "regfeatd/populate/source.hpp"
 #include "regfeatd/populate/target.hpp"
 
 namespace regfeatd::populate {
 namespace {
 
-std::vector<std::string> all_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs) {
-  std::vector<std::string> all = fs.series;
-  if (!fs.series_query.empty()) {
-    for (const auto& row : tx.exec(fs.series_query)) all.push_back(row[0].as<std::string>());
+/// What series_query gives, sorted, each once.
+std::vector<std::string> queried_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, std::vector<std::string>& findings) {
+  std::set<std::string> names;
+  try {
+    pqxx::subtransaction trial(static_cast<pqxx::dbtransaction&>(tx), "series");
+    for (const auto& row : trial.exec(fs.series_query)) {
+      if (row[0].is_null()) {
+        findings.emplace_back("series_query: it gives a NULL; leave such rows out of it");
+      } else {
+        names.insert(row[0].as<std::string>());
+      }
+    }
+    trial.commit();
+    if (names.empty()) findings.emplace_back("series_query: it gives no series");
+  } catch (const pqxx::sql_error&) {
+    findings.push_back(fmt::format("series_query: {}", pg::to_fault(std::current_exception()).what()));
   }
-  return all;
+  return {names.begin(), names.end()};
+}
+
+std::vector<std::string> all_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, std::vector<std::string>& findings) {
+  return fs.series_query.empty() ? fs.series : queried_series(tx, fs, findings);
 }
 
 std::vector<std::string> wanted_series(const spec::FeatureSet& fs, const Restriction& restriction,
@@ -44,36 +62,61 @@ std::vector<OrderRange> wanted_ranges(const spec::FeatureSet& fs, const Restrict
   return out;
 }
 
+/// The feature set that writes a table; empty when it is this one, or none.
+std::string other_writer(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& table) {
+  const pqxx::result r = tx.exec_params("SELECT t.feature_set FROM regfeat.target t WHERE t.target = to_regclass($1) AND t.feature_set <> $2", table, fs.name);
+  return r.empty() ? std::string() : r[0][0].as<std::string>();
+}
+
+std::string describe(Strategy s) {
+  switch (s) {
+    case Strategy::create: return "create: a new table is loaded, then attached; nobody waits";
+    case Strategy::truncate: return "truncate: the partition's table is emptied and loaded; its readers wait for the load";
+    case Strategy::swap: return "swap: a staging table is loaded, then takes the place of the partition's table; readers wait for milliseconds";
+    case Strategy::remove: return "delete: rows of the range are deleted and new ones loaded; nobody waits, the table bloats";
+  }
+  return {};
+}
+
 /// Everything the catalogue has to say about one series.
 void plan_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series, const std::vector<OrderRange>& ranges, ApplyPlan& plan,
                  std::map<std::string, std::int64_t>& placements, std::set<std::string>& created, std::map<std::string, std::string>& table_owner) {
   std::vector<std::string> found;
   const ResolvedSource source = resolve_source(tx, fs, series, found);
   const bool source_usable = found.empty();
+  bool incomplete = false;  // a target or a column is not there yet: whatever was done, these partitions are to be written
   for (const spec::Target& target : fs.targets) {
     const std::string name = spec::target_table(target, series);
+    const std::string quoted = pg::TableName::parse(name).quoted();
     const auto [owner, first] = table_owner.emplace(name, series);
     if (!first && owner->second != series) {
       found.push_back(fmt::format("target {}: series {} and {} would replace each other's rows in it; put {{series}} into its name", name, owner->second, series));
     }
     std::vector<std::string> additions = missing_column_ddl(tx, fs, target, series);
     if (!additions.empty() && created.insert(name).second) plan.ddl.insert(plan.ddl.end(), additions.begin(), additions.end());
+    if (!additions.empty()) incomplete = true;
+    if (const std::string writer = other_writer(tx, fs, quoted); !writer.empty()) {
+      found.push_back(fmt::format("target {}: feature set {} writes it; a table has one writer, as each replaces whole ranges of rows: take another "
+                                  "table, or `regfeatd remove {}` first (it keeps the table)",
+                                  name, writer, writer));
+    }
     const auto resolved = resolve_target(tx, fs, target, series, found, !additions.empty());
     if (!resolved) {
       if (created.insert(name).second) {
         const auto ddl = target_ddl(fs, target, series, source.key_types);
         plan.ddl.insert(plan.ddl.end(), ddl.begin(), ddl.end());
-        plan.created.push_back(pg::TableName::parse(name).quoted());
+        plan.targets.push_back({quoted, true});
       }
-      placements[target.partition.empty() ? "delete: a plain table" : "create: load a new table, attach it"] += static_cast<std::int64_t>(ranges.size());
+      incomplete = true;
+      placements[target.partition.empty() ? describe(Strategy::remove) : describe(Strategy::create)] += static_cast<std::int64_t>(ranges.size());
       continue;
     }
+    check_key_types(fs, source, *resolved, found);
+    plan.targets.push_back({quoted, false});
     for (const OrderRange& range : ranges) {
       try {
         const Placement p = place(tx, fs, target, *resolved, series, range);
-        placements[p.strategy == Strategy::create     ? "create: load a new table, attach it"
-                   : p.strategy == Strategy::truncate ? "truncate: the partition's table is emptied and loaded; its readers wait"
-                                                      : "delete: rows of the range are deleted and loaded"]++;
+        placements[describe(p.strategy) + " (" + p.why + ')']++;
       } catch (const Fault& e) {
         found.emplace_back(e.what());
         break;
@@ -81,7 +124,7 @@ void plan_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const s
     }
   }
   for (const OrderRange& range : ranges) {
-    queue::WantedPartition wanted{series, range, std::nullopt};
+    queue::WantedPartition wanted{series, range, std::nullopt, false, incomplete};
     if (source_usable) wanted.estimated_rows = estimate_rows(tx, fs, source, range);
     plan.partitions.push_back(std::move(wanted));
   }
@@ -97,18 +140,30 @@ std::size_t row_bytes(const spec::FeatureSet& fs) {
   return bytes;
 }
 
+/// Which of the two paths rows take on this server.
+std::string describe_wal(pqxx::transaction_base& tx) {
+  const pqxx::row row = tx.exec1("SELECT current_setting('wal_level'), to_regproc('aurora_version') IS NOT NULL");
+  const auto level = row[0].as<std::string>();
+  if (row[1].as<bool>()) return "logged (Amazon Aurora: its storage is the log; COPY FREEZE into tables of their own is the fastest path there)";
+  if (level == "minimal") return "skipped for create, truncate and swap (wal_level is minimal); only delete is logged";
+  return "logged (wal_level is " + level + "); minimal would skip it, where neither standbys nor archiving need it";
+}
+
 /// Tells new, stale and removed partitions from those that are as the specification wants them.
 void compare_partitions(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::optional<queue::StoredFeatureSet>& stored,
-                        const std::vector<std::string>& series, ApplyPlan& plan) {
+                        ApplyPlan& plan) {
+  plan.new_partitions = plan.requeued_partitions = plan.unchanged_partitions = plan.estimated_rows = 0;
+  plan.removed.clear();
   std::map<std::pair<std::string, OrderValue>, queue::KnownPartition> known;
   if (stored) {
-    for (auto& k : queue::known_partitions(tx, *stored, spec::output_identity(fs))) known.emplace(std::pair{k.series, k.range.lower}, k);
+    for (auto& k : queue::known_partitions(tx, *stored, fs)) known.emplace(std::pair{k.series, k.range.lower}, k);
   }
   for (queue::WantedPartition& w : plan.partitions) {
+    w.requeue = false;
     const auto found = known.find({w.series, w.range.lower});
     if (found == known.end()) {
       ++plan.new_partitions;
-    } else if (found->second.removed || !found->second.current || !(found->second.range == w.range)) {
+    } else if (w.rewrite || found->second.removed || !found->second.current || !(found->second.range == w.range)) {
       w.requeue = true;
       ++plan.requeued_partitions;
     } else {
@@ -119,11 +174,11 @@ void compare_partitions(pqxx::transaction_base& tx, const spec::FeatureSet& fs, 
   }
   plan.estimated_bytes = static_cast<double>(plan.estimated_rows) * static_cast<double>(row_bytes(fs));
   // By the whole specification, whatever part of it is applied: it is in force for all of them.
-  const std::set<std::string> all(series.begin(), series.end());
+  const std::set<std::string> all(plan.all_series.begin(), plan.all_series.end());
   std::set<OrderValue> starts;
   for (const OrderRange& r : spec::enumerate_partitions(fs)) starts.insert(r.lower);
   for (const auto& [place, k] : known) {
-    if (!k.removed && !(all.contains(place.first) && starts.contains(place.second))) plan.removed.push_back(k.id);
+    if (!k.removed && !(all.contains(place.first) && starts.contains(place.second))) plan.removed.push_back(k);
   }
 }
 
@@ -138,9 +193,10 @@ ApplyPlan plan_apply(pqxx::transaction_base& tx, const spec::FeatureSetDocument&
   plan.new_feature_set = !stored;
   plan.new_version = !stored || stored->document != document.text;
   plan.output_changed = stored && stored->output_identity != spec::output_identity(fs);
-  const auto every_series = all_series(tx, fs);
-  plan.series = wanted_series(fs, restriction, every_series, plan.findings);
+  plan.all_series = all_series(tx, fs, plan.findings);
+  plan.series = wanted_series(fs, restriction, plan.all_series, plan.findings);
   for (auto& f : queue::check_dependencies(tx, fs)) plan.findings.push_back(std::move(f));
+  for (auto& f : check_calendar(tx, fs)) plan.findings.push_back(std::move(f));
   const auto ranges = wanted_ranges(fs, restriction);
   if (ranges.empty()) plan.findings.push_back("--from and --to leave no partition of " + fs.name);
   std::map<std::string, std::int64_t> placements;
@@ -153,19 +209,31 @@ ApplyPlan plan_apply(pqxx::transaction_base& tx, const spec::FeatureSetDocument&
       plan.findings.insert(plan.findings.end(), e.findings().begin(), e.findings().end());
     }
   }
+  plan.wal = describe_wal(tx);
   for (const auto& [how, count] : placements) plan.placement.push_back(fmt::format("{} × {}", count, how));
-  compare_partitions(tx, fs, stored, every_series, plan);
+  compare_partitions(tx, fs, stored, plan);
   return plan;
 }
 
-queue::EnqueueCounts apply(pqxx::transaction_base& tx, const spec::FeatureSetDocument& document, const ApplyPlan& plan) {
+void one_apply_at_a_time(pqxx::transaction_base& tx) { tx.exec("SELECT pg_advisory_xact_lock(hashtext('regfeatd apply'))"); }
+
+queue::EnqueueCounts apply(pqxx::transaction_base& tx, const spec::FeatureSetDocument& document, ApplyPlan plan) {
+  // Tables first, work rows second, as workers do: the other order could deadlock with one.
   for (const std::string& statement : plan.ddl) tx.exec(statement);
+  if (const auto before = queue::find_feature_set(tx, document.feature_set.name)) {
+    // Nothing is claimed under the old specification from here on, so what is pending now will see the new one.
+    queue::lock_partitions(tx, before->id);
+    compare_partitions(tx, document.feature_set, before, plan);
+  }
   const queue::StoredFeatureSet stored = queue::store_feature_set(tx, document);
-  for (const std::string& table : plan.created) {
-    tx.exec_params("INSERT INTO regfeat.target (target, feature_set) VALUES ($1::regclass, $2)", table, document.feature_set.name);
+  for (const TargetTable& table : plan.targets) {
+    tx.exec_params("INSERT INTO regfeat.target (target, feature_set, created) VALUES ($1::regclass, $2, $3) ON CONFLICT DO NOTHING", table.name,
+                   document.feature_set.name, table.created);
   }
   queue::store_dependencies(tx, stored.id, document.feature_set);
-  queue::remove_partitions(tx, plan.removed);
+  std::vector<PartitionId> gone;
+  for (const queue::KnownPartition& k : plan.removed) gone.push_back(k.id);
+  queue::remove_partitions(tx, gone);
   const auto counts = queue::enqueue(tx, stored, document.feature_set, plan.partitions);
   tx.exec("NOTIFY regfeat_work");
   return counts;

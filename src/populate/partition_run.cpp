@@ -10,6 +10,8 @@
 #include <optional>
 
 #include "regfeatd/base/fault.hpp"
+#include "regfeatd/populate/completeness.hpp"
+#include "regfeatd/populate/publish.hpp"
 #include "regfeatd/populate/source.hpp"
 #include "regfeatd/populate/target.hpp"
 #include "regfeatd/queue/feature_sets.hpp"
@@ -128,6 +130,7 @@ const SeriesPlaces& PartitionRunner::Impl::places(pqxx::transaction_base& tx, Pr
   for (const spec::Target& target : p.fs.targets) {
     auto resolved = resolve_target(tx, p.fs, target, series, findings);
     if (resolved) {
+      check_key_types(p.fs, places.source, *resolved, findings);
       places.targets.push_back(std::move(*resolved));
     } else if (findings.empty()) {
       findings.push_back(fmt::format("target {}: it does not exist: apply the feature set again", spec::target_table(target, series)));
@@ -144,30 +147,52 @@ class PartitionWrite {
  public:
   PartitionWrite(pg::Session& session, pqxx::transaction_base& tx, Prepared& prepared, const SeriesPlaces& places, const queue::Claim& claim,
                  const InputRows& rows, RunObserver& observer, const std::stop_token& stop, queue::Timings& timings)
-      : prepared_(prepared), places_(places), rows_(rows), observer_(observer), stop_(stop), timings_(timings) {
+      : session_(session), prepared_(prepared), places_(places), rows_(rows), observer_(observer), stop_(stop), timings_(timings) {
     for (std::size_t t = 0; t < places.targets.size(); ++t) {
-      const Placement placement = place(tx, prepared.fs, prepared.fs.targets[t], places.targets[t], claim.series, claim.range);
-      writers_.emplace_back(session, tx, places.targets[t], placement, claim.range);
+      writers_.emplace_back(places.targets[t], place(tx, prepared.fs, prepared.fs.targets[t], places.targets[t], claim.series, claim.range), claim, t);
     }
   }
 
-  void clear() {
-    for (TargetWriter& w : writers_) w.clear();
+  [[nodiscard]] bool swaps() const {
+    return std::any_of(writers_.begin(), writers_.end(), [](const TargetWriter& w) { return w.swaps(); });
+  }
+  /// Whether the load shows nothing to anybody, so that it may be committed by itself.
+  [[nodiscard]] bool hidden() const {
+    return std::all_of(writers_.begin(), writers_.end(), [](const TargetWriter& w) { return w.swaps(); });
   }
 
-  void write(queue::Completion& completion) {
+  void clear(pqxx::transaction_base& tx) {
+    for (TargetWriter& w : writers_) w.clear(tx);
+  }
+
+  void write(pqxx::transaction_base& tx, queue::Completion& completion) {
+    if (swaps()) drop_leftovers(tx);
     const auto total = static_cast<std::int64_t>(rows_.output_rows());
-    for (std::size_t t = 0; t < writers_.size(); ++t) write_target(t, total, completion);
+    for (std::size_t t = 0; t < writers_.size(); ++t) write_target(tx, t, total, completion);
     completion.rows_out = total;
     completion.checksum = hash_.hex();
   }
 
-  void publish() {
-    for (TargetWriter& w : writers_) w.publish();
+  void settle(pqxx::transaction_base& tx) {
+    for (TargetWriter& w : writers_) w.settle(tx);
+  }
+
+  void fend_off_vacuum(pqxx::transaction_base& tx) const {
+    for (const TargetWriter& w : writers_) w.fend_off_vacuum(tx);
+  }
+
+  /// All locks first, then all exchanges: no target is held up for another's sake.
+  void exchange(pqxx::transaction_base& tx) const {
+    std::string tables;
+    for (const TargetWriter& w : writers_) {
+      if (w.swaps()) tables += (tables.empty() ? "" : ", ") + w.tables_to_lock();
+    }
+    tx.exec("LOCK TABLE " + tables + " IN ACCESS EXCLUSIVE MODE");
+    for (const TargetWriter& w : writers_) w.exchange(tx);
   }
 
  private:
-  void write_target(std::size_t t, std::int64_t total, queue::Completion& completion) {
+  void write_target(pqxx::transaction_base& tx, std::size_t t, std::int64_t total, queue::Completion& completion) {
     const spec::Target& target = prepared_.fs.targets[t];
     const ResolvedTarget& place = places_.targets[t];
     std::vector<std::size_t> inputs;
@@ -180,7 +205,7 @@ class PartitionWrite {
     TargetWriter& writer = writers_[t];
     {
       const Stopwatch watch(timings_.send_ms);
-      writer.start();
+      writer.start(session_, tx);
     }
     const auto before = total * static_cast<std::int64_t>(t);
     std::int64_t done = 0;
@@ -257,6 +282,7 @@ class PartitionWrite {
     }
   }
 
+  pg::Session& session_;
   Prepared& prepared_;
   const SeriesPlaces& places_;
   const InputRows& rows_;
@@ -301,6 +327,20 @@ void describe_input(const Prepared& prepared, const queue::Claim& claim, const I
   completion.input_fingerprint = fingerprint(prepared, claim.range, rows);
 }
 
+/// The rows that are there, key by key, against those that the calendar expects.
+queue::Presence presence(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range, const InputRows& rows) {
+  const ExpectedCells expected = expected_cells(tx, fs, range);
+  queue::Presence out{expected.expected_cells(), expected.closed_cells(), {}};
+  for (const Segment& s : rows.segments) {
+    if (s.output == s.end) continue;
+    const CellCount count = count_cells(expected, std::span(rows.order).subspan(s.output, s.end - s.output));
+    out.keys.push_back({fs.key.empty() ? "" : describe_key(fs, source, rows.key(s.output)), static_cast<std::int64_t>(s.end - s.output), count.present,
+                        count.unexpected});
+  }
+  if (fs.key.empty() && out.keys.empty()) out.keys.push_back({});
+  return out;
+}
+
 /// Whether the targets hold the result already: the same inputs, specification and engine as when it was last done, and
 /// as many rows in every target as were written then.
 bool nothing_changed(pqxx::transaction_base& tx, const SeriesPlaces& places, const queue::Claim& claim, const queue::Completion& completion) {
@@ -311,6 +351,30 @@ bool nothing_changed(pqxx::transaction_base& tx, const SeriesPlaces& places, con
     if (count_rows(tx, target, claim.range) != last->rows_out) return false;
   }
   return true;
+}
+
+using Transaction = std::unique_ptr<pqxx::work>;
+
+Transaction begin(pg::Session& session) {
+  auto tx = std::make_unique<pqxx::work>(session.sql());
+  // All arithmetic on times is in UTC; a lock that does not come soon is tried again later instead of piling up waiters.
+  // Parallel helpers would take the cores that other workers keep busy.
+  tx->exec("SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = 0; "
+           "SET LOCAL extra_float_digits = 1; SET LOCAL client_min_messages = 'warning'; SET LOCAL jit = off; "
+           "SET LOCAL max_parallel_maintenance_workers = 0");
+  return tx;
+}
+
+/// The fence and the exchange of staging tables, as one step that is taken back as a whole while a lock is missing.
+bool complete_and_exchange(pqxx::transaction_base& tx, const queue::Claim& claim, const queue::Completion& completion, const PartitionWrite& write,
+                           const std::stop_token& stop) {
+  write.fend_off_vacuum(tx);
+  bool ours = false;
+  patiently(tx, stop, [&](pqxx::transaction_base& attempt) {
+    ours = queue::complete(attempt, claim, completion);
+    if (ours) write.exchange(attempt);
+  });
+  return ours;
 }
 
 }  // namespace
@@ -331,41 +395,47 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
   };
   try {
     enter(Step::begin);
-    pqxx::work tx(session.sql());
-    // All arithmetic on times is in UTC; a lock that does not come soon is tried again later instead of piling up waiters.
-    tx.exec("SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = 0; "
-            "SET LOCAL extra_float_digits = 1; SET LOCAL client_min_messages = 'warning'; SET LOCAL jit = off");
-    if (!queue::still_ours(tx, claim)) return RunResult::fenced;
-    Prepared& prepared = impl_->prepare(tx, claim);
-    const SeriesPlaces& places = impl_->places(tx, prepared, claim.series);
+    Transaction tx = begin(session);
+    if (!queue::still_ours(*tx, claim)) return RunResult::fenced;
+    Prepared& prepared = impl_->prepare(*tx, claim);
+    const SeriesPlaces& places = impl_->places(*tx, prepared, claim.series);
 
     enter(Step::read);
     queue::Completion completion;
     {
       const Stopwatch watch(timings.read_ms);
-      read_source(session, tx, prepared.fs, places.source, claim.range, options.input_budget_bytes, impl_->rows);
+      read_source(session, *tx, prepared.fs, places.source, claim.range, options.input_budget_bytes, impl_->rows);
     }
     describe_input(prepared, claim, impl_->rows, completion);
-    completion.unchanged = nothing_changed(tx, places, claim, completion);
+    if (prepared.fs.calendar.cadence > 0) completion.presence = presence(*tx, prepared.fs, places.source, claim.range, impl_->rows);
+    completion.unchanged = nothing_changed(*tx, places, claim, completion);
 
     enter(Step::write);
     std::optional<PartitionWrite> write;
-    if (!completion.unchanged) write.emplace(session, tx, prepared, places, claim, impl_->rows, observer, stop, timings);
+    if (!completion.unchanged) write.emplace(session, *tx, prepared, places, claim, impl_->rows, observer, stop, timings);
     if (completion.empty) {
-      write->clear();
+      write->clear(*tx);
     } else if (write) {
-      write->write(completion);
+      write->write(*tx, completion);
       enter(Step::publish);
       const Stopwatch watch(timings.publish_ms);
-      write->publish();
+      write->settle(*tx);
+      if (write->hidden()) {
+        // What comes now is short, and so are the locks that readers may meet.
+        tx->commit();
+        tx.reset();
+        tx = begin(session);
+      }
     }
 
     enter(Step::complete);
     completion.timings = timings;
-    if (!queue::complete(tx, claim, completion)) return RunResult::fenced;  // the destructor rolls back
+    const bool ours = write && write->swaps() && !completion.empty ? complete_and_exchange(*tx, claim, completion, *write, stop)
+                                                                   : queue::complete(*tx, claim, completion);
+    if (!ours) return RunResult::fenced;  // the destructor rolls back
 
     enter(Step::commit);
-    tx.commit();
+    tx->commit();
     return completion.empty ? RunResult::empty : RunResult::done;
   } catch (...) {
     throw pg::to_fault(std::current_exception(), to_string(step));

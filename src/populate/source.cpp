@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "regfeatd/base/fault.hpp"
 #include "regfeatd/base/quantity.hpp"
 #include "regfeatd/pg/copy.hpp"
+#include "regfeatd/pg/field_text.hpp"
 #include "source_sql.hpp"
 
 namespace regfeatd::populate {
@@ -38,23 +40,6 @@ std::string fill_series(const std::string& query, const std::string& series) {
   return out;
 }
 
-ColumnType described_type(pqxx::transaction_base& tx, const pqxx::result& r, pqxx::row_size_type column, std::string& type_name) {
-  const pqxx::row row = tx.exec_params1("SELECT format_type($1::bigint::oid, NULL)", r.column_type(column));
-  type_name = row[0].as<std::string>();
-  switch (r.column_type(column)) {
-    case 1114: return ColumnType::timestamp;
-    case 1184: return ColumnType::timestamptz;
-    case 1082: return ColumnType::date;
-    case 21: return ColumnType::int2;
-    case 23: return ColumnType::int4;
-    case 20: return ColumnType::int8;
-    case 700: return ColumnType::float4;
-    case 701: return ColumnType::float8;
-    case 1700: return ColumnType::numeric;
-    default: return ColumnType::other;
-  }
-}
-
 void resolve_query(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series, ResolvedSource& out,
                    std::vector<std::string>& findings) {
   out.query = fill_series(fs.source.query, series);
@@ -72,15 +57,14 @@ void resolve_query(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const
   const auto find = [&](const std::string& name) -> std::optional<std::pair<ColumnType, std::string>> {
     for (pqxx::row_size_type c = 0; c < described.columns(); ++c) {
       if (name != described.column_name(c)) continue;
-      std::string type_name;
-      const ColumnType type = described_type(tx, described, c, type_name);
-      return std::pair{type, type_name};
+      const std::uint32_t type = described.column_type(c);
+      return std::pair{pg::type_from_oid(type), tx.exec_params1("SELECT format_type($1::bigint::oid, NULL)", type)[0].as<std::string>()};
     }
     return std::nullopt;
   };
   if (const auto order = find(out.query_order_column)) {
     out.query_order_type = order->first;
-    const pg::ColumnInfo column{out.query_order_column, order->first, order->second, false, false};
+    const pg::ColumnInfo column{out.query_order_column, order->first, order->second, true, false, false};
     check_order_column(fs, "query", out.query_order_column, &column, findings);
   } else {
     check_order_column(fs, "query", out.query_order_column, nullptr, findings);
@@ -153,32 +137,18 @@ void resolve_tables(pqxx::transaction_base& tx, const spec::FeatureSet& fs, cons
     if (order != nullptr) resolved.order_type = order->type;
     for (const std::string& key : fs.key) {
       const pg::ColumnInfo* column = table.column(key);
-      if (column == nullptr) findings.push_back(fmt::format("source {}: no key column \"{}\"", name, key));
+      if (column == nullptr) {
+        findings.push_back(fmt::format("source {}: no key column \"{}\"", name, key));
+      } else if (!column->bytewise) {
+        findings.push_back(fmt::format("source {}: key column \"{}\" is {} (or has a collation that is not deterministic), where equal values may differ in "
+                                       "their bytes; take a query source that casts it",
+                                       name, key, column->type_name));
+      }
       if (t == 0) out.key_types.push_back(column == nullptr ? "text" : column->type_name);
     }
     out.key_index = out.key_index && pg::has_index(tx, table.oid, fs.key, resolved.order_column);
   }
   for (const spec::Input& input : fs.inputs) resolve_input(fs, input, series, tables, out, findings);
-}
-
-/// A key field for people: integers as numbers, everything else as its text.
-std::string describe_field(std::span<const std::byte> value) {
-  const bool printable = std::all_of(value.begin(), value.end(), [](std::byte b) { return b >= std::byte{0x20} && b != std::byte{0x7f}; });
-  const bool integer = value.size() == 8 || value.size() == 4 || value.size() == 2;
-  if (!integer || printable) return {reinterpret_cast<const char*>(value.data()), value.size()};
-  std::uint64_t number = std::to_integer<std::uint8_t>(value[0]) >= 0x80 ? ~std::uint64_t{0} : 0;
-  for (const std::byte b : value) number = number << 8 | std::to_integer<std::uint8_t>(b);
-  return std::to_string(static_cast<std::int64_t>(number));
-}
-
-/// `season=2020-21, player_id=7` of the row that `copy` stands on.
-std::string describe_key(const pg::CopyOut& copy, const spec::FeatureSet& fs) {
-  std::string out;
-  for (std::size_t k = 0; k < fs.key.size(); ++k) {
-    const auto field = copy.field(static_cast<int>(1 + k));
-    out += (k == 0 ? "" : ", ") + fs.key[k] + '=' + (field ? describe_field(*field) : "NULL");
-  }
-  return out;
 }
 
 /// The key of the row that `copy` stands on, as COPY IN wants it. false: there is NULL in it.
@@ -199,7 +169,7 @@ bool take_key(const pg::CopyOut& copy, std::size_t keys, std::vector<std::byte>&
 /// Takes the rows of one partition as the COPY brings them, key after key.
 class RowReader {
  public:
-  RowReader(const spec::FeatureSet& fs, OrderRange range, InputRows& rows) : fs_(fs), range_(range), rows_(rows) {}
+  RowReader(const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range, InputRows& rows) : fs_(fs), source_(source), range_(range), rows_(rows) {}
 
   void take(const pg::CopyOut& copy) {
     const OrderValue position = copy.int64(0);
@@ -209,9 +179,9 @@ class RowReader {
       skipping_ = false;
       current_ = key_;
       rows_.segments.push_back({rows_.rows(), rows_.rows(), rows_.rows()});
-      if (!whole) set_aside(copy, position, "its key has NULL in it");
+      if (!whole) set_aside(position, "its key has NULL in it");
     } else if (!skipping_ && position <= rows_.order.back()) {
-      set_aside(copy, position, "the source has more than one row at " + format_order(fs_.order, position) + "; positions must be unique");
+      set_aside(position, "the source has more than one row at " + format_order(fs_.order, position) + "; positions must be unique");
     }
     if (skipping_) {
       if (position >= range_.lower) ++rows_.bad_keys.back().rows;
@@ -235,8 +205,8 @@ class RowReader {
   }
 
   /// Drops what was taken of the key in hand, and what follows of it.
-  void set_aside(const pg::CopyOut& copy, OrderValue position, const std::string& reason) {
-    const std::string key = describe_key(copy, fs_);
+  void set_aside(OrderValue position, const std::string& reason) {
+    const std::string key = describe_key(fs_, source_, current_);
     if (fs_.key.empty() || fs_.on_bad_key == spec::OnBadKey::fail) {
       throw Fault(FaultClass::partition, key.empty() ? reason : "key (" + key + "): " + reason);
     }
@@ -251,6 +221,7 @@ class RowReader {
   }
 
   const spec::FeatureSet& fs_;
+  const ResolvedSource& source_;
   OrderRange range_;
   InputRows& rows_;
   std::vector<std::byte> key_, current_;
@@ -274,6 +245,24 @@ ResolvedSource resolve_source(pqxx::transaction_base& tx, const spec::FeatureSet
     resolve_tables(tx, fs, series, out, findings);
   } else {
     resolve_query(tx, fs, series, out, findings);
+  }
+  return out;
+}
+
+std::string describe_key(const spec::FeatureSet& fs, const ResolvedSource& source, std::span<const std::byte> key) {
+  std::string out;
+  for (std::size_t k = 0; k < fs.key.size(); ++k) {
+    std::uint32_t length = 0;
+    std::memcpy(&length, key.data(), 4);
+    length = __builtin_bswap32(length);
+    key = key.subspan(4);
+    out += (k == 0 ? "" : ", ") + fs.key[k] + '=';
+    if (length == ~std::uint32_t{0}) {
+      out += "NULL";
+      continue;
+    }
+    out += pg::field_text(key.first(length), source.key_types[k]);
+    key = key.subspan(length);
   }
   return out;
 }
@@ -313,7 +302,7 @@ void read_source(pg::Session& session, pqxx::transaction_base& tx, const spec::F
     if (!row[0].is_null()) lookback_start = row[0].as<OrderValue>();
   }
   pg::CopyOut copy(session, select_rows(fs, source, range, lookback_start), static_cast<int>(1 + fs.key.size() + fs.inputs.size()));
-  RowReader reader(fs, range, rows);
+  RowReader reader(fs, source, range, rows);
   for (std::size_t taken = 0; copy.next(); ++taken) {
     reader.take(copy);
     if ((taken & 0xfff) == 0) check_budget(rows, budget_bytes);

@@ -94,6 +94,16 @@ std::string sent_order(ColumnType type) {
   return pg::is_integer(type) ? "o::bigint" : "o";
 }
 
+/// The keys as COPY shall send them: rows belong together when these bytes are equal, so 1.0 and 1.00 have to look alike.
+std::string sent_keys(const spec::FeatureSet& fs, const ResolvedSource& source) {
+  std::string out;
+  for (std::size_t k = 0; k < fs.key.size(); ++k) {
+    const std::string name = 'k' + std::to_string(k + 1);
+    out += (k == 0 ? "" : ", ") + (source.key_types[k].starts_with("numeric") ? "trim_scale(" + name + ')' : name);
+  }
+  return out;
+}
+
 /// `a.k1 = b.k1 AND ...`
 std::string keys_equal(const spec::FeatureSet& fs, const char* a, const char* b) {
   std::string out;
@@ -191,7 +201,7 @@ std::string select_rows(const spec::FeatureSet& fs, const ResolvedSource& source
     with += fmt::format(", keys AS MATERIALIZED (SELECT DISTINCT {} FROM here)", keys);
     rows += " UNION ALL " + (source.key_index ? select_lookback_by_index(fs, source, range) : select_lookback_by_scan(fs, source, range));
   }
-  return fmt::format("{} SELECT {}, {}{} FROM ({}) s ORDER BY {}, o", with, order, keys, value_list(fs), rows, keys);
+  return fmt::format("{} SELECT {}, {}{} FROM ({}) s ORDER BY {}, o", with, order, sent_keys(fs, source), value_list(fs), rows, keys);
 }
 
 }  // namespace regfeatd::populate

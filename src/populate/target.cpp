@@ -133,22 +133,7 @@ void check_partitioning(const spec::Target& target, const ResolvedTarget& out, s
   }
 }
 
-bool covers(const OrderRange& outer, const OrderRange& inner) { return outer.lower <= inner.lower && inner.upper <= outer.upper; }
-
-// Autoanalyze of all feature columns costs three times what the load costs; the load itself analyses the columns that
-// queries filter on. COPY FREEZE leaves nothing for an insert-triggered vacuum.
-constexpr const char* kChildOptions = "autovacuum_analyze_threshold = 2147483647, autovacuum_vacuum_insert_threshold = -1";
-
 }  // namespace
-
-std::string_view to_string(Strategy s) noexcept {
-  switch (s) {
-    case Strategy::create: return "create";
-    case Strategy::truncate: return "truncate";
-    case Strategy::remove: return "delete";
-  }
-  return "unknown";
-}
 
 std::vector<std::string> target_ddl(const spec::FeatureSet& fs, const spec::Target& target, const std::string& series,
                                     const std::vector<std::string>& key_types) {
@@ -176,7 +161,7 @@ std::vector<std::string> missing_column_ddl(pqxx::transaction_base& tx, const sp
     if (table->column(name) != nullptr) continue;
     additions += fmt::format("{}ADD COLUMN {} {}", additions.empty() ? "" : ", ", quote_identifier(name), feature_sql_type(fs, target));
   }
-  if (additions.empty() || tx.exec_params("SELECT FROM regfeat.target WHERE target = $1::bigint::oid", table->oid).empty()) return {};
+  if (additions.empty() || tx.exec_params("SELECT FROM regfeat.target WHERE target = $1::bigint::oid AND created", table->oid).empty()) return {};
   return {fmt::format("ALTER TABLE {} {}", table->name.quoted(), additions)};
 }
 
@@ -206,35 +191,24 @@ std::optional<ResolvedTarget> resolve_target(pqxx::transaction_base& tx, const s
   out.layout.key_fields = fs.key.size();
   std::vector<std::string> columns{target.order_column};
   columns.insert(columns.end(), fs.key.begin(), fs.key.end());
+  out.filter_columns = join(quoted(columns));
   columns.insert(columns.end(), out.features.begin(), out.features.end());
   out.copy_columns = join(quoted(columns));
   return out;
 }
 
-Placement place(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target, const ResolvedTarget& resolved,
-                const std::string& series, OrderRange range) {
-  if (!resolved.table.partitioned()) return {Strategy::remove, resolved.table.name};
-  const auto children = pg::children_meeting(tx, resolved.table.oid, range);
-  if (children.empty()) {
-    if (target.partition.empty()) {
-      throw Fault(FaultClass::configuration, fmt::format("target {}: no partition holds {} and the specification has no `partition:` name to create one",
-                                                         resolved.table.name.text(), format_order(fs.order, range.lower)));
-    }
-    pg::TableName child = pg::TableName::parse(spec::target_partition(fs, target, series, range));
-    child.schema = resolved.table.name.schema;
-    if (pg::find_table(tx, child)) {
-      throw Fault(FaultClass::configuration,
-                  fmt::format("table {} exists but is not the partition of {} for {}: attach, rename or drop it", child.text(), resolved.table.name.text(),
-                              format_order(fs.order, range.lower)));
-    }
-    return {Strategy::create, child};
+void check_key_types(const spec::FeatureSet& fs, const ResolvedSource& source, const ResolvedTarget& target, std::vector<std::string>& findings) {
+  // Keys go through in binary form: the types have to be the same, but for the modifier of character types.
+  const auto plain = [](const std::string& type) {
+    const std::string base = type.substr(0, type.find('('));
+    return base == "character varying" ? std::string("text") : base;
+  };
+  for (std::size_t k = 0; k < fs.key.size() && k < source.key_types.size(); ++k) {
+    const pg::ColumnInfo* column = target.table.column(fs.key[k]);
+    if (column == nullptr || plain(column->type_name) == plain(source.key_types[k])) continue;
+    findings.push_back(fmt::format("target {}: key column \"{}\" is {}, but the source's is {}; make them the same", target.table.name.text(), fs.key[k],
+                                   column->type_name, source.key_types[k]));
   }
-  const bool exact = children.size() == 1 && children[0].kind == 'r' && !children[0].is_default && children[0].bounds == range;
-  if (exact && (target.publish == spec::Publish::automatic || target.publish == spec::Publish::truncate)) return {Strategy::truncate, children[0].name};
-  if (children.size() == 1 && covers(children[0].bounds, range) && children[0].kind == 'r' && !children[0].is_default) {
-    return {Strategy::remove, children[0].name};
-  }
-  return {Strategy::remove, resolved.table.name};
 }
 
 std::int64_t count_rows(pqxx::transaction_base& tx, const ResolvedTarget& target, OrderRange range) {
@@ -242,63 +216,6 @@ std::int64_t count_rows(pqxx::transaction_base& tx, const ResolvedTarget& target
   return tx.exec1(fmt::format("SELECT count(*) FROM {} WHERE {} >= {} AND {} < {}", target.table.name.quoted(), order,
                               order_literal(target.order_type, range.lower), order, order_literal(target.order_type, range.upper)))[0]
       .as<std::int64_t>();
-}
-
-TargetWriter::TargetWriter(pg::Session& session, pqxx::transaction_base& tx, const ResolvedTarget& resolved, Placement placement, OrderRange range)
-    : session_(session), tx_(tx), resolved_(resolved), placement_(std::move(placement)), range_(range) {}
-
-void TargetWriter::create_child() {
-  // The CHECK spares ATTACH a scan. The rest of the parent (keys, indexes, triggers) is copied by ATTACH, after the load.
-  const std::string& order = resolved_.order_column;
-  tx_.exec(fmt::format("CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING COMPRESSION, "
-                       "CONSTRAINT regfeatd_bounds CHECK ({} >= {} AND {} < {})) WITH ({})",
-                       placement_.table.quoted(), resolved_.table.name.quoted(), order, order_literal(resolved_.order_type, range_.lower), order,
-                       order_literal(resolved_.order_type, range_.upper), kChildOptions));
-  // Ten buckets describe the evenly spread order column; a hundred would make ANALYZE eight times as dear.
-  tx_.exec(fmt::format("ALTER TABLE {} ALTER COLUMN {} SET STATISTICS 10", placement_.table.quoted(), order));
-}
-
-void TargetWriter::clear() {
-  switch (placement_.strategy) {
-    case Strategy::create: return;
-    case Strategy::truncate: tx_.exec("TRUNCATE TABLE ONLY " + placement_.table.quoted()); return;
-    case Strategy::remove: {
-      const std::string& order = resolved_.order_column;
-      tx_.exec(fmt::format("DELETE FROM {} WHERE {} >= {} AND {} < {}", placement_.table.quoted(), order,
-                           order_literal(resolved_.order_type, range_.lower), order, order_literal(resolved_.order_type, range_.upper)));
-      return;
-    }
-  }
-}
-
-void TargetWriter::start() {
-  if (placement_.strategy == Strategy::create) {
-    create_child();
-  } else {
-    clear();
-  }
-  // Rows of a table made or emptied in this transaction may be written frozen: nobody can have seen it otherwise.
-  const char* freeze = placement_.strategy == Strategy::remove ? "" : ", FREEZE";
-  copy_ = std::make_unique<pg::CopyIn>(
-      session_, fmt::format("COPY {} ({}) FROM STDIN (FORMAT binary{})", placement_.table.quoted(), resolved_.copy_columns, freeze));
-}
-
-std::int64_t TargetWriter::finish() {
-  const std::int64_t rows = copy_->finish();
-  copy_.reset();
-  return rows;
-}
-
-void TargetWriter::publish() {
-  if (placement_.strategy == Strategy::create) {
-    const std::string child = placement_.table.quoted();
-    tx_.exec(fmt::format("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})", resolved_.table.name.quoted(), child,
-                         order_literal(resolved_.order_type, range_.lower), order_literal(resolved_.order_type, range_.upper)));
-    tx_.exec(fmt::format("ALTER TABLE {} DROP CONSTRAINT regfeatd_bounds", child));
-  }
-  if (placement_.strategy != Strategy::remove) {
-    tx_.exec(fmt::format("ANALYZE {} ({})", placement_.table.quoted(), resolved_.order_column));
-  }
 }
 
 }  // namespace regfeatd::populate

@@ -13,9 +13,9 @@ StoredFeatureSet from_row(const pqxx::row& row) {
   return {FeatureSetId{row[0].as<std::int64_t>()}, row[1].as<int>(), row[2].as<std::string>(), row[3].as<std::string>()};
 }
 
-void insert_version(pqxx::transaction_base& tx, const StoredFeatureSet& s) {
-  tx.exec_params("INSERT INTO regfeat.specification (feature_set_id, version, document, output_identity, build_id) VALUES ($1, $2, $3, $4, $5)",
-                 s.id.value, s.version, s.document, s.output_identity, std::string(build_id()));
+void insert_version(pqxx::transaction_base& tx, const StoredFeatureSet& s, const std::string& calendar) {
+  tx.exec_params("INSERT INTO regfeat.specification (feature_set_id, version, document, output_identity, calendar, build_id) VALUES ($1, $2, $3, $4, $5, $6)",
+                 s.id.value, s.version, s.document, s.output_identity, calendar, std::string(build_id()));
 }
 
 }  // namespace
@@ -59,7 +59,7 @@ StoredFeatureSet store_feature_set(pqxx::transaction_base& tx, const spec::Featu
   }
   stored->document = document.text;
   stored->output_identity = identity;
-  insert_version(tx, *stored);
+  insert_version(tx, *stored, spec::calendar_identity(fs));
   tx.exec_params("UPDATE regfeat.feature_set SET specification_version = $2, order_kind = $3, claim_order = $4, applied_at = now() "
                  "WHERE feature_set_id = $1",
                  stored->id.value, stored->version, order_kind, claim_order);
@@ -72,20 +72,24 @@ StoredFeatureSet store_feature_set(pqxx::transaction_base& tx, const spec::Featu
   return *stored;
 }
 
-std::vector<KnownPartition> known_partitions(pqxx::transaction_base& tx, const StoredFeatureSet& feature_set, const std::string& output_identity) {
+std::vector<KnownPartition> known_partitions(pqxx::transaction_base& tx, const StoredFeatureSet& feature_set, const spec::FeatureSet& specification) {
   std::vector<KnownPartition> known;
   for (const auto& row : tx.exec_params(
            "SELECT p.partition_id, p.series, p.lower_bound, p.upper_bound, p.removed, "
-           "       p.state IN ('pending', 'cancelled') OR s.output_identity IS NOT DISTINCT FROM $2 "
+           "       p.state IN ('pending', 'cancelled') OR (s.output_identity IS NOT DISTINCT FROM $2 AND s.calendar IS NOT DISTINCT FROM $3) "
            "  FROM regfeat.partition p LEFT JOIN regfeat.attempt a USING (attempt_id) "
            "  LEFT JOIN regfeat.specification s ON s.feature_set_id = p.feature_set_id "
            "   AND s.version = CASE WHEN p.state IN ('done', 'empty') THEN p.specification_version ELSE a.specification_version END "
            " WHERE p.feature_set_id = $1",
-           feature_set.id.value, output_identity)) {
+           feature_set.id.value, spec::output_identity(specification), spec::calendar_identity(specification))) {
     known.push_back({PartitionId{row[0].as<std::int64_t>()}, row[1].as<std::string>(), {row[2].as<OrderValue>(), row[3].as<OrderValue>()},
                      row[4].as<bool>(), row[5].as<bool>()});
   }
   return known;
+}
+
+void lock_partitions(pqxx::transaction_base& tx, FeatureSetId id) {
+  tx.exec_params("SELECT FROM regfeat.partition WHERE feature_set_id = $1 ORDER BY partition_id FOR UPDATE", id.value);
 }
 
 void remove_partitions(pqxx::transaction_base& tx, const std::vector<PartitionId>& ids) {
@@ -132,13 +136,14 @@ std::vector<std::string> check_dependencies(pqxx::transaction_base& tx, const sp
 
 EnqueueCounts enqueue(pqxx::transaction_base& tx, const StoredFeatureSet& feature_set, const spec::FeatureSet& specification,
                       const std::vector<WantedPartition>& wanted) {
-  std::vector<std::string> series, lower, upper, rows, requeue;
+  std::vector<std::string> series, lower, upper, rows, requeue, rewrite;
   for (const WantedPartition& w : wanted) {
     series.push_back(w.series);
     lower.push_back(std::to_string(w.range.lower));
     upper.push_back(std::to_string(w.range.upper));
     rows.push_back(w.estimated_rows ? std::to_string(*w.estimated_rows) : "-1");
     requeue.push_back(w.requeue ? "t" : "f");
+    rewrite.push_back(w.rewrite ? "t" : "f");
   }
   const int sign = specification.claim_order == spec::ClaimOrder::oldest_first ? 1 : -1;
   EnqueueCounts counts;
@@ -155,10 +160,11 @@ EnqueueCounts enqueue(pqxx::transaction_base& tx, const StoredFeatureSet& featur
     counts.requeued = static_cast<std::int64_t>(
         tx.exec_params("UPDATE regfeat.partition p SET state = 'pending', epoch = epoch + 1, attempts = 0, disturbances = 0, "
                        "       not_before = '-infinity', daemon_id = NULL, worker = NULL, backend_pid = NULL, changed_at = now(), "
-                       "       removed = false, upper_bound = w.upper, message = 'the specification changed' "
-                       "  FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::boolean[]) AS w(series, lower, upper, requeue) "
+                       "       removed = false, upper_bound = w.upper, message = 'the specification changed', "
+                       "       input_fingerprint = CASE WHEN NOT w.rewrite THEN input_fingerprint END "
+                       "  FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::boolean[], $6::boolean[]) AS w(series, lower, upper, requeue, rewrite) "
                        " WHERE p.feature_set_id = $1 AND p.series = w.series AND p.lower_bound = w.lower AND w.requeue",
-                       feature_set.id.value, pg::array_literal(series), pg::array_literal(lower), pg::array_literal(upper), pg::array_literal(requeue))
+                       feature_set.id.value, pg::array_literal(series), pg::array_literal(lower), pg::array_literal(upper), pg::array_literal(requeue), pg::array_literal(rewrite))
             .affected_rows());
   }
   counts.unchanged = existing - counts.requeued;

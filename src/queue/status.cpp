@@ -21,7 +21,8 @@ constexpr const char* kStatus = R"(
          extract(epoch FROM s.eta_high - now())::float8, s.workers, s.stalled_workers,
          CASE WHEN s.paused_at IS NOT NULL OR s.breaker_until IS NOT NULL THEN coalesce(s.paused_reason, 'paused') END,
          coalesce(g.bytes_done, 0), g.bytes_total, y.rows_per_second_now, y.stalled, y.limited_by, coalesce(g.slow_partitions, 0),
-         (SELECT coalesce(sum(d.workers_configured), 0) FROM regfeat.daemon d WHERE d.state = 'running' AND d.heartbeat_at + d.lease >= now())
+         (SELECT coalesce(sum(d.workers_configured), 0) FROM regfeat.daemon d WHERE d.state = 'running' AND d.heartbeat_at + d.lease >= now()),
+         s.blocked, s.blocked_reason
     FROM regfeat.status s
     LEFT JOIN regfeat.latest_progress g USING (feature_set)
     LEFT JOIN regfeat.latest_progress y ON y.feature_set = s.feature_set AND y.at > now() - interval '1 minute' AND s.pending + s.running > 0
@@ -51,6 +52,8 @@ std::vector<FeatureSetStatus> status_in(pqxx::transaction_base& tx) {
     s.limited_by = text(r[22]);
     s.slow_partitions = r[23].as<std::int64_t>();
     s.workers_configured = r[24].as<std::int64_t>();
+    s.blocked = r[25].as<std::int64_t>();
+    s.blocked_reason = text(r[26]);
     out.push_back(std::move(s));
   }
   return out;

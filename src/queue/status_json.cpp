@@ -39,7 +39,9 @@ Json json_of(const FeatureSetStatus& s) {
           {"stalled", value_of(s.stalled)},
           {"limited_by", value_of(s.limited_by)},
           {"slow_partitions", s.slow_partitions},
-          {"paused", value_of(s.paused_reason)}};
+          {"paused", value_of(s.paused_reason)},
+          {"blocked", s.blocked},
+          {"blocked_reason", value_of(s.blocked_reason)}};
 }
 
 Json json_of(const DaemonStatus& d) {

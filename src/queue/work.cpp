@@ -5,6 +5,7 @@
 #include <random>
 
 #include "regfeatd/base/build_info.hpp"
+#include "regfeatd/pg/catalog.hpp"
 
 namespace regfeatd::queue {
 
@@ -57,6 +58,23 @@ void record_quarantine(pqxx::transaction_base& tx, const Claim& claim, const std
   }
 }
 
+void record_presence(pqxx::transaction_base& tx, const Claim& claim, const std::optional<Presence>& presence) {
+  tx.exec_params("DELETE FROM regfeat.expectation WHERE partition_id = $1", claim.partition.value);  // and with it regfeat.presence
+  if (!presence) return;
+  tx.exec_params("INSERT INTO regfeat.expectation (partition_id, expected, closed) VALUES ($1, $2, $3)", claim.partition.value, presence->expected,
+                 presence->closed);
+  std::vector<std::string> key, rows, present, unexpected;
+  for (const KeyPresence& k : presence->keys) {
+    key.push_back(k.key);
+    rows.push_back(std::to_string(k.rows));
+    present.push_back(std::to_string(k.present));
+    unexpected.push_back(std::to_string(k.unexpected));
+  }
+  tx.exec_params("INSERT INTO regfeat.presence (partition_id, key, rows, present, unexpected) "
+                 "SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[])",
+                 claim.partition.value, pg::array_literal(key), pg::array_literal(rows), pg::array_literal(present), pg::array_literal(unexpected));
+}
+
 /// The same rows under the same fingerprint: who wrote them, and what, stays on record.
 bool complete_unchanged(pqxx::transaction_base& tx, const Claim& claim, const Completion& c) {
   return tx.exec_params("UPDATE regfeat.partition SET state = 'done', daemon_id = NULL, worker = NULL, backend_pid = NULL, "
@@ -81,6 +99,7 @@ bool complete(pqxx::transaction_base& tx, const Claim& claim, const Completion& 
       claim.specification_version, std::string(build_id())).affected_rows() == 1;
   if (!held) return false;
   record_quarantine(tx, claim, c.quarantined);
+  record_presence(tx, claim, c.presence);
   const Timings& t = c.timings;
   tx.exec_params(
       "UPDATE regfeat.attempt SET outcome = $2, finished_at = clock_timestamp(), rows_in = $3, rows_out = $4, bytes_out = $5, nulls_out = $6, "

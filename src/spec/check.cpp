@@ -139,6 +139,7 @@ class ColumnCheck {
     if (orders_known && a.order_column != b.order_column) differ(b.mark.line, "its order column");
     if (a.partition != b.partition) differ(draft_.targets[t].partition, "partition");
     if (a.publish != b.publish) differ(b.mark.line, "publish");
+    if (a.storage != b.storage) differ(b.mark.line, "storage");
   }
 
   void add_features(std::size_t t) {

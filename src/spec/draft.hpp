@@ -52,6 +52,8 @@ void read_partition(const Field& field, Draft& draft, Findings& findings);
 void read_windows(const Field& field, Draft& draft, Findings& findings);
 void read_metrics(const Field& field, Draft& draft, Findings& findings);
 void read_targets(const Field& field, Draft& draft, Findings& findings);
+void read_cadence(const Field& field, Draft& draft, Findings& findings);
+void read_calendar(const Field& field, Draft& draft, Findings& findings);
 
 /// The rules that tie the parts together: names that templates make, inputs and targets, tables and series.
 void check_references(const Draft& draft, Findings& findings);

@@ -2,6 +2,7 @@
 
 #include "regfeatd/spec/feature_set.hpp"
 
+#include <algorithm>
 #include <limits>
 #include <map>
 
@@ -96,7 +97,7 @@ Draft read_draft(const Field& document, Findings& findings) {
   const MapReader map(
       document,
       {"feature_set", "series", "series_query", "partition", "source", "key", "inputs", "windows", "metrics",
-       "lookback", "storage", "targets", "depends_on", "on_bad_key", "claim_order", "priority"},
+       "lookback", "storage", "targets", "depends_on", "on_bad_key", "claim_order", "priority", "cadence", "calendar"},
       findings);
   Draft draft;
   if (const auto f = map.require("feature_set")) draft.fs.name = read_name(*f, findings);
@@ -118,8 +119,29 @@ Draft read_draft(const Field& document, Findings& findings) {
   }
   if (const auto f = map.require("windows")) read_windows(*f, draft, findings);
   if (const auto f = map.require("metrics")) read_metrics(*f, draft, findings);
+  if (const auto f = map.find("cadence")) read_cadence(*f, draft, findings);
+  if (const auto f = map.find("calendar")) {
+    read_calendar(*f, draft, findings);
+    if (!map.has("cadence")) findings.add(f->line(), "calendar: needs cadence: DURATION beside it, how often a row is expected");
+  }
   read_options(map, draft, findings);
   return draft;
+}
+
+/// Targets that write one table become one target: a partition's rows are written once, with the columns of all.
+void merge_targets(FeatureSet& fs) {
+  std::vector<Target> merged;
+  for (Target& t : fs.targets) {
+    const auto same = std::find_if(merged.begin(), merged.end(), [&](const Target& m) { return m.table == t.table; });
+    if (same == merged.end()) {
+      merged.push_back(std::move(t));
+      continue;
+    }
+    if (same->columns.empty()) same->columns.assign(same->inputs.size(), same->column);
+    same->inputs.insert(same->inputs.end(), t.inputs.begin(), t.inputs.end());
+    same->columns.insert(same->columns.end(), t.inputs.size(), t.column);
+  }
+  fs.targets = std::move(merged);
 }
 
 }  // namespace
@@ -176,6 +198,7 @@ FeatureSet parse_feature_set(const std::string& text, const std::string& file) {
     check_partition_names(draft, findings);
   }
   findings.throw_if_any();
+  merge_targets(draft.fs);
   return std::move(draft.fs);
 }
 

@@ -57,7 +57,9 @@ std::string window_identity(const fit::Window& w) {
 
 std::string target_identity(const FeatureSet& fs, const Target& t) {
   std::vector<std::string> inputs;
-  for (const std::string& name : t.inputs) inputs.push_back(literal(name));
+  for (std::size_t i = 0; i < t.inputs.size(); ++i) {
+    inputs.push_back(literal(t.inputs[i]) + (t.columns.empty() ? "" : " column=" + literal(t.columns[i])));
+  }
   const bool real = t.storage.value_or(fs.storage) == Storage::real;
   return list(inputs, true) + " table=" + literal(t.table) + " order=" + literal(t.order_column) +
          " column=" + literal(t.column) + " partition=" + literal(t.partition) + (real ? " real" : " double");
@@ -86,6 +88,15 @@ std::string output_identity(const FeatureSet& fs) {
   out += fs.lookback == Lookback::rows ? " lookback=rows" : " lookback=none";
   out += " targets=" + list_of(fs.targets, true, [&](const Target& t) { return target_identity(fs, t); });
   return out;
+}
+
+std::string calendar_identity(const FeatureSet& fs) {
+  const Calendar& c = fs.calendar;
+  if (c.cadence == 0) return {};
+  const auto pair = [](std::int64_t a, std::int64_t b) { return std::to_string(a) + ".." + std::to_string(b); };
+  return "v1 cadence=" + std::to_string(c.cadence) + " zone=" + literal(c.zone) +
+         " weekly=" + list_of(c.weekly, true, [&](const Calendar::Weekly& w) { return pair(w.from_minute, w.until_minute); }) +
+         " closed=" + list_of(c.closed, true, [&](const OrderRange& r) { return pair(r.lower, r.upper); });
 }
 
 }  // namespace regfeatd::spec

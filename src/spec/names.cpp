@@ -36,11 +36,12 @@ std::string target_partition(const FeatureSet& fs, const Target& target, const s
 }
 
 std::vector<std::string> target_columns(const FeatureSet& fs, const Target& target) {
-  const NameTemplate column(target.column, column_placeholders());
   const fit::Plan plan = fs.plan();
   std::vector<std::string> names;
   names.reserve(target.inputs.size() * plan.column_count());
-  for (const std::string& input : target.inputs) {
+  for (std::size_t i = 0; i < target.inputs.size(); ++i) {
+    const std::string& input = target.inputs[i];
+    const NameTemplate column(target.columns.empty() ? target.column : target.columns[i], column_placeholders());
     for (std::size_t c = 0; c < plan.column_count(); ++c) {
       const fit::Column which = plan.column(c);
       names.push_back(column.expand([&](const NameTemplate::Part& part) -> std::string {

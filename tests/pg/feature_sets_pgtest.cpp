@@ -1,7 +1,11 @@
 // Keyed sets, targets that exist, what apply changes, dependencies, unchanged partitions, quarantine.
 #include <fmt/format.h>
+#include <unistd.h>
+
+#include <csignal>
 
 #include "pg_fixture.hpp"
+#include "regfeatd/populate/apply.hpp"
 
 namespace regfeatd::test {
 namespace {
@@ -138,6 +142,45 @@ TEST(FeatureSets, ADependentPartitionWaitsAndSaysForWhat) {
   // The day itself, and the five days whose ranges reach into it.
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition_status WHERE feature_set = 'second' AND blocked_by LIKE '%form%league%2020-10-01%failed%broken%'"), 6);
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition_status WHERE feature_set = 'second' AND state IN ('done', 'empty')"), 34);
+  EXPECT_EQ(db.count("SELECT blocked FROM regfeat.status WHERE feature_set = 'second' AND blocked_reason LIKE '%form%2020-10-01%failed%broken%'"), 6);
+  EXPECT_EQ(db.count("SELECT blocked FROM regfeat.status WHERE feature_set = 'form'"), 0);
+  const std::string shown = db.regfeatd({"status"}).out;
+  EXPECT_NE(shown.find("6 blocked"), std::string::npos) << shown;
+  EXPECT_NE(shown.find("second: 6 partitions are blocked, the first waits for form, series league, 2020-10-01"), std::string::npos) << shown;
+  // A reader sees that too.
+  db.exec("SET ROLE regfeat_reader; SELECT * FROM regfeat.status; SELECT blocked_by FROM regfeat.partition_status");
+  // The failure mended, what waited goes on by itself.
+  db.exec("SELECT regfeat.requeue_failed('form')");
+  EXPECT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(db.count("SELECT sum(blocked) FROM regfeat.status"), 0);
+  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition WHERE state NOT IN ('done', 'empty')"), 0);
+}
+
+TEST(FeatureSets, ForcedRequeueWritesAgainAndRemovedPartitionsStayOut) {
+  const Database db;
+  db.migrate();
+  make_players(db);
+  ASSERT_EQ(apply_text(db, players({}, "form", "g3: 3")).exit_status, 0);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  db.exec("UPDATE players.form_features SET prediction_g3 = -1 WHERE at::date = '2020-09-22'");  // the count is still right
+  db.exec("DELETE FROM regfeat.attempt; SELECT regfeat.requeue('form', \"from\" => '2020-09-22', \"to\" => '2020-09-23')");
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(attempts(db, "unchanged"), 1);
+  db.exec("SELECT regfeat.requeue('form', \"from\" => '2020-09-22', \"to\" => '2020-09-23', force => true)");
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(attempts(db, "done"), 1);
+  EXPECT_EQ(db.count("SELECT count(*) FROM players.form_features WHERE prediction_g3 = -1"), 0);
+  // Weeks take the place of days: the days that start no week are taken out, and requeue leaves them out.
+  std::string weekly = players({}, "form", "g3: 3");
+  weekly.replace(weekly.find("by: day, from: 2020-09-12, to: 2020-10-22"), 41, "by: week, from: 2020-09-07, to: 2020-10-26");
+  const std::string before = db.checksum("players.form_features", "id, at");
+  const Finished changed = apply_text(db, weekly);
+  ASSERT_EQ(changed.exit_status, 0) << changed.out;
+  EXPECT_NE(changed.out.find("removed     34 partitions"), std::string::npos) << changed.out;
+  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.requeue('form')"), 7);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(db.checksum("players.form_features", "id, at"), before);
+  EXPECT_EQ(db.text("SELECT partitions || ' ' || cancelled FROM regfeat.status"), "7 0");
 }
 
 TEST(FeatureSets, NumericTargetsEqualDoubleOnes) {
@@ -162,6 +205,179 @@ TEST(FeatureSets, NumericTargetsEqualDoubleOnes) {
                      " WHERE n.prediction_w15::float8 IS NOT DISTINCT FROM p.prediction_w15 AND n.rmse_w15::float8 IS NOT DISTINCT FROM p.rmse_w15 "
                      "   AND r.prediction_w15 IS NOT DISTINCT FROM p.prediction_w15::real"),
             rows);
+}
+
+
+TEST(FeatureSets, SeveralTargetsOfOneTableAreWrittenTogether) {
+  for (const char* partition : {"", ", partition: \"{table}_{start:%Y%m%d}\""}) {
+    const Database db;
+    db.migrate();
+    db.make_bars("eurusd", 2);
+    const auto specification = [&](const std::string& targets) {
+      return fmt::format("feature_set: both\nseries: [eurusd]\npartition: {{ by: day, from: 2024-07-01, to: 2024-07-03 }}\n"
+                         "source: {{ tables: [ {{ table: \"bqx.bqx_{{series}}\", time: ts_utc }}, {{ table: \"bqx.m1_{{series}}\", time: time }} ] }}\n"
+                         "inputs: {{ v: {{ column: w15_bqx_return }}, r: {{ column: rate_index }} }}\nwindows: {{ w15: 15 }}\nmetrics: [forecast]\n"
+                         "targets:\n{}",
+                         targets);
+    };
+    ASSERT_EQ(apply_text(db, specification(fmt::format("  - {{ input: v, table: \"bqx.both_{{series}}\", time: t, column: \"v_{{metric}}_{{window}}\"{0} }}\n"
+                                                       "  - {{ input: r, table: \"bqx.both_{{series}}\", time: t, column: \"{{metric}}_{{window}}_of_r\"{0} }}\n",
+                                                       partition)))
+                  .exit_status,
+              0);
+    ASSERT_EQ(run_once(db).exit_status, 0);
+    db.exec("SELECT regfeat.requeue('both', force => true)");
+    ASSERT_EQ(run_once(db).exit_status, 0);
+    const std::int64_t rows = db.count("SELECT count(*) FROM bqx.bqx_eurusd");
+    EXPECT_EQ(db.count("SELECT count(*) FROM bqx.both_eurusd"), rows);
+    EXPECT_EQ(db.count("SELECT count(v_forecast_w15) FROM bqx.both_eurusd"), rows - 14);
+    EXPECT_EQ(db.count("SELECT count(forecast_w15_of_r) FROM bqx.both_eurusd"), rows - 14);
+  }
+}
+
+TEST(FeatureSets, ATableHasOneWriter) {
+  const Database db;
+  db.migrate();
+  make_players(db);
+  ASSERT_EQ(apply_text(db, players()).exit_status, 0);
+  std::string other = players({}, "other");
+  other.replace(other.find("players.other_features"), 22, "players.form_features");
+  const Finished refused = apply_text(db, other);
+  EXPECT_EQ(refused.exit_status, 78);
+  EXPECT_NE(refused.out.find("feature set form writes it"), std::string::npos) << refused.out;
+  ASSERT_EQ(db.regfeatd({"remove", "form"}).exit_status, 0);
+  EXPECT_EQ(apply_text(db, other).exit_status, 0);
+}
+
+TEST(FeatureSets, RemoveKeepsTablesUnlessToldOtherwise) {
+  const Database db;
+  db.migrate();
+  make_players(db);
+  ASSERT_EQ(apply_text(db, players({}, "form", "g3: 3")).exit_status, 0);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  ASSERT_EQ(apply_text(db, players("depends_on: [form]", "second", "g3: 3")).exit_status, 0);
+  const std::int64_t rows = db.count("SELECT count(*) FROM players.form_features");
+  const Finished needed = db.regfeatd({"remove", "form"});
+  EXPECT_EQ(needed.exit_status, 78);
+  EXPECT_NE(needed.out.find("second depends on form"), std::string::npos) << needed.out;
+  EXPECT_EQ(db.regfeatd({"remove", "none"}).exit_status, 78);
+  const Finished shown = db.regfeatd({"remove", "second", "--drop-tables", "--dry-run"});
+  EXPECT_NE(shown.out.find("dropped     players.second_features"), std::string::npos) << shown.out;
+  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.feature_set"), 2);
+  ASSERT_EQ(db.regfeatd({"remove", "second", "--drop-tables"}).exit_status, 0);
+  EXPECT_EQ(db.text("SELECT to_regclass('players.second_features')"), "");
+  ASSERT_EQ(db.regfeatd({"remove", "form"}).exit_status, 0);
+  EXPECT_EQ(db.count("SELECT count(*) FROM players.form_features"), rows);
+  for (const char* table : {"feature_set", "specification", "partition", "attempt", "dependency", "quarantine", "target"}) {
+    EXPECT_EQ(db.count(std::string("SELECT count(*) FROM regfeat.") + table), 0) << table;
+  }
+  // The table is now one that was there before: used as it is, and not dropped.
+  ASSERT_EQ(apply_text(db, players({}, "form", "g3: 3")).exit_status, 0);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(db.count("SELECT count(*) FROM players.form_features"), rows);
+  const Finished again = db.regfeatd({"remove", "form", "--drop-tables"});
+  EXPECT_NE(again.out.find("kept        players.form_features"), std::string::npos) << again.out;
+  EXPECT_EQ(db.count("SELECT count(*) FROM players.form_features"), rows);
+}
+
+TEST(FeatureSets, RemoveFencesWhatRuns) {
+  const Database db;
+  db.migrate();
+  db.make_bars("eurusd", 3);
+  const TemporaryFile file("spec.yaml", bars_specification({"eurusd"}, 3));
+  ASSERT_EQ(db.regfeatd({"apply", file.path()}).exit_status, 0);
+  Process daemon({REGFEATD_BINARY, "run", "--workers", "2", "--conninfo", db.conninfo()});
+  for (int i = 0; i < 500 && db.count("SELECT count(*) FROM regfeat.attempt") == 0; ++i) usleep(10'000);
+  const Finished removed = db.regfeatd({"remove", "bars", "--drop-tables"});
+  daemon.signal(SIGTERM);
+  const Finished stopped = daemon.wait();
+  EXPECT_EQ(stopped.exit_status, 0) << stopped.out;
+  EXPECT_EQ(removed.exit_status, 0) << removed.out;
+  EXPECT_EQ(db.count("SELECT count(*) FROM pg_class WHERE relname LIKE 'reg\\_%eurusd%'"), 0) << removed.out;
+  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition"), 0);
+}
+
+TEST(FeatureSets, KeysThatAreEqualAreOneKey) {
+  const Database db;
+  db.migrate();
+  make_players(db);
+  db.exec("ALTER TABLE players.games ALTER id TYPE numeric; UPDATE players.games SET id = (id || '.00')::numeric WHERE extract(day FROM at)::int % 2 = 0");
+  ASSERT_EQ(apply_text(db, players({}, "form", "g3: 3")).exit_status, 0);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(db.count("WITH c AS (SELECT id, at, count(*) OVER (PARTITION BY id ORDER BY at ROWS 2 PRECEDING) AS n FROM players.games) "
+                     "SELECT count(*) FROM c LEFT JOIN players.form_features f USING (id, at) WHERE n_obs_g3 IS DISTINCT FROM CASE WHEN n = 3 THEN 3 END"),
+            0);
+  db.exec("ALTER TABLE players.games ALTER id TYPE double precision");
+  const Finished refused = apply_text(db, players({}, "floats", "g3: 3"));
+  EXPECT_EQ(refused.exit_status, 78);
+  EXPECT_NE(refused.out.find("key column \"id\" is double precision"), std::string::npos) << refused.out;
+}
+
+TEST(FeatureSets, TargetsThatCannotTakeTheRowsAreFindings) {
+  const Database db;
+  db.migrate();
+  make_players(db);
+  db.exec("CREATE TABLE players.form_features (id bigint, at timestamptz, n_obs_g3 real, prediction_g3 real) PARTITION BY RANGE (at); "
+          "CREATE TABLE players.half PARTITION OF players.form_features FOR VALUES FROM ('2020-09-01 00:00+00') TO ('2020-09-20 12:00+00'); "
+          "CREATE TABLE players.rest PARTITION OF players.form_features FOR VALUES FROM ('2020-09-21 00:00+00') TO ('2021-01-01 00:00+00')");
+  const Finished refused = apply_text(db, players({}, "form", "g3: 3"));
+  EXPECT_EQ(refused.exit_status, 78);
+  EXPECT_NE(refused.out.find("key column \"id\" is bigint, but the source's is integer"), std::string::npos) << refused.out;
+  EXPECT_NE(refused.out.find("no partition holds 2020-09-20 12:00:00+00 to 2020-09-21 00:00:00+00"), std::string::npos) << refused.out;
+  db.exec("ALTER TABLE players.form_features ALTER id TYPE int; "
+          "CREATE TABLE players.gap PARTITION OF players.form_features FOR VALUES FROM ('2020-09-20 12:00+00') TO ('2020-09-21 00:00+00'); "
+          "CREATE TABLE players.others PARTITION OF players.form_features DEFAULT");
+  ASSERT_EQ(apply_text(db, players({}, "form", "g3: 3")).exit_status, 0);
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_EQ(run_once(db).exit_status, 0);
+    EXPECT_EQ(db.count("SELECT count(*) FROM players.form_features"), db.count("SELECT count(*) FROM players.games"));
+    EXPECT_EQ(db.count("SELECT count(*) FROM players.others"), 0);
+    db.exec("SELECT regfeat.requeue('form', force => true)");
+  }
+}
+
+TEST(FeatureSets, ApplyRefillsATargetThatIsGone) {
+  const Database db;
+  db.migrate();
+  make_players(db);
+  ASSERT_EQ(apply_text(db, players({}, "form", "g3: 3")).exit_status, 0);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  const std::string before = db.checksum("players.form_features", "id, at");
+  db.exec("ALTER TABLE players.form_features DROP COLUMN prediction_g3");
+  EXPECT_NE(apply_text(db, players({}, "form", "g3: 3")).out.find("40 requeued"), std::string::npos);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(db.checksum("players.form_features", "id, at"), before);
+  db.exec("DROP TABLE players.form_features");
+  EXPECT_NE(apply_text(db, players({}, "form", "g3: 3")).out.find("40 requeued"), std::string::npos);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(db.checksum("players.form_features", "id, at"), before);
+}
+
+TEST(FeatureSets, NothingIsClaimedUnderASpecificationThatIsBeingReplaced) {
+  const Database db;
+  db.migrate();
+  make_players(db);
+  ASSERT_EQ(apply_text(db, players({}, "form", "g3: 3")).exit_status, 0);
+  db.exec("INSERT INTO regfeat.daemon (name, host, process_id, build_id, lease, workers_configured) VALUES ('d', 'h', 1, 'b', '1 day', 1)");
+  db.exec("CREATE TABLE claimed (at serial, version int)");
+  const auto claimed_version = [&] {
+    db.exec("TRUNCATE claimed; INSERT INTO claimed (version) SELECT specification_version FROM regfeat.claim(1, 0, NULL, 'b')");
+    return db.text("SELECT version FROM claimed");
+  };
+  const auto session = db.session();
+  pqxx::work tx(session->sql());
+  populate::use_utc(tx);
+  const std::string text = players({}, "form", "g3: 4");
+  const spec::FeatureSetDocument document{spec::parse_feature_set(text, "spec"), text};
+  const auto plan = populate::plan_apply(tx, document, {});
+  ASSERT_TRUE(plan.findings.empty());
+  EXPECT_EQ(claimed_version(), "1");  // between plan and apply: under the old one
+  const auto counts = populate::apply(tx, document, plan);
+  EXPECT_EQ(counts.requeued, 1);  // so it is computed again
+  EXPECT_EQ(claimed_version(), "");  // now nothing can be claimed until apply is done
+  tx.commit();
+  EXPECT_EQ(claimed_version(), "2");
+  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'pending'"), 39);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,20 +32,18 @@ std::string cluster_conninfo() {
 }  // namespace
 
 Process::Process(const std::vector<std::string>& arguments) {
-  std::array<int, 2> pipe_ends{};
-  if (pipe2(pipe_ends.data(), O_CLOEXEC) != 0) throw std::runtime_error("pipe2 failed");
+  output_ = memfd_create("output", MFD_CLOEXEC);
+  if (output_ < 0) throw std::runtime_error("memfd_create failed");
   pid_ = fork();
   if (pid_ == 0) {
-    dup2(pipe_ends[1], STDOUT_FILENO);
-    dup2(pipe_ends[1], STDERR_FILENO);
+    dup2(output_, STDOUT_FILENO);
+    dup2(output_, STDERR_FILENO);
     std::vector<char*> argv;
     for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
     argv.push_back(nullptr);
     execv(argv[0], argv.data());
     _exit(127);
   }
-  close(pipe_ends[1]);
-  output_ = pipe_ends[0];
 }
 
 Process::~Process() {
@@ -67,12 +66,19 @@ bool Process::running() {
   return !status_;
 }
 
+std::string Process::output() const {
+  std::string out;
+  std::array<char, 4096> buffer{};
+  off_t at = 0;
+  for (ssize_t n = 0; (n = pread(output_, buffer.data(), buffer.size(), at)) > 0; at += n) out.append(buffer.data(), static_cast<std::size_t>(n));
+  return out;
+}
+
 Finished Process::wait() {
   Finished f;
-  std::array<char, 4096> buffer{};
-  for (ssize_t n = 0; (n = read(output_, buffer.data(), buffer.size())) > 0;) f.out.append(buffer.data(), static_cast<std::size_t>(n));
   int status = 0;
   if (!status_ && waitpid(pid_, &status, 0) == pid_) status_ = status;
+  f.out = output();
   f.exit_status = WIFSIGNALED(*status_) ? -WTERMSIG(*status_) : WEXITSTATUS(*status_);
   return f;
 }

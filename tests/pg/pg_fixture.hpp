@@ -28,13 +28,18 @@ class Process {
   Process& operator=(const Process&) = delete;
   void signal(int number) const;
   [[nodiscard]] bool running();
+  /// Keeps a file of the process's until the process ends.
+  void keep(std::shared_ptr<const void> file) { kept_.push_back(std::move(file)); }
+  /// What it has written so far.
+  [[nodiscard]] std::string output() const;
   Finished wait();
   [[nodiscard]] pid_t pid() const noexcept { return pid_; }
 
  private:
   pid_t pid_ = -1;
-  int output_ = -1;
+  int output_ = -1;  // a file in memory, so that a process that says much never waits for its reader
   std::optional<int> status_;
+  std::vector<std::shared_ptr<const void>> kept_;
 };
 
 /// The program under test, run to its end.

@@ -24,10 +24,13 @@ enum class ColumnType { timestamp, timestamptz, date, int2, int4, int8, float4, 
   return is_integer(t) || t == ColumnType::float4 || t == ColumnType::float8 || t == ColumnType::numeric;
 }
 
+[[nodiscard]] ColumnType type_from_oid(std::uint32_t oid) noexcept;
+
 struct ColumnInfo {
   std::string name;
   ColumnType type = ColumnType::other;
   std::string type_name;  ///< as psql shows it, with its modifier
+  bool bytewise = true;   ///< equal values have equal bytes, numeric aside (1.0 and 1.00)
   bool not_null = false;
   bool has_default = false;  ///< also identity and generated columns
 };
@@ -64,6 +67,7 @@ struct ChildInfo {
   char kind = 'r';
   bool is_default = false;
   OrderRange bounds;  ///< MINVALUE and MAXVALUE become the least and greatest OrderValue
+  bool owned = false;  ///< the current role may act as the owner
 };
 
 /// The children of `parent` whose bounds meet `range`, and a default partition if there is one. Needs the session's

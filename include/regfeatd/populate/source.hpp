@@ -35,6 +35,9 @@ struct ResolvedSource {
 [[nodiscard]] ResolvedSource resolve_source(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series,
                                             std::vector<std::string>& findings);
 
+/// `season=2020-21, player_id=7`, of a key as InputRows holds it.
+[[nodiscard]] std::string describe_key(const spec::FeatureSet& fs, const ResolvedSource& source, std::span<const std::byte> key);
+
 /// A run of rows of one key (or of the whole series): look-back rows [begin, output), output rows [output, end).
 struct Segment {
   std::size_t begin = 0, output = 0, end = 0;

@@ -33,6 +33,7 @@ struct WantedPartition {
   OrderRange range;
   std::optional<std::int64_t> estimated_rows;
   bool requeue = false;  ///< it is there, but its rows are not what the specification says
+  bool rewrite = false;  ///< its target lacks columns or rows: not to be passed over as unchanged
 };
 
 /// A partition as the work table holds it.
@@ -41,10 +42,13 @@ struct KnownPartition {
   std::string series;
   OrderRange range;
   bool removed = false;  ///< taken out by an earlier apply
-  bool current = false;  ///< pending, cancelled by an operator, or last tried under a specification with the same output
+  bool current = false;  ///< pending, cancelled by an operator, or last tried under a specification with the same output and calendar
 };
 [[nodiscard]] std::vector<KnownPartition> known_partitions(pqxx::transaction_base& tx, const StoredFeatureSet& feature_set,
-                                                           const std::string& output_identity);
+                                                           const spec::FeatureSet& specification);
+
+/// Locks the partitions of a feature set against claims and completions, until the end of `tx`.
+void lock_partitions(pqxx::transaction_base& tx, FeatureSetId id);
 
 /// Cancels partitions that the specification names no longer. Their rows stay in the targets.
 void remove_partitions(pqxx::transaction_base& tx, const std::vector<PartitionId>& ids);

@@ -27,6 +27,8 @@ struct FeatureSetStatus {
   std::string limited_by;  ///< server, network, fits, source, throttle; empty: unknown
   std::int64_t slow_partitions = 0;
   std::string paused_reason;  ///< empty: not paused
+  std::int64_t blocked = 0;   ///< pending partitions that wait for another feature set
+  std::string blocked_reason; ///< what the first of them waits for
 };
 [[nodiscard]] std::vector<FeatureSetStatus> read_status(pg::Session& session);
 
@@ -64,8 +66,8 @@ struct HeatMap {
   std::string feature_set;
   std::vector<std::string> series;
   std::vector<std::string> from, to;  ///< bounds of the columns, ascending
-  /// By series: one letter per column. `.` pending, `r` running, `D` done, `e` empty, `F` failed, `c` cancelled, `s` done
-  /// but slow (see regfeat.slow_partitions), space: no such partition.
+  /// By series: one letter per column. `.` pending, `r` running, `D` done, `e` empty, `F` failed, `c`
+  /// cancelled, `s` done but slow (see regfeat.slow_partitions), space: no such partition.
   std::vector<std::string> rows;
 };
 
@@ -83,15 +85,16 @@ struct SnapshotOptions {
   int failures = 5;         ///< the newest so many; 0: none
   int slow_partitions = 5;  ///< the worst so many; 0: none
   bool heat_maps = true;
-  int history_minutes = 0;  ///< progress rows of the last so many minutes, at most `history_points` per feature set
+  int history_minutes =
+      0;  ///< progress rows of the last so many minutes, at most `history_points` per feature set
   int history_points = 300;
 };
 
-/// What the status command, the HTTP page and /api/status show: everything at one instant, in one read-only transaction.
-/// SELECT on schema regfeat suffices (role regfeat_reader).
+/// What the status command, the HTTP page and /api/status show: everything at one instant, in one read-only
+/// transaction. SELECT on schema regfeat suffices (role regfeat_reader).
 struct Snapshot {
-  std::string at;    ///< the server's clock, ISO 8601 in UTC
-  double at_s = 0;   ///< the same, seconds since 1970
+  std::string at;   ///< the server's clock, ISO 8601 in UTC
+  double at_s = 0;  ///< the same, seconds since 1970
   std::vector<FeatureSetStatus> feature_sets;
   std::vector<DaemonStatus> daemons;
   std::vector<WorkerStatus> workers;

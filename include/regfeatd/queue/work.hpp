@@ -48,11 +48,23 @@ struct LastResult {
 /// nullopt: never done, or its fingerprint was cleared so that it is computed whatever its inputs.
 [[nodiscard]] std::optional<LastResult> last_result(pqxx::transaction_base& tx, const Claim& claim);
 
+/// The rows of one key of a partition: a row of regfeat.presence.
+struct KeyPresence {
+  std::string key;  ///< empty without keys
+  std::int64_t rows = 0, present = 0, unexpected = 0;
+};
+/// What a calendar expects of a partition, and what there was.
+struct Presence {
+  std::int64_t expected = 0, closed = 0;  ///< cells, for each key
+  std::vector<KeyPresence> keys;
+};
+
 /// What a finished partition amounted to.
 struct Completion {
   bool empty = false;      ///< the source had no row in the range
   bool unchanged = false;  ///< the targets hold its rows already: nothing was written
   std::vector<QuarantinedKey> quarantined;
+  std::optional<Presence> presence;  ///< where the feature set has a cadence
   std::int64_t rows_in = 0;
   std::int64_t rows_out = 0;
   std::int64_t bytes_out = 0;

@@ -53,6 +53,7 @@ struct Target {
   std::string table;                ///< template, {series}
   std::string order_column;         ///< name of the order column in the target
   std::string column;               ///< template, {metric} {input} {window}
+  std::vector<std::string> columns; ///< where several targets of the document write one table: the template of each input
   std::string partition;            ///< template of the child's name, {table} {series} {start:FORMAT} {end:FORMAT}; empty: not partitioned
   std::optional<Storage> storage;   ///< absent: the feature set's
   Publish publish = Publish::automatic;
@@ -66,6 +67,18 @@ struct Partitioning {
   std::int64_t step = 0;   ///< by step: positions per partition
   OrderRange range;        ///< half-open; lower and upper lie on unit boundaries (or at from + k * step)
   Mark mark;
+};
+
+/// When rows are expected, for regfeat.completeness: one in every cell of `cadence`, counted from the start of each
+/// partition, but for cells that begin while the source is legitimately closed.
+struct Calendar {
+  OrderValue cadence = 0;  ///< microseconds, or positions; 0: nothing is known
+  std::string zone = "UTC";
+  struct Weekly {
+    int from_minute = 0, until_minute = 0;  ///< of the week, Monday 00:00 local time being 0; `until` may lie before `from`
+  };
+  std::vector<Weekly> weekly;
+  std::vector<OrderRange> closed;  ///< local times, as if they were UTC
 };
 
 /// One named specification, as read and checked by itself (not against a database).
@@ -85,6 +98,7 @@ struct FeatureSet {
   Storage storage = Storage::double_precision;
   OnBadKey on_bad_key = OnBadKey::quarantine;
   std::vector<std::string> depends_on;
+  Calendar calendar;
   ClaimOrder claim_order = ClaimOrder::oldest_first;
   int priority = 0;
 
@@ -118,6 +132,9 @@ struct FeatureSetDocument {
 /// What of a specification decides the values, names and places of its output rows, in one canonical line of text:
 /// equal texts, equal output. Leaves out series, range, priority, claim order and the like.
 [[nodiscard]] std::string output_identity(const FeatureSet& fs);
+
+/// The calendar in canonical form: equal texts, equal counts in regfeat.completeness. Empty: there is none.
+[[nodiscard]] std::string calendar_identity(const FeatureSet& fs);
 
 /// The partitions of one series, ascending, covering partitioning.range.
 [[nodiscard]] std::vector<OrderRange> enumerate_partitions(const FeatureSet& fs);

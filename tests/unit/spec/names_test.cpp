@@ -33,6 +33,7 @@ TEST(NameTemplate, Expands) {
                           .table = "s.{series}",
                           .order_column = "",
                           .column = "",
+                          .columns = {},
                           .partition = "",
                           .storage = {},
                           .mark = {}},
