@@ -7,7 +7,7 @@ namespace {
 constexpr const char* kAttempts = R"(
   SELECT a.attempt_id, f.name, a.outcome,
          a.outcome <> 'running' AND (a.commit_ms IS NOT NULL OR a.outcome NOT IN ('done', 'empty', 'unchanged')
-                                     OR a.finished_at < now() - interval '10 seconds') AS settled,
+                                     OR a.finished_at < now() - interval '5 seconds') AS settled,
          extract(epoch FROM a.finished_at - a.started_at)::float8,
          coalesce(a.rows_in, 0), coalesce(a.rows_out, 0), coalesce(a.bytes_out, 0), coalesce(a.nulls_out, 0),
          a.claim_ms, a.read_ms, a.fit_ms, a.send_ms, a.publish_ms, a.commit_ms

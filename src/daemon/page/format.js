@@ -36,6 +36,15 @@ export function duration(s) {
   return Math.floor(minutes / 1440) + ' d ' + Math.floor(minutes % 1440 / 60) + ' h';
 }
 
+/** The same in a few letters, for an axis of round values. */
+export function axisDuration(s) {
+  if (s === 0) return '0';
+  for (const [unit, size] of [['d', 86400], ['h', 3600], ['min', 60]]) {
+    if (s >= size && Number.isInteger(s / size * 2)) return s / size + ' ' + unit;
+  }
+  return s + ' s';
+}
+
 const pad = n => String(n).padStart(2, '0');
 
 /** A point in time (seconds since 1970) on the browser's clock; the day when it is not today's. */

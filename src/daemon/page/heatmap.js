@@ -90,6 +90,7 @@ export class HeatMap {
     canvas.height = Math.round(Math.max(1, this.height) * ratio);
     canvas.style.width = this.width + 'px';
     canvas.style.height = Math.max(1, this.height) + 'px';
+    Object.assign(canvas.dataset, {left: this.label, top: this.top, cellWidth: this.w, cellHeight: this.h, perLine: this.perLine});
     const pen = canvas.getContext('2d');
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     const style = getComputedStyle(document.documentElement), colour = name => style.getPropertyValue('--' + name).trim();

@@ -1,6 +1,6 @@
 // The status page: asks /api/status every two seconds and shows what it says. docs/http.md describes the documents.
 
-import {bounds, byId, bytes, clock, count, duration, element, short} from './format.js';
+import {axisDuration, bounds, byId, bytes, clock, count, duration, element, short} from './format.js';
 import {HeatMap, STATES} from './heatmap.js';
 import {Chart} from './charts.js';
 
@@ -8,13 +8,18 @@ const POLL_MS = 2000, PATIENCE_MS = 20000, DETAILS_AGE_MS = 4000, LISTED = 8;
 const RANGES = [['run', 0], ['15 min', 900], ['2 h', 7200], ['24 h', 86400]];
 
 let status = null;              // the last /api/status
-let chosen = decodeURIComponent(location.hash.slice(1)) || null;
+let chosen = null;              // the feature set that is shown; the address names the one that is wished for
 let history = new Map();        // feature set -> points
 let details = {at: 0, sets: new Map(), loading: false};
 let range = 'run', lastNews = 0, failures = 0;
 const opened = new Set();       // lists that are shown whole
 
 const current = () => status?.feature_sets.find(s => s.name === chosen) ?? null;
+/** A lower bound as the heat map of its feature set writes it. */
+function rangeName(set, from) {
+  const m = status.heat_maps.find(h => h.feature_set === set), i = m ? m.from.indexOf(from) : -1;
+  return i < 0 ? from : bounds(m.from)[i];
+}
 const currentMap = () => status?.heat_maps.find(m => m.feature_set === chosen) ?? null;
 
 // -- talking to the daemon
@@ -41,13 +46,14 @@ async function poll() {
   if (!document.hidden) timer = setTimeout(poll, Math.min(POLL_MS * 2 ** failures, 15000));
 }
 let timer = setTimeout(poll, 0);
+addEventListener('hashchange', () => { if (status) render(); });
 document.addEventListener('visibilitychange', () => {
   clearTimeout(timer);
   if (!document.hidden) poll();
 });
 
 const pointOf = (at, s) => ({
-  t: at, speed: s.rows_per_second.smoothed, now: s.rows_per_second.now, active: s.workers.active, configured: s.workers.configured,
+  t: at, speed: s.rows_per_second.smoothed, now: s.rows_per_second.now, active: s.workers.active, configured: s.workers.configured || null,
   left: s.eta?.seconds ?? null, low: s.eta?.low_seconds ?? null, high: s.eta?.high_seconds ?? null,
 });
 
@@ -118,7 +124,7 @@ const swatch = state => element('span', {class: 'swatch ' + state.name, 'aria-hi
 function describe(cell) {
   loadDetails();
   const d = entries(cell);
-  return [element('strong', {}, swatch(d.state), `${d.series}: ${d.state.name === 'slow' ? 'done, but slow' : d.state.name}`), list(d.entries)];
+  return [element('strong', {}, swatch(d.state), element('span', {}, `${d.series}: ${d.state.name === 'slow' ? 'done, but slow' : d.state.name}`)), list(d.entries)];
 }
 
 const quoted = text => "'" + text.replaceAll("'", "''") + "'";
@@ -143,10 +149,10 @@ const map = new HeatMap(byId('map'), byId('tip'), describe, () => showKept());
 const charts = [
   [new Chart(byId('chart-speed'), {lines: [{class: 'main', value: p => p.speed}, {class: 'now', value: p => p.now}], format: short,
     describe: p => p ? `${clock(p.t)}: ${p.speed == null ? 'unknown' : short(p.speed) + ' rows/s'}` : ''})],
-  [new Chart(byId('chart-eta'), {lines: [{class: 'main', value: p => p.left}], band: {low: p => p.low, high: p => p.high}, format: v => v === 0 ? '0' : duration(v).replace(/ 00 (s|min)$| 0 h$/, ''), seconds: true,
+  [new Chart(byId('chart-eta'), {lines: [{class: 'main', value: p => p.left}], band: {low: p => p.low, high: p => p.high}, format: axisDuration, seconds: true,
     describe: p => p ? `${clock(p.t)}: ${p.left == null ? 'unknown' : duration(p.left) + (p.low != null && p.high != null ? ` (${duration(p.low)} to ${duration(p.high)})` : '')}` : ''})],
   [new Chart(byId('chart-workers'), {lines: [{class: 'main', value: p => p.active, step: true}, {class: 'second', value: p => p.configured, step: true}], format: count, whole: true,
-    describe: p => p ? `${clock(p.t)}: ${p.active} of ${p.configured}` : ''})],
+    describe: p => p ? `${clock(p.t)}: ${p.active} of ${count(p.configured)}` : ''})],
 ].flat();
 
 function showCharts() {
@@ -196,6 +202,8 @@ const tag = (text, kind = '') => element('span', {class: 'tag ' + kind}, text);
 
 function showSets() {
   const nav = byId('sets');
+  const wished = decodeURIComponent(location.hash.slice(1));
+  if (status.feature_sets.some(s => s.name === wished)) chosen = wished;
   if (!current()) chosen = (status.feature_sets.find(s => s.partitions.running > 0) ?? status.feature_sets[0])?.name ?? null;
   if (status.feature_sets.length < 2) return nav.replaceChildren();
   const focused = document.activeElement?.dataset?.set;
@@ -261,15 +269,15 @@ function showSummary(s) {
 function showTables() {
   const mine = rows => rows.filter(r => r.feature_set === chosen);
   const many = status.daemons.filter(d => d.alive).length > 1;
-  table('workers', [['worker', 'tight'], ['step', 'tight'], ['partition', ''], ['rows', 'tight']], status.workers.map(w => [
+  table('workers', [['worker', 'tight'], ['step', 'tight'], ['partition', 'tight'], ['rows', '']], status.workers.map(w => [
     many ? `${w.daemon}/${w.worker}` : String(w.worker), [tag(w.step, w.step === 'idle' ? 'good' : ''), ' ' + duration(w.step_seconds)],
-    w.series ? `${w.feature_set === chosen ? '' : w.feature_set + ' '}${w.series} ${bounds([w.from])[0]}` : '–',
-    w.rows.total ? [element('progress', {max: w.rows.total, value: w.rows.done, 'aria-label': 'rows'}), ` ${count(w.rows.done)} of ${count(w.rows.total)}`] : '–']), 'No worker is running.');
-  table('failures', [['at (UTC)', 'tight'], ['partition', ''], ['outcome', 'tight'], ['step', 'tight'], ['message', 'wide']], mine(status.failures).map(f => [
-    f.at ?? '–', `${f.series} ${bounds([f.from])[0]}`, tag(f.outcome, f.outcome === 'failed' ? 'bad' : 'warn'), f.step ?? '–', f.message ?? '–']), 'None.');
-  table('slow', [['partition', ''], ['took', 'number'], ['times the median', 'number'], ['slow phase', '']], mine(status.slow_partitions).map(r => [
-    `${r.series} ${bounds([r.from])[0]}`, duration(r.seconds), r.times_median.toFixed(1), r.phase ?? '–']), 'None: no finished partition took more than twice the median seconds per row.');
-  table('daemons', [['name', ''], ['host', ''], ['state', 'tight'], ['heartbeat', 'tight'], ['workers', 'tight'], ['build', ''], ['message', '']], status.daemons.map(d => [
+    w.series ? `${w.feature_set === chosen ? '' : w.feature_set + ' '}${w.series} ${rangeName(w.feature_set, w.from)}` : '–',
+    w.series && w.rows.total ? [element('progress', {max: w.rows.total, value: w.rows.done, 'aria-label': 'rows'}), ` ${count(w.rows.done)} of ${count(w.rows.total)}`] : '–']), 'No worker is running.');
+  table('failures', [['at (UTC)', 'tight'], ['partition', 'tight'], ['outcome', 'tight'], ['step', 'tight'], ['message', '']], mine(status.failures).map(f => [
+    f.at ?? '–', `${f.series} ${rangeName(chosen, f.from)}`, tag(f.outcome, f.outcome === 'failed' ? 'bad' : 'warn'), f.step ?? '–', f.message ?? '–']), 'None.');
+  table('slow', [['partition', 'tight'], ['took', 'tight'], ['times the median', 'tight'], ['slow phase', '']], mine(status.slow_partitions).map(r => [
+    `${r.series} ${rangeName(chosen, r.from)}`, duration(r.seconds), r.times_median.toFixed(1), r.phase ?? '–']), 'None: no finished partition took more than twice the median seconds per row.');
+  table('daemons', [['name', 'tight'], ['host', 'tight'], ['state', 'tight'], ['heartbeat', 'tight'], ['workers', 'tight'], ['build', 'tight'], ['message', '']], status.daemons.map(d => [
     `${d.name} (${d.id})`, d.host, tag(d.alive || d.state === 'stopped' ? d.state : d.state + ', not alive', d.alive ? 'good' : d.state === 'stopped' ? '' : 'bad'),
     d.alive ? `${duration(d.heartbeat_age_seconds)} ago` : '–', `${d.workers.active} of ${d.workers.configured}`, d.build, d.message ?? '–']), 'None in the last hour.');
 }
