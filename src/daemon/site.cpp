@@ -15,6 +15,8 @@ using namespace std::chrono_literals;
 
 constexpr auto kPatience = 12s;  // how long a request waits for the database
 
+constexpr std::chrono::steady_clock::duration kLongestPause = 8s;  // between two readings, however long one takes
+
 constexpr int kListed = 50;  // failures and slow partitions in /api/status
 
 /// The files of the page, by path; compressed once.
@@ -171,7 +173,7 @@ std::chrono::steady_clock::time_point Site::refresh(pg::Session& session) {
     topic.wanted = false;
     const auto document = make_document("application/json", topic.read(session));
     const auto end = Clock::now();
-    topic.not_before = end + 10 * (end - start);
+    topic.not_before = end + std::min<Clock::duration>(30 * (end - start), kLongestPause);
     boost::asio::post(io_, [this, &topic, document, start] { publish(topic, document, start); });
   }
   return next;

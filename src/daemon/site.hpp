@@ -23,7 +23,7 @@ namespace regfeatd::daemon {
 /// The control thread answers requests and never touches the database: /metrics, /healthz and /readyz come from counters,
 /// the page from the program itself, and the documents of /api from the last reading that the reporter published. When
 /// that is older than a second or so, the request waits, the reporter is woken and reads anew; however many clients
-/// ask, it reads once, and no reading takes more than a tenth of its time.
+/// ask, it reads once, and then pauses for thirty times as long as the reading took, but for 8 s at the most.
 class Site {
  public:
   /// Listens at once, as the settings say. Throws Fault.

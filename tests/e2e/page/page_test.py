@@ -172,7 +172,8 @@ class Page(unittest.TestCase):
           INSERT INTO regfeat.partition (feature_set_id, series, lower_bound, upper_bound, claim_rank, state, rows_in, rows_out, estimated_rows, attempts)
             SELECT f.feature_set_id, 'series_' || lpad(s::text, 3, '0'), d * 86400000000, (d + 1) * 86400000000, d,
                    CASE WHEN s * 100 + d < 7000 THEN 'done' WHEN s * 100 + d = 7000 THEN 'failed' ELSE 'pending' END, 1440, 1440, 1440, 1
-              FROM regfeat.feature_set f, generate_series(0, 99) s, generate_series(0, 99) d WHERE f.name = 'many'""")
+              FROM regfeat.feature_set f, generate_series(0, 99) s, generate_series(0, 99) d WHERE f.name = 'many';
+          ANALYZE regfeat.partition""")
         try:
             self.load("many")
             self.page.wait("return document.getElementById('summary-title').innerText === 'many'")
