@@ -7,6 +7,7 @@
 
 #include "command.hpp"
 #include "database_options.hpp"
+#include "position_option.hpp"
 #include "regfeatd/base/quantity.hpp"
 #include "regfeatd/populate/apply.hpp"
 #include "regfeatd/queue/migrate.hpp"
@@ -22,25 +23,11 @@ struct Options {
   bool show_ddl = false;
 };
 
-OrderValue position(OrderKind kind, const std::string& option, const std::string& text) {
-  if (kind == OrderKind::time) {
-    if (const auto t = parse_time(text)) return *t;
-    throw spec::SpecError({option + " " + text + ": expected a date or a time, such as 2024-07-01"});
-  }
-  try {
-    std::size_t used = 0;
-    const long long v = std::stoll(text, &used);
-    if (used == text.size()) return v;
-  } catch (const std::exception&) {  // reported below
-  }
-  throw spec::SpecError({option + " " + text + ": expected an integer, as the feature set is ordered by a sequence"});
-}
-
 populate::Restriction restriction(const Options& o, const spec::FeatureSet& fs) {
   populate::Restriction r;
   r.series = o.series;
-  if (!o.from.empty()) r.from = position(fs.order, "--from", o.from);
-  if (!o.to.empty()) r.to = position(fs.order, "--to", o.to);
+  if (!o.from.empty()) r.from = position_option(fs.order, "--from", o.from);
+  if (!o.to.empty()) r.to = position_option(fs.order, "--to", o.to);
   return r;
 }
 

@@ -19,7 +19,9 @@ void add_apply_command(CLI::App& app, Action& action);
 void add_remove_command(CLI::App& app, Action& action);
 void add_run_command(CLI::App& app, Action& action);
 void add_status_command(CLI::App& app, Action& action);
+void add_validate_command(CLI::App& app, Action& action);
 void add_fit_command(CLI::App& app, Action& action);
+void add_bench_command(CLI::App& app, Action& action);
 void add_metrics_command(CLI::App& app, Action& action);
 
 // Exit statuses (sysexits.h where there is one).

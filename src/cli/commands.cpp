@@ -20,6 +20,7 @@ void add_commands(CLI::App& app, Action& action) {
   add_remove_command(app, action);
   add_run_command(app, action);
   add_status_command(app, action);
+  add_validate_command(app, action);
   add_fit_command(app, action);
   add_metrics_command(app, action);
 }

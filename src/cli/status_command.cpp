@@ -1,17 +1,20 @@
 #include <fmt/format.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <chrono>
+#include <cerrno>
 #include <cmath>
+#include <csignal>
 #include <cstdio>
+#include <cstdlib>
+#include <ctime>
 #include <memory>
-#include <thread>
 
 #include "command.hpp"
 #include "database_options.hpp"
-#include "regfeatd/base/quantity.hpp"
 #include "regfeatd/queue/migrate.hpp"
 #include "regfeatd/queue/status.hpp"
+#include "status_screen.hpp"
 #include "status_text.hpp"
 
 namespace regfeatd::cli {
@@ -25,31 +28,6 @@ struct Options {
   double interval_s = 2;
 };
 
-std::string fitted(const std::string& line, int columns) {
-  return static_cast<int>(line.size()) < columns ? line : line.substr(0, static_cast<std::size_t>(columns) - 1);
-}
-
-std::vector<std::string> screen(const queue::Snapshot& snapshot, int columns) {
-  std::vector<std::string> lines;
-  if (snapshot.feature_sets.empty()) lines.emplace_back("no feature sets: register one with `regfeatd apply SPEC.yaml`");
-  for (const auto& s : snapshot.feature_sets) lines.push_back(status_line(s, columns));
-  for (const auto& s : snapshot.feature_sets) {
-    if (s.blocked == 0) continue;
-    lines.push_back(fitted(fmt::format("{}: {} partition{} blocked, the first {}", s.name, s.blocked, s.blocked == 1 ? " is" : "s are", s.blocked_reason), columns));
-  }
-  if (!snapshot.workers.empty()) lines.emplace_back("");
-  for (const auto& w : snapshot.workers) {
-    const std::string what = w.series.empty() ? "" : fmt::format("  {} {} {}  {}/{} rows", w.feature_set, w.series, w.from, format_count(w.rows_done), format_count(w.rows_total));
-    lines.push_back(fitted(fmt::format("{}/{:<3} {:<9}{}", w.daemon, w.worker, w.step, what), columns));
-  }
-  if (!snapshot.failures.empty()) {
-    lines.emplace_back("");
-    lines.emplace_back("last attempts that did not succeed:");
-  }
-  for (const auto& f : snapshot.failures) lines.push_back(fitted(fmt::format("  {} {} {} {}: {}: {}", f.at, f.series, f.from, f.outcome, f.step, f.message), columns));
-  return lines;
-}
-
 int print_json(pg::Session& session, const Options& o) {
   queue::SnapshotOptions wanted;
   wanted.failures = 100;
@@ -60,21 +38,117 @@ int print_json(pg::Session& session, const Options& o) {
   return std::fflush(stdout) == 0 ? kExitOk : kExitFindings;
 }
 
+bool colour_wanted() {
+  const char* const no = std::getenv("NO_COLOR");
+  const char* const term = std::getenv("TERM");
+  return (no == nullptr || *no == '\0') && !(term != nullptr && std::string_view(term) == "dumb");
+}
+
+void put(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
+
+int print_once(pg::Session& session) {
+  const bool terminal = isatty(STDOUT_FILENO) == 1;
+  const ScreenOptions screen{terminal ? terminal_columns(STDOUT_FILENO) : 160, 0, terminal && colour_wanted()};
+  std::string out;
+  for (const std::string& line : status_screen(queue::read_snapshot(session, {}), screen)) out += line + '\n';
+  put(out);
+  return kExitOk;
+}
+
+/// A frame after the other until SIGINT or SIGTERM. On a terminal each is written over the last one in one go, so that
+/// nothing flickers; a change of its size is followed at once. Elsewhere the frames follow each other as plain text.
+class Watch {
+ public:
+  explicit Watch(const Options& options) : options_(options) {
+    sigemptyset(&signals_);
+    for (const int s : {SIGINT, SIGTERM, SIGHUP, SIGWINCH}) sigaddset(&signals_, s);
+    pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
+  }
+  ~Watch() {
+    if (terminal_ && drawn_) put("\033[?7h\033[?25h");
+  }
+  Watch(const Watch&) = delete;
+  Watch& operator=(const Watch&) = delete;
+
+  int run(std::unique_ptr<pg::Session> session) {
+    session_ = std::move(session);
+    look();
+    draw();
+    for (;;) {
+      switch (wait()) {
+        case SIGWINCH:
+          fresh_ = true;
+          break;
+        case 0:
+          look();
+          break;
+        default:
+          return kExitOk;
+      }
+      draw();
+    }
+  }
+
+ private:
+  /// A lost connection is a line on the screen, not the end.
+  void look() {
+    try {
+      if (!session_ || session_->broken()) session_ = options_.database.connect("status");
+      snapshot_ = queue::read_snapshot(*session_, {});
+      problem_.clear();
+    } catch (const Fault& e) {
+      if (e.fault_class() != FaultClass::transient) throw;
+      problem_ = e.what();
+      session_.reset();
+    }
+  }
+
+  void draw() {
+    winsize size{};
+    if (!terminal_ || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) size = {50, 160, 0, 0};
+    const ScreenOptions screen{size.ws_col, terminal_ ? std::max(1, size.ws_row - 2) : 0, terminal_ && colour_wanted()};
+    std::vector<std::string> lines = status_screen(snapshot_, screen);
+    lines.insert(lines.begin(), clipped(problem_.empty() ? "as of " + snapshot_.at : "as of " + snapshot_.at + "; database not available: " + problem_, screen.columns));
+    std::string out;
+    if (!terminal_) {
+      for (const std::string& line : lines) out += line + '\n';
+      return put(out + '\n');
+    }
+    // Synchronised where the terminal knows that; no wrapping, so that a line cannot break while the size changes.
+    out = drawn_ ? "\033[?2026h" : "\033[?2026h\033[?25l\033[?7l";
+    out += fresh_ ? "\033[H\033[2J" : "\033[H";
+    for (std::size_t i = 0; i < lines.size(); ++i) out += (i > 0 ? "\r\n" : "") + lines[i] + "\033[K";
+    put(out + "\r\n\033[J\033[?2026l");
+    fresh_ = false;
+    drawn_ = true;
+  }
+
+  /// The signal that came within the interval; 0: none did.
+  int wait() {
+    const double whole = std::floor(options_.interval_s);
+    const timespec interval{static_cast<time_t>(whole), static_cast<long>((options_.interval_s - whole) * 1e9)};
+    const int signal = sigtimedwait(&signals_, nullptr, &interval);
+    return signal > 0 ? signal : errno == EINTR ? SIGWINCH : 0;
+  }
+
+  const Options& options_;
+  const bool terminal_ = isatty(STDOUT_FILENO) == 1;
+  sigset_t signals_{};
+  std::unique_ptr<pg::Session> session_;
+  queue::Snapshot snapshot_;
+  std::string problem_;
+  bool fresh_ = true, drawn_ = false;
+};
+
 int run(const Options& o) {
-  const auto session = o.database.connect("status");
+  auto session = o.database.connect("status");
   queue::require_schema(*session);
   if (o.json) return print_json(*session, o);
-  const bool terminal = isatty(STDOUT_FILENO) == 1;
-  for (;;) {
-    const int columns = terminal ? terminal_columns(STDOUT_FILENO) : 160;
-    std::string out = o.watch && terminal ? "\033[H" : "";
-    for (const std::string& line : screen(queue::read_snapshot(*session, {}), columns)) out += line + (terminal && o.watch ? "\033[K\n" : "\n");
-    if (o.watch && terminal) out += "\033[J";
-    std::fwrite(out.data(), 1, out.size(), stdout);
-    std::fflush(stdout);
-    if (!o.watch) return kExitOk;
-    std::this_thread::sleep_for(std::chrono::duration<double>(o.interval_s));
-  }
+  if (!o.watch) return print_once(*session);
+  return Watch(o).run(std::move(session));
 }
 
 }  // namespace
@@ -82,10 +156,13 @@ int run(const Options& o) {
 void add_status_command(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("status", "Progress, ETA, workers, failures");
-  command->description("Shows what the database says: a line per feature set with progress, rate and ETA, a line per worker, the last failures.");
+  command->description(
+      "Shows what the database says: for each feature set a bar, counts, rate, and ETA with its interval; a line per worker; the last\n"
+      "failures; slow partitions; and a map of the partitions, series by range. SELECT on schema regfeat suffices (role regfeat_reader).\n"
+      "docs/progress.md explains the figures.");
   options->database.add_to(*command);
-  command->add_flag("--watch", options->watch, "Redraw until interrupted");
-  command->add_flag("--json", options->json, "One JSON document (docs/progress.md), for machines");
+  CLI::Option* const watch = command->add_flag("--watch", options->watch, "Redraw until interrupted");
+  command->add_flag("--json", options->json, "One JSON document (docs/progress.md), for machines")->excludes(watch);
   command->add_option("--history", options->history_minutes, "With --json: progress rows of the last N minutes too")->type_name("N")->check(CLI::Range(0, 100000));
   command->add_option("--interval", options->interval_s, "Seconds between two looks with --watch")->type_name("S")->check(CLI::Range(0.2, 3600.0))->capture_default_str();
   command->callback([options, &action] { action = [options] { return run(*options); }; });

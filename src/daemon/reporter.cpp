@@ -1,5 +1,7 @@
 #include "reporter.hpp"
 
+#include <pthread.h>
+
 #include <algorithm>
 
 #include "regfeatd/base/log.hpp"
@@ -70,6 +72,7 @@ void Reporter::connect(const std::stop_token& stop) {
 }
 
 void Reporter::loop(const std::stop_token& stop) {
+  pthread_setname_np(pthread_self(), "reporter");  // for top -H and scripts/bench-progress
   while (!stop.stop_requested()) {
     try {
       connect(stop);
@@ -119,7 +122,7 @@ void Reporter::report() {
     drain_written_ = true;
   }
   look_for_orders();
-  queue::report(*session_, DaemonId{shared_.daemon_id.load()}, callbacks_.workers(), settings->progress);
+  write_progress(settings->progress);
   if (callbacks_.on_status || callbacks_.site != nullptr) {
     const auto status = queue::read_status(*session_);
     if (callbacks_.on_status) callbacks_.on_status(status);
@@ -128,6 +131,13 @@ void Reporter::report() {
   // However large the work table: reports never take more than a tenth of this thread's time.
   const auto took = Clock::now() - start;
   next_report_ = start + std::max<Clock::duration>(settings->progress, 10 * took);
+}
+
+void Reporter::write_progress(std::chrono::microseconds interval) {
+  const DaemonId self{shared_.daemon_id.load()};
+  queue::record_commit_times(*session_, shared_.take_commit_times());
+  queue::report(*session_, self, callbacks_.workers());
+  progress_.write(*session_, self, interval);
 }
 
 /// A batch at a time, with a pause between batches; an hour between two walks over the history.
@@ -188,7 +198,7 @@ void Reporter::stop(const std::string& message) {
     if (!session_ || session_->broken()) {
       session_ = std::make_unique<pg::Session>(pg::ConnectOptions{shared_.settings()->conninfo, "regfeatd/" + identity_.name.substr(0, 45) + "/reporter"});
     }
-    queue::report(*session_, DaemonId{shared_.daemon_id.load()}, callbacks_.workers(), std::chrono::microseconds{0});
+    write_progress(std::chrono::microseconds{0});
     if (callbacks_.on_status) callbacks_.on_status(queue::read_status(*session_));
     queue::record_stopped(*session_, DaemonId{shared_.daemon_id.load()}, message);
   } catch (const std::exception& e) {

@@ -11,6 +11,7 @@
 #include "regfeatd/daemon/daemon.hpp"
 #include "regfeatd/pg/session.hpp"
 #include "regfeatd/queue/daemons.hpp"
+#include "regfeatd/queue/progress.hpp"
 #include "shared.hpp"
 #include "site.hpp"
 
@@ -47,6 +48,7 @@ class Reporter {
   void connect(const std::stop_token& stop);
   void beat();
   void report();
+  void write_progress(std::chrono::microseconds interval);
   void look_for_end();
   void write_settings();
   void look_for_orders();
@@ -63,6 +65,7 @@ class Reporter {
   bool drain_written_ = false;
   int orders_seen_ = 0;
   std::int64_t pruned_up_to_ = 0;
+  queue::ProgressWriter progress_;
   Clock::time_point next_prune_ = Clock::now() + std::chrono::minutes{1};
 
   Mutex mutex_;

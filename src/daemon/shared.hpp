@@ -7,9 +7,12 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <utility>
+#include <vector>
 
 #include "regfeatd/base/ids.hpp"
 #include "regfeatd/base/mutex.hpp"
+#include "regfeatd/queue/progress.hpp"
 #include "regfeatd/spec/settings.hpp"
 
 namespace regfeatd::daemon {
@@ -50,6 +53,16 @@ class Shared {
   void wake_reporter() noexcept { (void)!write(reporter_event_, &kOne, sizeof kOne); }
   [[nodiscard]] int reporter_fd() const noexcept { return reporter_event_; }
 
+  /// For the reporting thread to write down: the workers have better things to do. Bounded; what is too much is dropped.
+  void commit_took(const queue::CommitTime& time) {
+    const MutexLock lock(mutex_);
+    if (commit_times_.size() < kCommitTimes) commit_times_.push_back(time);
+  }
+  [[nodiscard]] std::vector<queue::CommitTime> take_commit_times() {
+    const MutexLock lock(mutex_);
+    return std::exchange(commit_times_, {});
+  }
+
   std::atomic<std::int64_t> daemon_id{0};
   std::atomic<int> workers_wanted{0};  ///< worker i runs while i < workers_wanted
   std::atomic<bool> draining{false};   ///< claim nothing more
@@ -64,6 +77,8 @@ class Shared {
   std::shared_ptr<const spec::Settings> settings_ REGFEATD_GUARDED_BY(mutex_);
   static constexpr std::uint64_t kOne = 1;
   const int reporter_event_;
+  static constexpr std::size_t kCommitTimes = 10'000;
+  std::vector<queue::CommitTime> commit_times_ REGFEATD_GUARDED_BY(mutex_);
   std::uint64_t wakeups_ REGFEATD_GUARDED_BY(mutex_) = 0;
 };
 

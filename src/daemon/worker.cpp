@@ -122,6 +122,7 @@ void Worker::run(const queue::Claim& claim) {
                 {{"partition", std::to_string(claim.partition.value)}, {"series", claim.series}});
       queue::record_fenced(*session_, claim, "complete");
     } else {
+      shared_.commit_took({claim.attempt, timings_.commit_ms});
       log::debug("partition done", {{"partition", std::to_string(claim.partition.value)},
                                     {"series", claim.series},
                                     {"rows", std::to_string(rows_total_.load())},

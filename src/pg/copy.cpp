@@ -152,6 +152,25 @@ double CopyOut::float64(int i) const {
   return std::bit_cast<double>(big_endian<std::uint64_t>(f->data()));
 }
 
+std::vector<std::byte> copy_out_tuples(Session& session, const std::string& select) {
+  const std::string statement = "COPY (" + select + ") TO STDOUT (FORMAT binary)";
+  start(session, statement, PGRES_COPY_OUT);
+  std::vector<std::byte> tuples;
+  char* message = nullptr;
+  while (true) {
+    const int length = PQgetCopyData(session.raw(), &message, 0);
+    if (length < 0) break;
+    const auto* bytes = reinterpret_cast<const std::byte*>(message);
+    tuples.insert(tuples.end(), bytes, bytes + length);
+    PQfreemem(message);
+  }
+  drain(session.raw(), statement);
+  if (tuples.size() < kHeader.size() + kTrailer.size()) throw Fault(FaultClass::fatal, "binary COPY: unknown header");
+  tuples.erase(tuples.begin(), tuples.begin() + kHeader.size());
+  tuples.resize(tuples.size() - kTrailer.size());
+  return tuples;
+}
+
 CopyIn::CopyIn(Session& session, const std::string& statement) : session_(session), statement_(statement) {
   start(session, statement, PGRES_COPY_IN);
   active_ = true;

@@ -53,7 +53,7 @@ std::string field_text(std::span<const std::byte> field, const std::string& type
   if (type == "smallint" || type == "integer" || type == "bigint") return std::to_string(big_endian(field));
   if (type == "oid") return std::to_string(static_cast<std::uint32_t>(big_endian(field)));
   if (type == "numeric") return numeric_text(field);
-  if (type == "boolean") return field.size() == 1 && field[0] != std::byte{0} ? "t" : "f";
+  if (type == "boolean") return field.size() == 1 && field[0] != std::byte{0} ? "true" : "false";
   if (type == "date") return format_time(big_endian(field) * kMicrosPerDay).substr(0, 10);
   if (type.starts_with("timestamp")) return format_time(big_endian(field));
   if (type == "uuid") return hex(field, "\4\6\10\12");  // octal: before bytes 4, 6, 8 and 10

@@ -63,10 +63,11 @@ std::string complete_conninfo(const ConnectOptions& options) {
   const auto add = [&](const std::string& key, const std::string& value) { out += key + '=' + escaped(value) + ' '; };
   std::vector<std::string> present;
   for (const PQconninfoOption* o = given.get(); o->keyword != nullptr; ++o) {
-    if (o->val == nullptr) continue;
+    if (o->val == nullptr || (!options.database.empty() && std::string_view(o->keyword) == "dbname")) continue;
     add(o->keyword, o->val);
     present.emplace_back(o->keyword);
   }
+  if (!options.database.empty()) add("dbname", options.database);
   static constexpr std::array<std::pair<const char*, const char*>, 6> kDefaults{{{"connect_timeout", "10"},
                                                                                 {"keepalives", "1"},
                                                                                 {"keepalives_idle", "30"},

@@ -16,6 +16,7 @@
 #include "regfeatd/populate/target.hpp"
 #include "regfeatd/queue/feature_sets.hpp"
 #include "regfeatd/spec/feature_set.hpp"
+#include "input_series.hpp"
 #include "stream_hash.hpp"
 
 namespace regfeatd::populate {
@@ -66,18 +67,6 @@ struct Prepared {
   }
   std::map<std::string, SeriesPlaces> places;
 };
-
-std::size_t input_index(const spec::FeatureSet& fs, const std::string& name) {
-  const auto it = std::find_if(fs.inputs.begin(), fs.inputs.end(), [&](const spec::Input& i) { return i.name == name; });
-  return static_cast<std::size_t>(it - fs.inputs.begin());
-}
-
-fit::Series series_of(const InputRows& rows, const Segment& s, std::size_t input) {
-  const std::size_t n = s.end - s.begin;
-  // Row numbers count from the partition's first row, so that results do not depend on rows that are not read.
-  return {std::span(rows.order).subspan(s.begin, n), std::span(rows.values[input]).subspan(s.begin, n),
-          -static_cast<std::int64_t>(s.output - s.begin)};
-}
 
 [[noreturn]] void throw_findings(const std::vector<std::string>& findings) {
   std::string text;
@@ -243,8 +232,12 @@ class PartitionWrite {
     const Stopwatch watch(timings_.send_ms);
     const auto keys = prepared_.fs.key.empty() ? std::span<const std::span<const std::byte>>{}
                                                : std::span<const std::span<const std::byte>>(block_keys_).first(pending_);
-    const auto tuples = encoder.encode(std::span<const OrderValue>(block_order_).first(pending_), keys, columns);
-    hash_.update(tuples);
+    std::span<const std::byte> tuples;
+    {
+      const Stopwatch encoding(timings_.encode_ms);
+      tuples = encoder.encode(std::span<const OrderValue>(block_order_).first(pending_), keys, columns);
+      hash_.update(tuples);
+    }
     writer.copy().send(tuples);
     const auto sent = static_cast<std::int64_t>(pending_);
     pending_ = 0;
@@ -296,21 +289,6 @@ class PartitionWrite {
   std::vector<std::span<const std::byte>> block_keys_ = std::vector<std::span<const std::byte>>(kBlockRows);
 };
 
-std::string fingerprint(const Prepared& prepared, OrderRange range, const InputRows& rows) {
-  StreamHash hash;
-  for (const BadKey& bad : rows.bad_keys) {
-    hash.update(std::as_bytes(std::span(bad.key)));
-    hash.update(std::as_bytes(std::span(bad.reason)));
-  }
-  hash.update(std::as_bytes(std::span(rows.order)));
-  for (const auto& v : rows.values) hash.update(std::as_bytes(std::span(v)));
-  hash.update(rows.key_bytes);
-  const std::string identity = spec::output_identity(prepared.fs) + " engine " + std::to_string(fit::kEngineVersion) + " range " +
-                               std::to_string(range.lower) + ".." + std::to_string(range.upper);
-  hash.update(std::as_bytes(std::span(identity)));
-  return hash.hex();
-}
-
 /// What was read, for the books: rows, keys set aside, fingerprint.
 void describe_input(const Prepared& prepared, const queue::Claim& claim, const InputRows& rows, queue::Completion& completion) {
   const auto usable = static_cast<std::int64_t>(rows.output_rows());
@@ -324,7 +302,7 @@ void describe_input(const Prepared& prepared, const queue::Claim& claim, const I
     throw Fault(FaultClass::partition, fmt::format("none of its {} keys can be used; the first, {}: {}", rows.bad_keys.size(), rows.bad_keys.front().key,
                                                    rows.bad_keys.front().reason));
   }
-  completion.input_fingerprint = fingerprint(prepared, claim.range, rows);
+  completion.input_fingerprint = input_fingerprint(prepared.fs, claim.range, rows);
 }
 
 /// The rows that are there, key by key, against those that the calendar expects.
@@ -435,7 +413,10 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
     if (!ours) return RunResult::fenced;  // the destructor rolls back
 
     enter(Step::commit);
-    tx->commit();
+    {
+      const Stopwatch watch(timings.commit_ms);
+      tx->commit();
+    }
     return completion.empty ? RunResult::empty : RunResult::done;
   } catch (...) {
     throw pg::to_fault(std::current_exception(), to_string(step));

@@ -112,7 +112,8 @@ std::string keys_equal(const spec::FeatureSet& fs, const char* a, const char* b)
 }
 
 /// Rows before the range that the windows need, key by key through an index on keys and order: where they start, then
-/// the rows. `keys` holds the keys of the range.
+/// the rows. `keys` holds the keys of the range. OFFSET 0 keeps the planner from pulling the subqueries up: it would join all
+/// earlier rows by hash and look for the start of look-back anew for each of them.
 std::string select_lookback_by_index(const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range) {
   const fit::Plan plan = fs.plan();
   const ColumnType type = order_type(source);
@@ -128,7 +129,8 @@ std::string select_lookback_by_index(const spec::FeatureSet& fs, const ResolvedS
     wanted = "(b.o >= s.first OR b.o > s.after)";
     wanted += " AND b.o >= least(s.first, s.after)";  // one range of the index
   }
-  return fmt::format("SELECT b.o, {}{} FROM keys k CROSS JOIN LATERAL (SELECT {}) s CROSS JOIN LATERAL (SELECT * FROM ({}) b WHERE {} AND {}) b",
+  return fmt::format("SELECT b.o, {}{} FROM keys k CROSS JOIN LATERAL (SELECT {} OFFSET 0) s "
+                     "CROSS JOIN LATERAL (SELECT * FROM ({}) b WHERE {} AND {} OFFSET 0) b",
                      key_list(fs, "b."), value_list(fs), starts, before, keys_equal(fs, "b", "k"), wanted);
 }
 

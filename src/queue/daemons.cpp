@@ -174,32 +174,6 @@ constexpr const char* kWriteWorkers = R"(
     backend_pid = excluded.backend_pid, partition_id = excluded.partition_id, step = excluded.step, rows_done = excluded.rows_done,
     rows_total = excluded.rows_total, step_started_at = excluded.step_started_at, updated_at = excluded.updated_at)";
 
-// Speed: source rows of the attempts that finished in the last minute over the time since the first of them started.
-// The bounds of the ETA come from the quartiles of seconds per row among them; unknown before three have finished.
-constexpr const char* kWriteProgress = R"(
-  INSERT INTO regfeat.progress (feature_set_id, daemon_id, pending, running, done, empty, failed, cancelled, rows_done, rows_total, percent,
-                                rows_per_second, workers_active, eta, eta_low, eta_high)
-  SELECT f.feature_set_id, $1, s.pending, s.running, s.done, s.empty, s.failed, s.cancelled, s.rows_done + k.rows_in_hand, s.rows_total, s.percent,
-         v.speed, s.workers, now() + v.left_s * interval '1 second',
-         CASE WHEN v.n >= 3 THEN now() + v.left_s * v.q1 / v.q2 * interval '1 second' END,
-         CASE WHEN v.n >= 3 THEN now() + v.left_s * v.q3 / v.q2 * interval '1 second' END
-    FROM regfeat.status s
-    JOIN regfeat.feature_set f ON f.name = s.feature_set
-    CROSS JOIN LATERAL (
-      SELECT coalesce(sum(w.rows_done), 0)::bigint AS rows_in_hand
-        FROM regfeat.partition p JOIN regfeat.worker w ON w.daemon_id = p.daemon_id AND w.worker = p.worker AND w.partition_id = p.partition_id
-       WHERE p.state = 'running' AND p.feature_set_id = f.feature_set_id) k
-    CROSS JOIN LATERAL (
-      SELECT count(*) AS n, sum(a.rows_in) / greatest(extract(epoch FROM clock_timestamp() - greatest(min(a.started_at), now() - interval '1 minute')), 0.001)::float8 AS speed,
-             percentile_cont(ARRAY[0.25, 0.5, 0.75]) WITHIN GROUP (ORDER BY extract(epoch FROM a.finished_at - a.started_at)::float8 / a.rows_in) AS q
-        FROM regfeat.attempt a
-       WHERE a.feature_set_id = f.feature_set_id AND a.outcome = 'done' AND a.rows_in > 0 AND a.finished_at > now() - interval '1 minute') m
-    CROSS JOIN LATERAL (
-      SELECT m.n, m.speed, m.q[1] AS q1, nullif(m.q[2], 0) AS q2, m.q[3] AS q3,
-             CASE WHEN m.speed > 0 THEN greatest(s.rows_total - s.rows_done - k.rows_in_hand, 0) / m.speed END AS left_s) v
-   WHERE (s.running > 0 OR EXISTS (SELECT 1 FROM regfeat.attempt a WHERE a.feature_set_id = f.feature_set_id AND a.finished_at > now() - greatest(2 * $2, 10000000) * interval '1 microsecond'))
-     AND NOT EXISTS (SELECT 1 FROM regfeat.progress g WHERE g.feature_set_id = f.feature_set_id AND g.at > now() - $2 * 0.5 * interval '1 microsecond'))";
-
 std::string to_json(const std::vector<WorkerReport>& workers) {
   std::string out = "[";
   for (const WorkerReport& w : workers) {
@@ -212,15 +186,14 @@ std::string to_json(const std::vector<WorkerReport>& workers) {
 
 }  // namespace
 
-void report(pg::Session& session, DaemonId self, const std::vector<WorkerReport>& workers, std::chrono::microseconds interval) {
-  pg::guarded("reporting progress", [&] {
+void report(pg::Session& session, DaemonId self, const std::vector<WorkerReport>& workers) {
+  pg::guarded("reporting workers", [&] {
     pqxx::work tx(session.sql());
     // The daemon's row first, as whoever declares this daemon lost does: the other order could deadlock with it.
     const auto active = std::count_if(workers.begin(), workers.end(), [](const WorkerReport& w) { return w.partition_id != 0; });
     const pqxx::result own = tx.exec_params("UPDATE regfeat.daemon SET workers_active = $2 WHERE daemon_id = $1 AND state IN ('running', 'draining')", self.value, active);
     if (own.affected_rows() != 1) return;
     tx.exec_params(kWriteWorkers, self.value, to_json(workers));
-    tx.exec_params(kWriteProgress, self.value, interval.count());
     tx.commit();
   });
 }

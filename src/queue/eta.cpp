@@ -275,7 +275,8 @@ std::vector<CurvePoint> EtaModel::curve() const {
     level.weight += w;
   }
   std::vector<CurvePoint> out;
-  for (const auto& [workers, sum] : levels) out.push_back({workers, sum.seconds / sum.rows, sum.weight});
+  for (const auto& [workers, sum] : levels)
+    out.push_back({workers, sum.seconds / sum.rows, sum.rows, sum.weight});
   return out;
 }
 
@@ -328,7 +329,8 @@ class World {
 }  // namespace
 
 std::optional<Eta> EtaModel::estimate(double now_s, const RemainingWork& work) const {
-  if (work.running.empty() && work.pending_rows.empty()) return Eta{};
+  if (work.running.empty() && work.pending_rows.empty() && work.earlier.partitions + work.earlier.empty <= 0)
+    return Eta{};
   const int workers = std::max(work.workers, 0);
   auto f = fit(workers);
   if (!f) return std::nullopt;
@@ -338,7 +340,12 @@ std::optional<Eta> EtaModel::estimate(double now_s, const RemainingWork& work) c
   const std::size_t tail =
       std::min(work.pending_rows.size(), std::max(kTailPartitions, 4 * static_cast<std::size_t>(workers)));
   const std::size_t bulk = work.pending_rows.size() - tail;
-  double bulk_rows = 0, bulk_squares = 0, bulk_empty_s = 0;
+  const PendingSum& earlier = work.earlier;
+  const double bulk_count = static_cast<double>(bulk) + earlier.partitions;
+  double bulk_rows = earlier.rows + earlier.partitions * fixed_rows_;
+  double bulk_squares =
+      earlier.squared_rows + fixed_rows_ * (2 * earlier.rows + earlier.partitions * fixed_rows_);
+  double bulk_empty_s = earlier.empty * empty_s_;
   for (std::size_t i = 0; i < bulk; ++i) {
     const double rows = work.pending_rows[i];
     const double effective = rows > 0 ? rows + fixed_rows_ : 0;
@@ -379,14 +386,14 @@ std::optional<Eta> EtaModel::estimate(double now_s, const RemainingWork& work) c
       for (int i = 0; i < 10 && total <= elapsed; ++i) total = world.partition() * effective;
       free.push_back(total > elapsed ? total - elapsed : 0.5 * elapsed * draws.exponential());
     }
-    if (bulk > 0) {
+    if (bulk_count > 0 || bulk_empty_s > 0) {
       const auto n = static_cast<std::size_t>(workers);
       std::sort(free.begin(), free.end());
       if (free.size() > n) free.erase(free.begin(), free.end() - workers);
       free.resize(n, 0.0);
       double sum = bulk_empty_s + world.many(bulk_rows, bulk_squares);
       for (const double t : free) sum += t;
-      const double one = bulk_rows / static_cast<double>(bulk) * f->mean;
+      const double one = bulk_rows / std::max(bulk_count, 1.0) * f->mean;
       for (std::size_t i = 0; i < n; ++i)
         free[i] = std::max(
             0.0, sum / workers + one * ((static_cast<double>(i) + 0.5) / static_cast<double>(n) - 0.5));

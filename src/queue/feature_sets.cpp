@@ -13,9 +13,28 @@ StoredFeatureSet from_row(const pqxx::row& row) {
   return {FeatureSetId{row[0].as<std::int64_t>()}, row[1].as<int>(), row[2].as<std::string>(), row[3].as<std::string>()};
 }
 
+int sign_of(spec::ClaimOrder order) { return order == spec::ClaimOrder::oldest_first ? 1 : -1; }
+
 void insert_version(pqxx::transaction_base& tx, const StoredFeatureSet& s, const std::string& calendar) {
   tx.exec_params("INSERT INTO regfeat.specification (feature_set_id, version, document, output_identity, calendar, build_id) VALUES ($1, $2, $3, $4, $5, $6)",
                  s.id.value, s.version, s.document, s.output_identity, calendar, std::string(build_id()));
+}
+
+/// Partitions that are there follow a changed claim_order, and a changed priority unless an operator gave them another.
+/// `before`: with the document that is replaced.
+void follow_claim_options(pqxx::transaction_base& tx, const StoredFeatureSet& before, const spec::FeatureSet& fs) {
+  spec::FeatureSet old;
+  try {
+    old = spec::parse_feature_set(before.document, "specification");
+  } catch (const spec::SpecError&) {
+    return;  // written for another version of the program
+  }
+  if (old.priority != fs.priority) {
+    tx.exec_params("UPDATE regfeat.partition SET priority = $3 WHERE feature_set_id = $1 AND priority = $2", before.id.value, old.priority, fs.priority);
+  }
+  if (old.claim_order != fs.claim_order) {
+    tx.exec_params("UPDATE regfeat.partition SET claim_rank = lower_bound * $2 WHERE feature_set_id = $1", before.id.value, sign_of(fs.claim_order));
+  }
 }
 
 }  // namespace
@@ -57,6 +76,7 @@ StoredFeatureSet store_feature_set(pqxx::transaction_base& tx, const spec::Featu
   } else {
     ++stored->version;
   }
+  if (stored->version > 1) follow_claim_options(tx, *stored, fs);
   stored->document = document.text;
   stored->output_identity = identity;
   insert_version(tx, *stored, spec::calendar_identity(fs));
@@ -145,7 +165,7 @@ EnqueueCounts enqueue(pqxx::transaction_base& tx, const StoredFeatureSet& featur
     requeue.push_back(w.requeue ? "t" : "f");
     rewrite.push_back(w.rewrite ? "t" : "f");
   }
-  const int sign = specification.claim_order == spec::ClaimOrder::oldest_first ? 1 : -1;
+  const int sign = sign_of(specification.claim_order);
   EnqueueCounts counts;
   counts.added = static_cast<std::int64_t>(
       tx.exec_params("INSERT INTO regfeat.partition (feature_set_id, series, lower_bound, upper_bound, claim_rank, priority, estimated_rows) "

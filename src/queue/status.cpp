@@ -18,7 +18,7 @@ std::string text(const pqxx::field& f) { return f.is_null() ? std::string() : f.
 constexpr const char* kStatus = R"(
   SELECT s.feature_set, s.partitions, s.pending, s.running, s.done, s.empty, s.failed, s.cancelled, s.percent, s.rows_done, s.rows_total,
          s.rows_per_second, extract(epoch FROM s.eta - now())::float8, extract(epoch FROM s.eta_low - now())::float8,
-         extract(epoch FROM s.eta_high - now())::float8, s.workers, s.stalled_workers,
+         extract(epoch FROM s.eta_high - now())::float8, s.running, s.stalled_workers,
          CASE WHEN s.paused_at IS NOT NULL OR s.breaker_until IS NOT NULL THEN coalesce(s.paused_reason, 'paused') END,
          coalesce(g.bytes_done, 0), g.bytes_total, y.rows_per_second_now, y.stalled, y.limited_by, coalesce(g.slow_partitions, 0),
          (SELECT coalesce(sum(d.workers_configured), 0) FROM regfeat.daemon d WHERE d.state = 'running' AND d.heartbeat_at + d.lease >= now()),

@@ -216,14 +216,6 @@ void record_fenced(pg::Session& session, const Claim& claim, const std::string& 
   });
 }
 
-void record_commit_time(pg::Session& session, AttemptId attempt, double commit_ms) {
-  pg::guarded("recording a commit time", [&] {
-    pqxx::work tx(session.sql());
-    tx.exec_params("UPDATE regfeat.attempt SET commit_ms = $2 WHERE attempt_id = $1", attempt.value, commit_ms);
-    tx.commit();
-  });
-}
-
 Outlook outlook(pg::Session& session) {
   return pg::guarded("looking at the queue", [&] {
     pqxx::work tx(session.sql());

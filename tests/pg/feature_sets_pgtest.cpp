@@ -118,7 +118,10 @@ TEST(FeatureSets, ApplyTouchesWhatChanged) {
   ASSERT_EQ(apply_text(db, players()).exit_status, 0);
   ASSERT_EQ(run_once(db).exit_status, 0);
   EXPECT_NE(apply_text(db, players()).out.find("0 partitions added, 0 requeued, 40 unchanged"), std::string::npos);
-  EXPECT_NE(apply_text(db, players("priority: 3")).out.find("0 requeued, 40 unchanged"), std::string::npos);
+  db.exec("SELECT regfeat.requeue('form', \"from\" => '2020-10-20'); SELECT regfeat.set_priority('form', 7, \"from\" => '2020-10-21')");
+  EXPECT_NE(apply_text(db, players("priority: 3\nclaim_order: newest_first")).out.find("0 requeued, 40 unchanged"), std::string::npos);
+  EXPECT_EQ(db.text("SELECT string_agg(priority || ' ' || (claim_rank < 0), ', ' ORDER BY lower_bound) FROM regfeat.partition WHERE state = 'pending'"), "3 true, 7 true");
+  ASSERT_EQ(run_once(db).exit_status, 0);
   const Finished wider = apply_text(db, players({}, "form", "l5d: { range: 5d }, l30d: { range: 30d }, g3: 3, g4: 4"));
   EXPECT_NE(wider.out.find("40 requeued"), std::string::npos) << wider.out;
   ASSERT_EQ(run_once(db).exit_status, 0);

@@ -41,6 +41,9 @@ class CopyOut {
   bool active_ = false;
 };
 
+/// All tuples of a query in binary format, as CopyIn::send takes them. For tables that fit into memory.
+[[nodiscard]] std::vector<std::byte> copy_out_tuples(Session& session, const std::string& select);
+
 /// COPY ... FROM STDIN in binary format. The caller encodes tuples (TupleEncoder); header and trailer are sent here.
 class CopyIn {
  public:

@@ -18,6 +18,7 @@ namespace regfeatd::pg {
 struct ConnectOptions {
   std::string conninfo;          ///< libpq keywords or URI; empty: as psql finds it (PG* variables, service file)
   std::string application_name;  ///< shown in pg_stat_activity
+  std::string database = {};     ///< instead of the one that `conninfo` names; empty: that one
 };
 
 /// Ends, from any thread, the statement that a session is running. Harmless when nothing runs. It may outlive the

@@ -72,8 +72,7 @@ struct WorkerReport {
   double step_seconds = 0;        ///< how long in this step
 };
 
-/// Writes the workers' rows and, for each feature set with work in hand whose latest row is older than half of
-/// `interval`, a progress row. Two short statements in one transaction.
-void report(pg::Session& session, DaemonId self, const std::vector<WorkerReport>& workers, std::chrono::microseconds interval);
+/// Writes the workers' rows and how many are active.
+void report(pg::Session& session, DaemonId self, const std::vector<WorkerReport>& workers);
 
 }  // namespace regfeatd::queue

@@ -23,11 +23,20 @@ struct RunningPartition {
   double rows_done = 0;  ///< written so far, as last reported
 };
 
+/// Pending partitions of which only sums are known.
+struct PendingSum {
+  double partitions = 0;  ///< with rows
+  double rows = 0, squared_rows = 0;
+  double empty = 0;  ///< partitions without rows
+};
+
 /// What is left at one instant.
 struct RemainingWork {
   std::vector<double> pending_rows;  ///< in the order of claims
   std::vector<RunningPartition> running;
-  int workers = 0;  ///< that will work on it: those running and those about to claim
+  int workers = 0;          ///< that will work on it: those running and those about to claim
+  PendingSum earlier = {};  ///< those that come before `pending_rows`
+  bool rows_known = true;   ///< false: of some partitions nobody knows their rows
 };
 
 /// Seconds from now until the last partition is done. Four of five runs end between low and high.
@@ -42,11 +51,11 @@ struct Stall {
       0;  ///< what the longest running partition should have taken; 0: nothing has been measured
 };
 
-/// Worker-seconds per row (the fixed cost of a partition included) with so many workers at once.
+/// Worker-seconds per row, the fixed rows of each partition counted in, with so many workers at once.
 struct CurvePoint {
   int workers = 0;
   double seconds_per_row = 0;
-  double partitions = 0;  ///< how many measurements, the older ones counting less
+  double rows = 0, partitions = 0;  ///< measured, the older ones counting less
 };
 
 /// What a partition costs: seconds = seconds_per_row * (rows + fixed_rows), with `workers` at once.
@@ -76,6 +85,8 @@ class EtaModel {
   [[nodiscard]] std::optional<PartitionCost> cost(int workers) const;
   /// The numbers of workers that were seen, ascending.
   [[nodiscard]] std::vector<CurvePoint> curve() const;
+  /// Between numbers of workers that were not measured the cost of a row grows like workers^exponent.
+  [[nodiscard]] double scaling_exponent() const;
 
  private:
   struct Sample {
@@ -86,7 +97,6 @@ class EtaModel {
   static void add_usual(Fit& f, std::size_t measured);
   [[nodiscard]] double mean_workers(double from_s, double to_s) const;
   [[nodiscard]] double idle_within(double from_s, double to_s) const;
-  [[nodiscard]] double scaling_exponent() const;
   [[nodiscard]] std::optional<Fit> fit(double workers) const;
   void sign_of_life(double at_s);
   [[nodiscard]] double patience_s() const;

@@ -32,6 +32,8 @@ struct Claim {
 /// Phase timings of an attempt, milliseconds.
 struct Timings {
   double claim_ms = 0, read_ms = 0, fit_ms = 0, send_ms = 0, publish_ms = 0;
+  double commit_ms = 0;  ///< recorded after the fact, see record_commit_times
+  double encode_ms = 0;  ///< a part of send_ms
 };
 
 /// A key that was set aside: a row of regfeat.quarantine.
@@ -98,9 +100,6 @@ void give_back(pg::Session& session, const Claim& claim, const std::string& reas
 
 /// Records that an attempt found itself fenced.
 void record_fenced(pg::Session& session, const Claim& claim, const std::string& step);
-
-/// Written after the fact: the transaction cannot know how long its own COMMIT took.
-void record_commit_time(pg::Session& session, AttemptId attempt, double commit_ms);
 
 inline constexpr int kMaxDisturbances = 100;
 /// Configuration faults on this many different partitions in a row open the breaker of their feature set.

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "regfeatd/base/ids.hpp"
+#include "regfeatd/pg/session.hpp"
+
+namespace regfeatd::queue {
+
+/// How long the COMMIT of an attempt took.
+struct CommitTime {
+  AttemptId attempt;
+  double ms = 0;
+};
+
+/// Writes the progress rows of the feature sets that have work in hand, and of the daemon itself: rates, ETA,
+/// stall verdict, what limits the run. Learns from the attempts of all daemons. For the reporting thread; not
+/// thread-safe.
+class ProgressWriter {
+ public:
+  ProgressWriter();
+  ~ProgressWriter();
+
+  /// A progress row for each feature set whose newest one is older than half of `interval`, and one for the
+  /// daemon. After a throw it may be called again, also with another session: nothing is counted twice.
+  void write(pg::Session& session, DaemonId self, std::chrono::microseconds interval);
+
+ private:
+  struct FeatureSet;
+  std::map<std::int64_t, std::unique_ptr<FeatureSet>> feature_sets_;
+};
+
+/// Written after the fact, many at once: a transaction cannot know how long its own COMMIT takes.
+void record_commit_times(pg::Session& session, const std::vector<CommitTime>& times);
+
+}  // namespace regfeatd::queue
