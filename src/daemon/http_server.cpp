@@ -32,7 +32,8 @@ constexpr const char* kContentSecurityPolicy =
 
 constexpr std::size_t kWorthCompressing = 1024;
 constexpr std::chrono::seconds kLinger{1};
-constexpr std::chrono::milliseconds kAcceptPause{100};  // after an accept that failed: no file descriptor left, most likely
+constexpr std::chrono::milliseconds kAcceptPause{
+    100};  // after an accept that failed: no file descriptor left, most likely
 
 std::string compressed(const std::string& text) {
   z_stream z{};
@@ -49,12 +50,15 @@ std::string compressed(const std::string& text) {
   return result == Z_STREAM_END ? out : std::string();
 }
 
-std::shared_ptr<const Document> plain(const std::string& text) { return make_document("text/plain; charset=utf-8", text + '\n'); }
+std::shared_ptr<const Document> plain(const std::string& text) {
+  return make_document("text/plain; charset=utf-8", text + '\n');
+}
 
 bool names_loopback(std::string_view host) {
   if (host.starts_with('[')) return host.substr(0, host.find(']') + 1) == "[::1]";
   host = host.substr(0, host.find(':'));
-  return beast::iequals(beast::string_view(host.data(), host.size()), "localhost") || is_loopback(std::string(host));
+  return beast::iequals(beast::string_view(host.data(), host.size()), "localhost") ||
+         is_loopback(std::string(host));
 }
 
 }  // namespace
@@ -62,7 +66,8 @@ bool names_loopback(std::string_view host) {
 std::shared_ptr<const Document> make_document(std::string content_type, std::string body) {
   std::string etag = fmt::format("\"{:016x}\"", XXH3_64bits(body.data(), body.size()));
   std::string gzip = body.size() >= kWorthCompressing ? compressed(body) : std::string();
-  return std::make_shared<const Document>(Document{std::move(content_type), std::move(body), std::move(gzip), std::move(etag)});
+  return std::make_shared<const Document>(
+      Document{std::move(content_type), std::move(body), std::move(gzip), std::move(etag)});
 }
 
 bool is_loopback(const std::string& address) {
@@ -104,7 +109,8 @@ class HttpServer::Listener : public std::enable_shared_from_this<HttpServer::Lis
 /// One connection: reads a request, writes its answer, and again.
 class HttpServer::Listener::Session : public std::enable_shared_from_this<Session> {
  public:
-  Session(tcp::socket socket, std::shared_ptr<Listener> listener) : stream_(std::move(socket)), listener_(std::move(listener)) {}
+  Session(tcp::socket socket, std::shared_ptr<Listener> listener)
+      : stream_(std::move(socket)), listener_(std::move(listener)) {}
   ~Session() { listener_->ended(); }
 
   void read();
@@ -139,7 +145,9 @@ void HttpServer::Listener::Session::read() {
   parser_->body_limit(0);
   buffer_.max_size(2 * listener_->limits().header_bytes);
   stream_.expires_after(listener_->limits().read_timeout);
-  http::async_read_header(stream_, buffer_, *parser_, [self = shared_from_this()](error_code error, std::size_t) { self->on_read(error); });
+  http::async_read_header(
+      stream_, buffer_, *parser_,
+      [self = shared_from_this()](error_code error, std::size_t) { self->on_read(error); });
 }
 
 void HttpServer::Listener::Session::on_read(error_code error) {
@@ -148,12 +156,17 @@ void HttpServer::Listener::Session::on_read(error_code error) {
   const auto method = parser_->get().method();
   if (method != http::verb::get && method != http::verb::head && (!error || error == http::error::body_limit))
     return refuse(http::status::method_not_allowed, "everything here is read-only: GET and HEAD");
-  if (error == http::error::body_limit) return refuse(http::status::payload_too_large, "a request has no body here");
-  if (error == http::error::end_of_stream || error == http::error::partial_message || error == beast::error::timeout) return close();
-  if (error.category() == http::make_error_code(http::error::bad_method).category()) return refuse(http::status::bad_request, "this is no HTTP request");
+  if (error == http::error::body_limit)
+    return refuse(http::status::payload_too_large, "a request has no body here");
+  if (error == http::error::end_of_stream || error == http::error::partial_message ||
+      error == beast::error::timeout)
+    return close();
+  if (error.category() == http::make_error_code(http::error::bad_method).category())
+    return refuse(http::status::bad_request, "this is no HTTP request");
   if (error) return close();
   const auto& request = parser_->get();
-  if (parser_->chunked() || parser_->content_length_remaining().value_or(0) > 0) return refuse(http::status::payload_too_large, "a request has no body here");
+  if (parser_->chunked() || parser_->content_length_remaining().value_or(0) > 0)
+    return refuse(http::status::payload_too_large, "a request has no body here");
   const auto host = request[http::field::host];
   if (listener_->local_only() && !names_loopback({host.data(), host.size()}))
     return refuse(http::status::misdirected_request, "this server answers to localhost and 127.0.0.1 only");
@@ -162,11 +175,14 @@ void HttpServer::Listener::Session::on_read(error_code error) {
   const HttpRequest asked{std::string(target.substr(0, target.find('?')))};
   const bool keep_alive = request.keep_alive() && ++served_ < listener_->limits().requests;
   stream_.expires_never();
-  listener_->answer(asked, [self = shared_from_this(), keep_alive](HttpResponse answer) { self->respond(self->parser_->get(), std::move(answer), keep_alive); });
+  listener_->answer(asked, [self = shared_from_this(), keep_alive](HttpResponse answer) {
+    self->respond(self->parser_->get(), std::move(answer), keep_alive);
+  });
 }
 
 /// Headers of every answer.
-void HttpServer::Listener::Session::fill(const Parser::value_type& request, const HttpResponse& answer, bool keep_alive) {
+void HttpServer::Listener::Session::fill(const Parser::value_type& request, const HttpResponse& answer,
+                                         bool keep_alive) {
   Response& r = *response_;
   r.version(11);
   r.result(static_cast<unsigned>(answer.status));
@@ -185,15 +201,19 @@ void HttpServer::Listener::Session::fill(const Parser::value_type& request, cons
     r.result(http::status::not_modified);
     return;
   }
-  const bool zipped = !document_->gzip.empty() && http::token_list(request[http::field::accept_encoding]).exists("gzip");
+  const bool zipped =
+      !document_->gzip.empty() && http::token_list(request[http::field::accept_encoding]).exists("gzip");
   if (zipped) r.set(http::field::content_encoding, "gzip");
   const std::string& bytes = zipped ? document_->gzip : document_->body;
   r.content_length(bytes.size());
   if (request.method() != http::verb::head) r.body() = {bytes.data(), bytes.size()};
 }
 
-void HttpServer::Listener::Session::respond(const Parser::value_type& request, HttpResponse answer, bool keep_alive) {
-  document_ = answer.document ? answer.document : plain(std::string(http::obsolete_reason(static_cast<http::status>(answer.status))));
+void HttpServer::Listener::Session::respond(const Parser::value_type& request, HttpResponse answer,
+                                            bool keep_alive) {
+  document_ = answer.document
+                  ? answer.document
+                  : plain(std::string(http::obsolete_reason(static_cast<http::status>(answer.status))));
   response_.emplace();
   fill(request, answer, keep_alive);
   serializer_.emplace(*response_);
@@ -213,8 +233,8 @@ void HttpServer::Listener::Session::refuse(http::status status, const std::strin
   respond(parser_->get(), {static_cast<int>(status), plain(why)}, false);
 }
 
-/// The last answer is out. What the client still sends is read and dropped for a moment: closing on unread bytes would
-/// make the kernel take the answer back.
+/// The last answer is out. What the client still sends is read and dropped for a moment: closing on unread
+/// bytes would make the kernel take the answer back.
 void HttpServer::Listener::Session::finish() {
   error_code ignored;
   stream_.socket().shutdown(tcp::socket::shutdown_send, ignored);
@@ -224,9 +244,10 @@ void HttpServer::Listener::Session::finish() {
 
 void HttpServer::Listener::Session::drop_rest() {
   buffer_.clear();
-  stream_.async_read_some(buffer_.prepare(listener_->limits().header_bytes), [self = shared_from_this()](error_code error, std::size_t) {
-    if (!error) self->drop_rest();
-  });
+  stream_.async_read_some(buffer_.prepare(listener_->limits().header_bytes),
+                          [self = shared_from_this()](error_code error, std::size_t) {
+                            if (!error) self->drop_rest();
+                          });
 }
 
 void HttpServer::Listener::open(const std::string& address, int port) {
@@ -239,7 +260,8 @@ void HttpServer::Listener::open(const std::string& address, int port) {
     acceptor_.bind(endpoint);
     acceptor_.listen();
   } catch (const boost::system::system_error& e) {
-    throw Fault(FaultClass::configuration, fmt::format("http: cannot listen on {} port {}: {}", address, port, e.code().message()));
+    throw Fault(FaultClass::configuration,
+                fmt::format("http: cannot listen on {} port {}: {}", address, port, e.code().message()));
   }
 }
 
@@ -290,14 +312,19 @@ void HttpServer::Listener::answer(const HttpRequest& request, const Respond& res
   }
 }
 
-HttpServer::HttpServer(boost::asio::io_context& io, const std::string& address, int port, HttpLimits limits, Handler handler)
+HttpServer::HttpServer(boost::asio::io_context& io, const std::string& address, int port, HttpLimits limits,
+                       Handler handler)
     : listener_(std::make_shared<Listener>(io, limits, std::move(handler))) {
   listener_->open(address, port);
   listener_->start();
 }
 
-HttpServer::~HttpServer() { listener_->close(); }
+HttpServer::~HttpServer() {
+  listener_->close();
+}
 
-int HttpServer::port() const noexcept { return listener_->port(); }
+int HttpServer::port() const noexcept {
+  return listener_->port();
+}
 
 }  // namespace regfeatd::daemon

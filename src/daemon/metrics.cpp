@@ -24,11 +24,14 @@ using prometheus::Histogram;
 using prometheus::Labels;
 
 const Histogram::BucketBoundaries& buckets() {
-  static const Histogram::BucketBoundaries all{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800};
+  static const Histogram::BucketBoundaries all{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+                                               1,     2.5,    5,     10,   30,    60,   300, 1800};
   return all;
 }
 
-double now_s() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
+double now_s() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
 
 /// A gauge that exists only while its value is known.
 void put(Family<Gauge>& family, const Labels& labels, std::optional<double> value) {
@@ -49,40 +52,74 @@ std::optional<double> number(const std::optional<T>& v) {
 struct Metrics::Impl {
   prometheus::Registry registry;
 
-  Family<Gauge>& gauge(const std::string& name, const std::string& help) { return prometheus::BuildGauge().Name(name).Help(help).Register(registry); }
-  Family<Counter>& counter(const std::string& name, const std::string& help) { return prometheus::BuildCounter().Name(name).Help(help).Register(registry); }
+  Family<Gauge>& gauge(const std::string& name, const std::string& help) {
+    return prometheus::BuildGauge().Name(name).Help(help).Register(registry);
+  }
+  Family<Counter>& counter(const std::string& name, const std::string& help) {
+    return prometheus::BuildCounter().Name(name).Help(help).Register(registry);
+  }
   Family<Histogram>& histogram(const std::string& name, const std::string& help) {
     return prometheus::BuildHistogram().Name(name).Help(help).Register(registry);
   }
 
   // This daemon.
-  Family<Gauge>& build = gauge("regfeatd_build_info", "Always 1; the labels name the build and the instruction set of the fits.");
-  Gauge& started = gauge("process_start_time_seconds", "When this process started, in seconds since 1970.").Add({});
-  Gauge& heartbeat = gauge("regfeatd_heartbeat_timestamp_seconds", "When the database last acknowledged a heartbeat, in seconds since 1970.").Add({});
-  Gauge& lease_held = gauge("regfeatd_lease_held", "1 while heartbeats are acknowledged within the lease; at 0 nothing is claimed.").Add({});
-  Gauge& draining = gauge("regfeatd_draining", "1 while this daemon finishes what it has in hand and claims nothing more.").Add({});
+  Family<Gauge>& build = gauge("regfeatd_build_info",
+                               "Always 1; the labels name the build and the instruction set of the fits.");
+  Gauge& started =
+      gauge("process_start_time_seconds", "When this process started, in seconds since 1970.").Add({});
+  Gauge& heartbeat = gauge("regfeatd_heartbeat_timestamp_seconds",
+                           "When the database last acknowledged a heartbeat, in seconds since 1970.")
+                         .Add({});
+  Gauge& lease_held = gauge("regfeatd_lease_held",
+                            "1 while heartbeats are acknowledged within the lease; at 0 nothing is claimed.")
+                          .Add({});
+  Gauge& draining =
+      gauge("regfeatd_draining", "1 while this daemon finishes what it has in hand and claims nothing more.")
+          .Add({});
   Gauge& configured = gauge("regfeatd_workers_configured", "Workers that this daemon keeps running.").Add({});
   Gauge& idle = gauge("regfeatd_workers_idle", "Of these, workers whose last claim found nothing.").Add({});
-  Family<Counter>& attempts = counter("regfeatd_attempts_total", "Attempts of this daemon that are over, by outcome.");
-  Family<Counter>& rows_in = counter("regfeatd_source_rows_total", "Source rows of the partitions that this daemon has done.");
-  Family<Counter>& rows_out = counter("regfeatd_target_rows_total", "Rows per target of the partitions that this daemon has done.");
-  Family<Counter>& bytes_out = counter("regfeatd_copy_bytes_total", "Bytes that this daemon has sent by COPY in attempts that were committed.");
-  Family<Histogram>& phases = histogram("regfeatd_phase_seconds", "Time of this daemon's successful attempts in each phase of a partition.");
-  Family<Histogram>& partitions_done = histogram("regfeatd_attempt_seconds", "Time of this daemon's successful attempts from the claim to the commit.");
-  Family<Counter>& responses = counter("regfeatd_http_responses_total", "Answers of this HTTP server, by status code.");
+  Family<Counter>& attempts =
+      counter("regfeatd_attempts_total", "Attempts of this daemon that are over, by outcome.");
+  Family<Counter>& rows_in =
+      counter("regfeatd_source_rows_total", "Source rows of the partitions that this daemon has done.");
+  Family<Counter>& rows_out =
+      counter("regfeatd_target_rows_total", "Rows per target of the partitions that this daemon has done.");
+  Family<Counter>& bytes_out =
+      counter("regfeatd_copy_bytes_total",
+              "Bytes that this daemon has sent by COPY in attempts that were committed.");
+  Family<Histogram>& phases = histogram(
+      "regfeatd_phase_seconds", "Time of this daemon's successful attempts in each phase of a partition.");
+  Family<Histogram>& partitions_done = histogram(
+      "regfeatd_attempt_seconds", "Time of this daemon's successful attempts from the claim to the commit.");
+  Family<Counter>& responses =
+      counter("regfeatd_http_responses_total", "Answers of this HTTP server, by status code.");
 
   // The feature sets, whoever computes them.
   Family<Gauge>& partitions = gauge("regfeatd_partitions", "Partitions of a feature set in each state.");
-  Family<Gauge>& rows_done = gauge("regfeatd_rows_done", "Source rows of the finished partitions of a feature set.");
-  Family<Gauge>& rows_expected = gauge("regfeatd_rows_expected", "Source rows of all partitions of a feature set; no sample: unknown.");
-  Family<Gauge>& progress = gauge("regfeatd_progress_ratio", "Part of a feature set that is done, by rows, from 0 to 1.");
-  Family<Gauge>& speed = gauge("regfeatd_rows_per_second", "Source rows per second of all daemons, smoothed; no sample: unknown or nothing runs.");
-  Family<Gauge>& eta = gauge("regfeatd_eta_timestamp_seconds", "When a feature set will be done, in seconds since 1970; bound low, median or high. No sample: unknown.");
+  Family<Gauge>& rows_done =
+      gauge("regfeatd_rows_done", "Source rows of the finished partitions of a feature set.");
+  Family<Gauge>& rows_expected =
+      gauge("regfeatd_rows_expected", "Source rows of all partitions of a feature set; no sample: unknown.");
+  Family<Gauge>& progress =
+      gauge("regfeatd_progress_ratio", "Part of a feature set that is done, by rows, from 0 to 1.");
+  Family<Gauge>& speed =
+      gauge("regfeatd_rows_per_second",
+            "Source rows per second of all daemons, smoothed; no sample: unknown or nothing runs.");
+  Family<Gauge>& eta = gauge("regfeatd_eta_timestamp_seconds",
+                             "When a feature set will be done, in seconds since 1970; bound low, median or "
+                             "high. No sample: unknown.");
   Family<Gauge>& workers = gauge("regfeatd_workers_active", "Workers of all daemons on a feature set.");
-  Family<Gauge>& stalled = gauge("regfeatd_stalled", "1 while a feature set is stalled: nothing has finished for three times the expected time.");
-  Family<Gauge>& slow = gauge("regfeatd_slow_partitions", "Finished partitions that took over twice the median seconds per row of their feature set.");
-  Family<Gauge>& paused = gauge("regfeatd_paused", "1 while a feature set is paused, by an operator or by its breaker.");
-  Gauge& reported = gauge("regfeatd_status_timestamp_seconds", "When the values of the feature sets were read, in seconds since 1970.").Add({});
+  Family<Gauge>& stalled =
+      gauge("regfeatd_stalled",
+            "1 while a feature set is stalled: nothing has finished for three times the expected time.");
+  Family<Gauge>& slow =
+      gauge("regfeatd_slow_partitions",
+            "Finished partitions that took over twice the median seconds per row of their feature set.");
+  Family<Gauge>& paused =
+      gauge("regfeatd_paused", "1 while a feature set is paused, by an operator or by its breaker.");
+  Gauge& reported = gauge("regfeatd_status_timestamp_seconds",
+                          "When the values of the feature sets were read, in seconds since 1970.")
+                        .Add({});
 
   std::set<std::string> known;  ///< feature sets that have gauges; only the reporter comes here
 
@@ -106,21 +143,30 @@ void Metrics::count(const queue::FinishedAttempt& a) {
   impl_->bytes_out.Add(set).Increment(static_cast<double>(a.bytes_out));
   impl_->partitions_done.Add(set, buckets()).Observe(a.seconds);
   for (std::size_t i = 0; i < a.phase_seconds.size(); ++i) {
-    if (a.phase_seconds[i]) impl_->phases.Add({{"feature_set", a.feature_set}, {"phase", queue::FinishedAttempt::kPhases[i]}}, buckets()).Observe(*a.phase_seconds[i]);
+    if (a.phase_seconds[i])
+      impl_->phases
+          .Add({{"feature_set", a.feature_set}, {"phase", queue::FinishedAttempt::kPhases[i]}}, buckets())
+          .Observe(*a.phase_seconds[i]);
   }
 }
 
 /// With `s` null: takes the feature set's gauges away.
 void Metrics::Impl::put_all(const queue::FeatureSetStatus* s, const std::string& name, double now) {
-  const auto value = [&](auto member) { return s != nullptr ? std::optional<double>(static_cast<double>(s->*member)) : std::nullopt; };
+  const auto value = [&](auto member) {
+    return s != nullptr ? std::optional<double>(static_cast<double>(s->*member)) : std::nullopt;
+  };
   const auto maybe = [&](auto member) { return s != nullptr ? number(s->*member) : std::nullopt; };
-  const auto flag = [&](auto member) { return s != nullptr ? std::optional<double>((s->*member).empty() ? 0 : 1) : std::nullopt; };
+  const auto flag = [&](auto member) {
+    return s != nullptr ? std::optional<double>((s->*member).empty() ? 0 : 1) : std::nullopt;
+  };
   const auto at = [&](auto member) {
     const auto left = maybe(member);
     return left ? std::optional<double>(now + *left) : std::nullopt;
   };
   using S = queue::FeatureSetStatus;
-  const auto state = [&](const char* label, std::int64_t S::*member) { put(partitions, {{"feature_set", name}, {"state", label}}, value(member)); };
+  const auto state = [&](const char* label, std::int64_t S::*member) {
+    put(partitions, {{"feature_set", name}, {"state", label}}, value(member));
+  };
   state("pending", &S::pending);
   state("running", &S::running);
   state("done", &S::done);
@@ -155,9 +201,13 @@ void Metrics::set(const std::vector<queue::FeatureSetStatus>& feature_sets) {
   impl_->reported.Set(now);
 }
 
-void Metrics::set_heartbeat() { impl_->heartbeat.Set(now_s()); }
+void Metrics::set_heartbeat() {
+  impl_->heartbeat.Set(now_s());
+}
 
-void Metrics::count_response(int status) { impl_->responses.Add({{"code", std::to_string(status)}}).Increment(); }
+void Metrics::count_response(int status) {
+  impl_->responses.Add({{"code", std::to_string(status)}}).Increment();
+}
 
 std::string Metrics::text(const Shared& shared) const {
   impl_->lease_held.Set(shared.lease_held.load() ? 1 : 0);

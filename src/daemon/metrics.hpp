@@ -10,7 +10,8 @@
 
 namespace regfeatd::daemon {
 
-/// What /metrics shows; docs/http.md lists every metric. Thread-safe: the reporter writes, the control thread reads.
+/// What /metrics shows; docs/http.md lists every metric. Thread-safe: the reporter writes, the control thread
+/// reads.
 class Metrics {
  public:
   Metrics();

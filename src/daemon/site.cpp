@@ -15,7 +15,8 @@ using namespace std::chrono_literals;
 
 constexpr auto kPatience = 12s;  // how long a request waits for the database
 
-constexpr std::chrono::steady_clock::duration kLongestPause = 8s;  // between two readings, however long one takes
+constexpr std::chrono::steady_clock::duration kLongestPause =
+    8s;  // between two readings, however long one takes
 
 constexpr int kListed = 50;  // failures and slow partitions in /api/status
 
@@ -43,7 +44,8 @@ std::string read_status_json(pg::Session& session) {
   return queue::to_json(queue::read_snapshot(session, options));
 }
 
-/// Fine for the last minutes, coarse for the last day: what a chart can show, whatever the range it is set to.
+/// Fine for the last minutes, coarse for the last day: what a chart can show, whatever the range it is set
+/// to.
 std::string read_history_json(pg::Session& session) {
   struct Tier {
     int minutes, points;
@@ -55,29 +57,37 @@ std::string read_history_json(pg::Session& session) {
     options.history_minutes = tier.minutes;
     options.history_points = tier.points;
     queue::Snapshot next = queue::read_snapshot(session, options);
-    // Of the coarser tier, what is older than the finer one reaches. Times are ISO 8601: text order is time order.
+    // Of the coarser tier, what is older than the finer one reaches. Times are ISO 8601: text order is time
+    // order.
     std::vector<queue::ProgressPoint> kept;
     for (auto& p : out.history) {
-      const auto same = std::find_if(next.history.begin(), next.history.end(), [&](const auto& q) { return q.feature_set == p.feature_set; });
+      const auto same = std::find_if(next.history.begin(), next.history.end(),
+                                     [&](const auto& q) { return q.feature_set == p.feature_set; });
       if (same == next.history.end() || p.at < same->at) kept.push_back(std::move(p));
     }
-    kept.insert(kept.end(), std::make_move_iterator(next.history.begin()), std::make_move_iterator(next.history.end()));
+    kept.insert(kept.end(), std::make_move_iterator(next.history.begin()),
+                std::make_move_iterator(next.history.end()));
     next.history = std::move(kept);
     out = std::move(next);
   }
-  std::stable_sort(out.history.begin(), out.history.end(),
-                   [](const auto& a, const auto& b) { return std::tie(a.feature_set, a.at) < std::tie(b.feature_set, b.at); });
+  std::stable_sort(out.history.begin(), out.history.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.feature_set, a.at) < std::tie(b.feature_set, b.at);
+  });
   return queue::to_json(out);
 }
 
-HttpResponse text(int status, const std::string& what) { return {status, make_document("text/plain; charset=utf-8", what + '\n')}; }
+HttpResponse text(int status, const std::string& what) {
+  return {status, make_document("text/plain; charset=utf-8", what + '\n')};
+}
 
 }  // namespace
 
 Site::Site(boost::asio::io_context& io, Shared& shared, const std::string& daemon_name)
     : io_(io),
       shared_(shared),
-      topics_{{{"/api/status", read_status_json, 900ms}, {"/api/partitions", queue::partition_details_json, 3s}, {"/api/history", read_history_json, 5s}}},
+      topics_{{{"/api/status", read_status_json, 900ms},
+               {"/api/partitions", queue::partition_details_json, 3s},
+               {"/api/history", read_history_json, 5s}}},
       timer_(io) {
   const auto settings = shared.settings();
   (void)page();
@@ -88,11 +98,16 @@ Site::Site(boost::asio::io_context& io, Shared& shared, const std::string& daemo
                       respond(std::move(r));
                     });
                   });
-  const std::string url = "http://" + (settings->http.address.find(':') == std::string::npos ? settings->http.address : '[' + settings->http.address + ']') +
-                          ':' + std::to_string(server_->port()) + '/';
+  const std::string url =
+      "http://" +
+      (settings->http.address.find(':') == std::string::npos ? settings->http.address
+                                                             : '[' + settings->http.address + ']') +
+      ':' + std::to_string(server_->port()) + '/';
   log::info("status page", {{"url", url}, {"daemon", daemon_name}});
   if (!is_loopback(settings->http.address)) {
-    log::warning("the status page can be read by whoever reaches this address: it has neither encryption nor a login", {{"address", settings->http.address}});
+    log::warning(
+        "the status page can be read by whoever reaches this address: it has neither encryption nor a login",
+        {{"address", settings->http.address}});
   }
   watch_waiting();
 }
@@ -106,21 +121,27 @@ void Site::close() {
 }
 
 void Site::answer(const HttpRequest& request, HttpServer::Respond respond) {
-  if (request.path == "/healthz") return respond(shared_.fatal.load() ? text(503, "fatal fault: the process ends") : text(200, "ok"));
+  if (request.path == "/healthz")
+    return respond(shared_.fatal.load() ? text(503, "fatal fault: the process ends") : text(200, "ok"));
   if (request.path == "/readyz") return respond(ready());
-  if (request.path == "/metrics") return respond({200, make_document("text/plain; version=0.0.4; charset=utf-8", metrics_.text(shared_))});
+  if (request.path == "/metrics")
+    return respond({200, make_document("text/plain; version=0.0.4; charset=utf-8", metrics_.text(shared_))});
   for (Topic& topic : topics_) {
     if (request.path == topic.path) return answer_topic(topic, std::move(respond));
   }
   const auto file = page().find(request.path);
-  if (file == page().end()) return respond(text(404, "there is no such page; the paths are /, /api/status, /api/partitions, /api/history, /metrics, /healthz, /readyz"));
+  if (file == page().end())
+    return respond(text(404,
+                        "there is no such page; the paths are /, /api/status, /api/partitions, /api/history, "
+                        "/metrics, /healthz, /readyz"));
   respond({200, file->second, true});
 }
 
 HttpResponse Site::ready() const {
   if (shared_.fatal.load()) return text(503, "fatal fault: the process ends");
   if (shared_.draining.load()) return text(503, "draining: nothing more is claimed");
-  if (!shared_.lease_held.load()) return text(503, "the database has not acknowledged a heartbeat for longer than the lease");
+  if (!shared_.lease_held.load())
+    return text(503, "the database has not acknowledged a heartbeat for longer than the lease");
   return text(200, "ok");
 }
 
@@ -158,7 +179,8 @@ void Site::watch_waiting() {
 
 void Site::reported(pg::Session& session, const std::vector<queue::FeatureSetStatus>& status) {
   metrics_.set(status);
-  for (const queue::FinishedAttempt& a : finished_.next(session, DaemonId{shared_.daemon_id.load()})) metrics_.count(a);
+  for (const queue::FinishedAttempt& a : finished_.next(session, DaemonId{shared_.daemon_id.load()}))
+    metrics_.count(a);
 }
 
 std::chrono::steady_clock::time_point Site::refresh(pg::Session& session) {

@@ -20,10 +20,11 @@ namespace regfeatd::daemon {
 
 /// What the daemon serves by HTTP, and where it comes from (docs/http.md).
 ///
-/// The control thread answers requests and never touches the database: /metrics, /healthz and /readyz come from counters,
-/// the page from the program itself, and the documents of /api from the last reading that the reporter published. When
-/// that is older than a second or so, the request waits, the reporter is woken and reads anew; however many clients
-/// ask, it reads once, and then pauses for thirty times as long as the reading took, but for 8 s at the most.
+/// The control thread answers requests and never touches the database: /metrics, /healthz and /readyz come
+/// from counters, the page from the program itself, and the documents of /api from the last reading that the
+/// reporter published. When that is older than a second or so, the request waits, the reporter is woken and
+/// reads anew; however many clients ask, it reads once, and then pauses for thirty times as long as the
+/// reading took, but for 8 s at the most.
 class Site {
  public:
   /// Listens at once, as the settings say. Throws Fault.
@@ -49,12 +50,12 @@ class Site {
   struct Topic {
     const char* path;
     std::string (*read)(pg::Session&);
-    Clock::duration fresh;                     ///< served without a new reading so long
+    Clock::duration fresh;                       ///< served without a new reading so long
     std::shared_ptr<const Document> document{};  // these three: on the control thread
     Clock::time_point taken{};
     std::vector<Waiting> waiting{};
-    std::atomic<bool> wanted{false};           ///< by the control thread of the reporter
-    Clock::time_point not_before{};            // on the reporter's thread
+    std::atomic<bool> wanted{false};  ///< by the control thread of the reporter
+    Clock::time_point not_before{};   // on the reporter's thread
   };
   void answer(const HttpRequest& request, HttpServer::Respond respond);
   void answer_topic(Topic& topic, HttpServer::Respond respond);

@@ -3,7 +3,8 @@
 namespace regfeatd::queue {
 namespace {
 
-// The time of COMMIT is written after the commit: an attempt whose time is still missing is waited for, for a moment.
+// The time of COMMIT is written after the commit: an attempt whose time is still missing is waited for, for a
+// moment.
 constexpr const char* kAttempts = R"(
   SELECT a.attempt_id, f.name, a.outcome,
          a.outcome <> 'running' AND (a.commit_ms IS NOT NULL OR a.outcome NOT IN ('done', 'empty', 'unchanged')
@@ -35,7 +36,9 @@ FinishedAttempt attempt_of(const pqxx::row& r) {
 std::vector<FinishedAttempt> FinishedAttempts::next(pg::Session& session, DaemonId daemon) {
   return pg::guarded("reading finished attempts", [&] {
     pqxx::work tx(session.sql());
-    if (from_ < 0) from_ = tx.exec("SELECT greatest(coalesce(max(attempt_id), 0) - 10000, 0) FROM regfeat.attempt")[0][0].as<std::int64_t>();
+    if (from_ < 0)
+      from_ = tx.exec("SELECT greatest(coalesce(max(attempt_id), 0) - 10000, 0) FROM regfeat.attempt")[0][0]
+                  .as<std::int64_t>();
     std::vector<FinishedAttempt> out;
     std::optional<std::int64_t> open;  // the first that is not over
     std::int64_t last = from_ - 1;

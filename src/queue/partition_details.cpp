@@ -21,7 +21,9 @@ constexpr const char* kPartitions = R"(
    WHERE NOT p.removed
    ORDER BY f.name, p.series, p.lower_bound)";
 
-Json number(const pqxx::field& f) { return f.is_null() ? Json(nullptr) : Json(f.as<std::int64_t>()); }
+Json number(const pqxx::field& f) {
+  return f.is_null() ? Json(nullptr) : Json(f.as<std::int64_t>());
+}
 
 template <class List>
 void put(List& list, std::size_t index, const pqxx::field& text) {
@@ -38,8 +40,9 @@ struct FeatureSet {
 Json partition_of(const pqxx::row& r) {
   Json seconds = nullptr;
   if (!r[12].is_null()) seconds = std::round(r[12].as<double>() * 1000) / 1000;
-  return Json::array({r[4].as<int>(), r[5].as<int>(), r[6].as<std::string>(), r[7].as<int>(), number(r[8]), r[9].as<bool>(), number(r[10]), number(r[11]), seconds,
-                      r[13].as<std::int64_t>(), r[14].as<int>(), r[15].is_null() ? Json(nullptr) : Json(r[15].as<std::string>())});
+  return Json::array({r[4].as<int>(), r[5].as<int>(), r[6].as<std::string>(), r[7].as<int>(), number(r[8]),
+                      r[9].as<bool>(), number(r[10]), number(r[11]), seconds, r[13].as<std::int64_t>(),
+                      r[14].as<int>(), r[15].is_null() ? Json(nullptr) : Json(r[15].as<std::string>())});
 }
 
 }  // namespace
@@ -61,10 +64,15 @@ std::string partition_details_json(pg::Session& session) {
     }
     Json all = Json::array();
     for (FeatureSet& s : sets)
-      all.push_back({{"feature_set", s.name}, {"series", s.series}, {"from", s.from}, {"to", s.to}, {"partitions", std::move(s.partitions)}});
+      all.push_back({{"feature_set", s.name},
+                     {"series", s.series},
+                     {"from", s.from},
+                     {"to", s.to},
+                     {"partitions", std::move(s.partitions)}});
     const Json document{{"version", 1},
-                        {"fields", {"series", "range", "state", "attempts", "rows_in", "rows_in_estimated", "rows_out", "nulls_out", "seconds", "changed_at",
-                                    "priority", "message"}},
+                        {"fields",
+                         {"series", "range", "state", "attempts", "rows_in", "rows_in_estimated", "rows_out",
+                          "nulls_out", "seconds", "changed_at", "priority", "message"}},
                         {"feature_sets", std::move(all)}};
     return document.dump(-1, ' ', false, Json::error_handler_t::replace);
   });
