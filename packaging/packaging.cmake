@@ -57,7 +57,7 @@ install(CODE "
     set(etc \${CMAKE_INSTALL_PREFIX}/etc)
   endif()
   file(INSTALL ${PROJECT_SOURCE_DIR}/config/regfeatd.yaml DESTINATION \${etc}/regfeatd)")
-install(DIRECTORY config/feature_sets DESTINATION ${CMAKE_INSTALL_DATADIR}/regfeatd)
+install(DIRECTORY config/feature_sets config/grafana config/prometheus DESTINATION ${CMAKE_INSTALL_DATADIR}/regfeatd)
 install(PROGRAMS scripts/load-bars scripts/load-player-games scripts/load-latency DESTINATION ${CMAKE_INSTALL_DATADIR}/regfeatd/scripts)
 install(FILES scripts/common.sh scripts/load-csv.sh scripts/load-bars.sql DESTINATION ${CMAKE_INSTALL_DATADIR}/regfeatd/scripts)
 install(DIRECTORY migrations DESTINATION ${CMAKE_INSTALL_DATADIR}/regfeatd)   # to read: the program carries its own

@@ -74,6 +74,7 @@ class Daemon {
   std::string stop_reason_ = "stopped";
   Mutex workers_mutex_;
   std::vector<std::unique_ptr<Worker>> workers_ REGFEATD_GUARDED_BY(workers_mutex_);
+  std::unique_ptr<Site> site_;  ///< absent: no HTTP
   std::unique_ptr<Reporter> reporter_;
 };
 
@@ -124,6 +125,7 @@ DaemonResult Daemon::run() {
   // Large buffers come from the kernel and go back to it: a threshold that adapts would keep them in the heap.
   mallopt(M_MMAP_THRESHOLD, 256 << 10);
   start();
+  if (shared_.settings()->http.port) site_ = std::make_unique<Site>(io_, shared_, identity_.name);
   reporter_ = std::make_unique<Reporter>(
       shared_, identity_, options_.once,
       Reporter::Callbacks{[this] { return reports(); }, [this](const queue::RunningClaim& c) { cancel_fenced(c); },
@@ -131,7 +133,8 @@ DaemonResult Daemon::run() {
                           [this](std::chrono::steady_clock::time_point t) { cancel_sessions_before(t); }, [this] { cancel_all(); },
                           [this](const std::string& why) { boost::asio::post(io_, [this, why] { drain(DaemonResult::outgrown, why); }); },
                           [this](DaemonResult r) { boost::asio::post(io_, [this, r] { drain(r, "the queue is empty"); }); },
-                          [this](const std::vector<queue::FeatureSetStatus>& s) { show(s); }});
+                          [this](const std::vector<queue::FeatureSetStatus>& s) { show(s); },
+                          site_.get()});
   apply_worker_count();
   wait_for_signal();
   watch();
@@ -231,6 +234,7 @@ void Daemon::reload() {
   try {
     spec::Settings next = spec::load_settings(options_.config_path);
     next.conninfo = old->conninfo;  // sessions in hand are to it; another database takes a restart
+    next.http = old->http;          // connections in hand are to it
     log::configure(next.log_level, next.log_format);
     shared_.workers_wanted = plan_workers(next);
     shared_.replace_settings(next);
@@ -312,6 +316,7 @@ void Daemon::watch() {
   if (shared_.draining.load() && all_finished) {
     signals_.cancel();
     grace_.cancel();
+    if (site_) site_->close();
     return;
   }
   if (!shared_.draining.load()) apply_worker_count();

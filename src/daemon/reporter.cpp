@@ -113,7 +113,8 @@ void Reporter::loop(const std::stop_token& stop) {
       write_settings();
       if (now >= next_prune_) prune();
       if (once_ && shared_.idle_workers.load() > 0 && !shared_.draining.load()) look_for_end();
-      const auto next = std::min(next_beat_, next_report_);
+      auto next = std::min(next_beat_, next_report_);
+      if (callbacks_.site != nullptr) next = std::min(next, callbacks_.site->refresh(*session_));
       const auto sleep = std::chrono::duration_cast<std::chrono::milliseconds>(next - Clock::now());
       pulse_.sleeps_for(sleep);
       if (session_->wait_for_notification(std::max(sleep, std::chrono::milliseconds{1}), shared_.reporter_fd())) {
@@ -149,6 +150,7 @@ void Reporter::beat() {
   }
   lease_until_ = sent + shared_.settings()->lease;
   next_beat_ = sent + shared_.settings()->heartbeat;
+  if (callbacks_.site != nullptr) callbacks_.site->heartbeat();
   if (!shared_.lease_held.exchange(true)) shared_.wake_workers();
 }
 
@@ -162,7 +164,11 @@ void Reporter::report() {
   look_for_orders();
   throttle();
   write_progress(settings->progress);
-  if (callbacks_.on_status) callbacks_.on_status(queue::read_status(*session_));
+  if (callbacks_.on_status || callbacks_.site != nullptr) {
+    const auto status = queue::read_status(*session_);
+    if (callbacks_.on_status) callbacks_.on_status(status);
+    if (callbacks_.site != nullptr) callbacks_.site->reported(*session_, status);
+  }
   // However large the work table: reports never take more than a tenth of this thread's time.
   const auto took = Clock::now() - start;
   next_report_ = start + std::max<Clock::duration>(settings->progress, 10 * took);

@@ -14,6 +14,7 @@
 #include "regfeatd/queue/progress.hpp"
 #include "pulse.hpp"
 #include "shared.hpp"
+#include "site.hpp"
 
 namespace regfeatd::daemon {
 
@@ -30,6 +31,7 @@ class Reporter {
     std::function<void(const std::string&)> schema_outgrown;  ///< a migration that this program cannot serve; may come repeatedly
     std::function<void(DaemonResult)> queue_empty;  ///< `once`: nothing is left to do
     std::function<void(const std::vector<queue::FeatureSetStatus>&)> on_status;
+    Site* site = nullptr;  ///< is told what was reported, and reads what its clients wait for
   };
   Reporter(Shared& shared, queue::DaemonIdentity identity, bool once, Callbacks callbacks);
   ~Reporter();

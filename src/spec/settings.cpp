@@ -1,5 +1,8 @@
 #include "regfeatd/spec/settings.hpp"
 
+#include <arpa/inet.h>
+
+#include <array>
 #include <cstdlib>
 #include <filesystem>
 
@@ -145,6 +148,33 @@ void read_log(const Field& field, Settings& settings, Findings& findings) {
   }
 }
 
+/// Loopback or not is decided on the text alone: names are not looked up here.
+bool is_loopback(const std::string& address) { return address.starts_with("127.") || address == "::1"; }
+
+bool is_address(const std::string& text) {
+  std::array<unsigned char, sizeof(in6_addr)> bytes{};
+  return inet_pton(AF_INET, text.c_str(), bytes.data()) == 1 || inet_pton(AF_INET6, text.c_str(), bytes.data()) == 1;
+}
+
+void read_http(const Field& field, Settings::Http& http, Findings& findings) {
+  const MapReader map(field, {"address", "port", "allow_remote"}, findings);
+  if (!map.is_mapping()) return;
+  if (const auto f = map.find("port")) {
+    if (const auto port = read_integer(*f, {0, 65535}, findings)) http.port = static_cast<int>(*port);
+  }
+  if (const auto f = map.find("allow_remote")) http.allow_remote = read_boolean(*f, findings).value_or(false);
+  if (const auto f = map.find("address")) {
+    http.address = read_text(*f, findings).value_or(http.address);
+    if (!is_address(http.address)) {
+      findings.add(f->line(), at(f->path, "must be an IP address such as 127.0.0.1 or ::1, not " + quote(http.address)));
+    } else if (!is_loopback(http.address) && !http.allow_remote) {
+      findings.add(f->line(), at(f->path, http.address + " can be reached from other machines, and what is served has neither encryption nor a login; use "
+                                              "127.0.0.1 with an SSH tunnel or a proxy before it, or say allow_remote: true"));
+    }
+    if (!map.has("port")) findings.add(f->line(), at(field.path, "key \"port\" is missing"));
+  }
+}
+
 void read_times(const MapReader& map, Settings& settings, Lines& lines, Findings& findings) {
   read_duration_into(map, "lease", {milliseconds{500}, hours{24}}, settings.lease, findings, &lines.lease);
   read_duration_into(map, "heartbeat", {milliseconds{100}, hours{1}}, settings.heartbeat, findings,
@@ -171,7 +201,7 @@ void check_together(const Settings& s, const Lines& lines, Findings& findings) {
 Settings read_settings(const Field& document, Findings& findings) {
   const MapReader map(document,
                       {"database", "workers", "memory_budget", "lease", "heartbeat", "poll", "progress",
-                       "retry", "retention", "throttle", "shutdown_grace", "listen", "daemon_name", "log"},
+                       "retry", "retention", "throttle", "shutdown_grace", "listen", "daemon_name", "http", "log"},
                       findings);
   Settings settings;
   Lines lines;
@@ -185,6 +215,7 @@ Settings read_settings(const Field& document, Findings& findings) {
   if (const auto f = map.find("listen"))
     settings.listen = read_boolean(*f, findings).value_or(settings.listen);
   if (const auto f = map.find("daemon_name")) settings.daemon_name = read_text(*f, findings).value_or("");
+  if (const auto f = map.find("http")) read_http(*f, settings.http, findings);
   if (const auto f = map.find("log")) read_log(*f, settings, findings);
   check_together(settings, lines, findings);
   return settings;

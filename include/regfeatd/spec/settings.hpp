@@ -44,6 +44,12 @@ struct Settings {
   std::chrono::microseconds shutdown_grace = std::chrono::seconds{25};
   bool listen = true;                 ///< LISTEN for wake-ups; off behind a transaction pooler
   std::string daemon_name;            ///< empty: the host name
+  struct Http {
+    std::string address = "127.0.0.1";
+    std::optional<int> port;          ///< absent: no HTTP; 0: any free port, which the log names
+    bool allow_remote = false;        ///< an address that is not loopback is refused without this
+    friend bool operator==(const Http&, const Http&) = default;
+  } http;
   log::Level log_level = log::Level::info;
   log::Format log_format = log::Format::text;
   std::string file;                   ///< where it was read from; empty: built-in defaults

@@ -185,6 +185,24 @@ TEST_F(SettingsFiles, LookupOrder) {
   }
 }
 
+TEST(Settings, HttpIsOffUnlessAPortIsGivenAndStaysOnLoopback) {
+  EXPECT_EQ(parse_settings("", "c.yaml").http.port, std::nullopt);
+  EXPECT_EQ(parse_settings("http: { port: 9465 }\n", "c.yaml").http, (Settings::Http{"127.0.0.1", 9465, false}));
+  EXPECT_EQ(parse_settings("http: { port: 0, address: \"::1\" }\n", "c.yaml").http, (Settings::Http{"::1", 0, false}));
+  EXPECT_EQ(parse_settings("http: { port: 1, address: 0.0.0.0, allow_remote: true }\n", "c.yaml").http, (Settings::Http{"0.0.0.0", 1, true}));
+  EXPECT_EQ(settings_findings("http: { address: 127.0.0.1 }\n"), List{"c.yaml:1: http: key \"port\" is missing"});
+  EXPECT_EQ(settings_findings("http: { port: 70000, address: localhost, host: x }\n"),
+            (List{"c.yaml:1: http: unknown key \"host\"; the keys here are \"address\", \"port\" and \"allow_remote\"",
+                  "c.yaml:1: http.port: must be a whole number from 0 to 65535, not \"70000\"",
+                  "c.yaml:1: http.address: must be an IP address such as 127.0.0.1 or ::1, not \"localhost\""}));
+  EXPECT_EQ(settings_findings("http: { port: x }\n"), List{"c.yaml:1: http.port: must be a whole number from 0 to 65535, not \"x\""});
+  for (const char* address : {"0.0.0.0", "10.1.2.3", "\"::\"", "\"2001:db8::1\""}) {
+    const List found = settings_findings(std::string("http: { port: 1, address: ") + address + " }\n");
+    ASSERT_EQ(found.size(), 1U) << address;
+    EXPECT_NE(found[0].find("can be reached from other machines"), std::string::npos) << found[0];
+  }
+}
+
 using Cores = Files;
 
 TEST_F(Cores, LeastQuotaOfTheCgroupAndItsAncestors) {
