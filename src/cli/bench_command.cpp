@@ -34,24 +34,33 @@ double median(std::vector<double> v) {
   return n % 2 == 1 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
 }
 
-double rate(const BenchMeasurement& m) { return static_cast<double>(m.rows) / m.seconds; }
+double rate(const BenchMeasurement& m) {
+  return static_cast<double>(m.rows) / m.seconds;
+}
 
 std::string cpu(const BenchMeasurement& m) {
-  return fmt::format("client {:5.2f} s, server {}", m.client_cpu_s, m.server_cpu_s ? fmt::format("{:5.2f} s", *m.server_cpu_s) : std::string("unknown (elsewhere)"));
+  return fmt::format(
+      "client {:5.2f} s, server {}", m.client_cpu_s,
+      m.server_cpu_s ? fmt::format("{:5.2f} s", *m.server_cpu_s) : std::string("unknown (elsewhere)"));
 }
 
 void print(const std::string& what, const BenchMeasurement& m) {
-  const std::string stream = m.bytes > 0 ? fmt::format("{:6.1f} MB/s", static_cast<double>(m.bytes) / m.seconds / 1e6) : std::string("           ");
-  fmt::print("  {:<12} {:>9} rows/s  {}  {:6.2f} s  CPU {}\n", what, format_count(static_cast<std::int64_t>(rate(m))), stream, m.seconds, cpu(m));
+  const std::string stream = m.bytes > 0
+                                 ? fmt::format("{:6.1f} MB/s", static_cast<double>(m.bytes) / m.seconds / 1e6)
+                                 : std::string("           ");
+  fmt::print("  {:<12} {:>9} rows/s  {}  {:6.2f} s  CPU {}\n", what,
+             format_count(static_cast<std::int64_t>(rate(m))), stream, m.seconds, cpu(m));
   std::fflush(stdout);
 }
 
 /// Ratios of the paths' rates, pair by pair: neighbours in time are compared, as a machine's speed drifts.
-void print_ratio(const char* of, const char* to, const std::vector<BenchMeasurement>& a, const std::vector<BenchMeasurement>& b) {
+void print_ratio(const char* of, const char* to, const std::vector<BenchMeasurement>& a,
+                 const std::vector<BenchMeasurement>& b) {
   std::vector<double> ratios;
   for (std::size_t i = 0; i < a.size(); ++i) ratios.push_back(rate(a[i]) / rate(b[i]));
   const auto [least, most] = std::minmax_element(ratios.begin(), ratios.end());
-  fmt::print("  {} / {}: median {:.3f} of {} pairs, {:.3f} to {:.3f}\n", of, to, median(ratios), ratios.size(), *least, *most);
+  fmt::print("  {} / {}: median {:.3f} of {} pairs, {:.3f} to {:.3f}\n", of, to, median(ratios),
+             ratios.size(), *least, *most);
 }
 
 /// Where the workers' time goes, as medians over the rounds.
@@ -60,7 +69,8 @@ void print_phases(const std::vector<BenchMeasurement>& runs, int connections) {
   for (const BenchMeasurement& m : runs) {
     const double all = m.seconds * connections * 1000;
     const queue::Timings& t = m.timings;
-    const double parts[] = {t.claim_ms, t.read_ms, t.fit_ms, t.encode_ms, t.send_ms - t.encode_ms, t.publish_ms};
+    const double parts[] = {t.claim_ms,  t.read_ms, t.fit_ms, t.encode_ms, t.send_ms - t.encode_ms,
+                            t.publish_ms};
     double known = 0;
     for (int i = 0; i < 6; ++i) {
       shares[i].push_back(100 * parts[i] / all);
@@ -69,16 +79,19 @@ void print_phases(const std::vector<BenchMeasurement>& runs, int connections) {
     shares[6].push_back(100 * (all - known) / all);
     shares[7].push_back(100 * (t.read_ms + t.fit_ms + t.encode_ms) / all);
   }
-  fmt::print("  workers' time: claim {:.1f} %, read {:.1f} %, fit {:.1f} %, encode {:.1f} %, send {:.1f} %, publish {:.1f} %, the rest (begin, complete, commit, "
-             "waiting for the last) {:.1f} %; read + fit + encode {:.1f} %\n",
-             median(shares[0]), median(shares[1]), median(shares[2]), median(shares[3]), median(shares[4]), median(shares[5]), median(shares[6]),
-             median(shares[7]));
+  fmt::print(
+      "  workers' time: claim {:.1f} %, read {:.1f} %, fit {:.1f} %, encode {:.1f} %, send {:.1f} %, publish "
+      "{:.1f} %, the rest (begin, complete, commit, "
+      "waiting for the last) {:.1f} %; read + fit + encode {:.1f} %\n",
+      median(shares[0]), median(shares[1]), median(shares[2]), median(shares[3]), median(shares[4]),
+      median(shares[5]), median(shares[6]), median(shares[7]));
 }
 
 void measure_copy(const Options& o, populate::Bench& bench, int connections) {
   fmt::print("\n{} connection{}\n", connections, connections == 1 ? "" : "s");
   std::map<BenchPath, std::vector<BenchMeasurement>> results;
-  for (const BenchPath path : o.warm_up ? o.paths : std::vector<BenchPath>{}) (void)bench.measure(path, connections);  // warm: files, caches, what is learnt of the catalogue
+  for (const BenchPath path : o.warm_up ? o.paths : std::vector<BenchPath>{})
+    (void)bench.measure(path, connections);  // warm: files, caches, what is learnt of the catalogue
   for (int r = 0; r < o.rounds; ++r) {
     std::vector<BenchPath> order = o.paths;
     if (r % 2 == 1) std::reverse(order.begin(), order.end());
@@ -88,9 +101,12 @@ void measure_copy(const Options& o, populate::Bench& bench, int connections) {
     }
   }
   const auto has = [&](BenchPath p) { return results.contains(p); };
-  if (has(BenchPath::pipeline) && has(BenchPath::raw)) print_ratio("pipeline", "raw COPY", results[BenchPath::pipeline], results[BenchPath::raw]);
-  if (has(BenchPath::pipeline) && has(BenchPath::bare)) print_ratio("pipeline", "bare COPY", results[BenchPath::pipeline], results[BenchPath::bare]);
-  if (has(BenchPath::raw) && has(BenchPath::bare)) print_ratio("raw COPY", "bare COPY", results[BenchPath::raw], results[BenchPath::bare]);
+  if (has(BenchPath::pipeline) && has(BenchPath::raw))
+    print_ratio("pipeline", "raw COPY", results[BenchPath::pipeline], results[BenchPath::raw]);
+  if (has(BenchPath::pipeline) && has(BenchPath::bare))
+    print_ratio("pipeline", "bare COPY", results[BenchPath::pipeline], results[BenchPath::bare]);
+  if (has(BenchPath::raw) && has(BenchPath::bare))
+    print_ratio("raw COPY", "bare COPY", results[BenchPath::raw], results[BenchPath::bare]);
   if (has(BenchPath::pipeline)) print_phases(results[BenchPath::pipeline], connections);
 }
 
@@ -99,7 +115,9 @@ int run(const Options& o) {
   options.connect = o.database.connect_options("bench");
   populate::Bench bench(options);
   fmt::print("{}\n", bench.describe());
-  fmt::print("bare COPY: encoded rows into new tables, no keys. raw COPY: published as the pipeline publishes. rows: of 90 columns\n");
+  fmt::print(
+      "bare COPY: encoded rows into new tables, no keys. raw COPY: published as the pipeline publishes. "
+      "rows: of 90 columns\n");
   for (const int connections : o.connections) measure_copy(o, bench, connections);
   if (o.inserts) {
     fmt::print("\nINSERTs, one connection, one transaction, a sample\n");
@@ -113,25 +131,50 @@ int run(const Options& o) {
 
 void add_bench_command(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("bench", "Measure what COPY can do on a server, and what of it the pipeline reaches");
+  CLI::App* command = app.add_subcommand(
+      "bench", "Measure what COPY can do on a server, and what of it the pipeline reaches");
   command->description(
-      "Makes a database of its own on the given server (the role needs CREATEDB), with sources and targets like those of the main job, and\n"
-      "measures in turn: COPY of encoded rows into bare tables, the same with keys and publishing, and the whole pipeline on the same rows; then\n"
-      "INSERTs on a sample. The database is dropped at the end. Ratios are of neighbours in time (docs/performance.md).");
+      "Makes a database of its own on the given server (the role needs CREATEDB), with sources and targets "
+      "like those of the main job, and\n"
+      "measures in turn: COPY of encoded rows into bare tables, the same with keys and publishing, and the "
+      "whole pipeline on the same rows; then\n"
+      "INSERTs on a sample. The database is dropped at the end. Ratios are of neighbours in time "
+      "(docs/performance.md).");
   options->database.add_to(*command);
-  command->add_option("--connections", options->connections, "Numbers of connections to measure with")->delimiter(',')->check(CLI::Range(1, 256))->capture_default_str();
-  command->add_option("--rounds", options->rounds, "Rounds with each")->check(CLI::Range(1, 1000))->capture_default_str();
-  command->add_option("--partitions", options->bench.partitions, "Partitions in each measurement")->check(CLI::Range(1, 10000))->capture_default_str();
-  command->add_option("--rows", options->bench.rows, "Rows of a partition")->check(CLI::Range(1, 44640))->capture_default_str();
-  command->add_option("--columns", options->bench.columns, "Type of the feature columns: double, real or numeric")
+  command->add_option("--connections", options->connections, "Numbers of connections to measure with")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
+  command->add_option("--rounds", options->rounds, "Rounds with each")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_option("--partitions", options->bench.partitions, "Partitions in each measurement")
+      ->check(CLI::Range(1, 10000))
+      ->capture_default_str();
+  command->add_option("--rows", options->bench.rows, "Rows of a partition")
+      ->check(CLI::Range(1, 44640))
+      ->capture_default_str();
+  command
+      ->add_option("--columns", options->bench.columns,
+                   "Type of the feature columns: double, real or numeric")
       ->transform(CLI::CheckedTransformer(
-          std::map<std::string, pg::FeatureType>{{"double", pg::FeatureType::float8}, {"real", pg::FeatureType::float4}, {"numeric", pg::FeatureType::numeric}}));
-  command->add_option("--publish", options->bench.publish, "How partitions are published: create (new ones) or swap (that hold rows)")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, spec::Publish>{{"create", spec::Publish::create}, {"swap", spec::Publish::swap}}));
+                      std::map<std::string, pg::FeatureType>{{"double", pg::FeatureType::float8},
+                                                             {"real", pg::FeatureType::float4},
+                                                             {"numeric", pg::FeatureType::numeric}})
+                      .description("{double,real,numeric}"));
+  command
+      ->add_option("--publish", options->bench.publish,
+                   "How partitions are published: create (new ones) or swap (that hold rows)")
+      ->transform(
+          CLI::CheckedTransformer(std::map<std::string, spec::Publish>{{"create", spec::Publish::create},
+                                                                       {"swap", spec::Publish::swap}})
+              .description("{create,swap}"));
   command->add_option("--paths", options->paths, "What is measured: bare, raw, pipeline")
       ->delimiter(',')
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, BenchPath>{{"bare", BenchPath::bare}, {"raw", BenchPath::raw}, {"pipeline", BenchPath::pipeline}}));
+      ->transform(CLI::CheckedTransformer(std::map<std::string, BenchPath>{{"bare", BenchPath::bare},
+                                                                           {"raw", BenchPath::raw},
+                                                                           {"pipeline", BenchPath::pipeline}})
+                      .description("{bare,raw,pipeline}"));
   command->add_flag("!--no-warmup", options->warm_up, "Without a first run of each path that is not counted");
   command->add_flag("!--no-inserts", options->inserts, "Leave out the INSERTs");
   command->callback([options, &action] { action = [options] { return run(*options); }; });

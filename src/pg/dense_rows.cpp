@@ -7,8 +7,12 @@
 namespace regfeatd::pg {
 namespace {
 
-std::uint32_t big_endian(std::uint32_t v) noexcept { return std::endian::native == std::endian::little ? __builtin_bswap32(v) : v; }
-std::uint64_t big_endian(std::uint64_t v) noexcept { return std::endian::native == std::endian::little ? __builtin_bswap64(v) : v; }
+std::uint32_t big_endian(std::uint32_t v) noexcept {
+  return std::endian::native == std::endian::little ? __builtin_bswap32(v) : v;
+}
+std::uint64_t big_endian(std::uint64_t v) noexcept {
+  return std::endian::native == std::endian::little ? __builtin_bswap64(v) : v;
+}
 
 void encode(std::byte* const* to, std::span<const double* const> columns, std::size_t first_row) {
   const std::uint32_t length = big_endian(std::uint32_t{8});

@@ -1,4 +1,5 @@
-// What COPY can do here, and what of it the pipeline reaches: the same rows, the same tables, the same publishing.
+// What COPY can do here, and what of it the pipeline reaches: the same rows, the same tables, the same
+// publishing.
 #include "regfeatd/populate/bench.hpp"
 
 #include <fmt/format.h>
@@ -27,7 +28,9 @@ using Clock = std::chrono::steady_clock;
 // Sends of this size and sends of 64 KB are equally fast; at 8 MB the caches no longer hold what is sent.
 constexpr std::size_t kSendBytes = 1u << 20;
 
-std::string series_name(int i) { return fmt::format("s{}", i + 1); }
+std::string series_name(int i) {
+  return fmt::format("s{}", i + 1);
+}
 
 std::string specification(const BenchOptions& o) {
   std::string series;
@@ -49,11 +52,13 @@ targets:
   - {{ input: idx, table: "bench.reg_rate_{{series}}", time: ts_utc, column: "{{metric}}_idx_{{window}}", partition: "{{table}}_{{start}}", publish: {} }}
   - {{ input: bqx, table: "bench.reg_bqx_{{series}}", time: ts_utc, column: "{{metric}}_bqx_{{window}}", partition: "{{table}}_{{start}}", publish: {} }}
 )",
-                     series, o.columns == pg::FeatureType::float4 ? "real" : "double", o.publish == spec::Publish::swap ? "swap" : "create",
+                     series, o.columns == pg::FeatureType::float4 ? "real" : "double",
+                     o.publish == spec::Publish::swap ? "swap" : "create",
                      o.publish == spec::Publish::swap ? "swap" : "create");
 }
 
-/// Three months of minute bars, of which July is the partition; every series reads them through views of its own.
+/// Three months of minute bars, of which July is the partition; every series reads them through views of its
+/// own.
 void make_sources(pqxx::transaction_base& tx, const BenchOptions& o) {
   tx.exec(fmt::format(R"(
     CREATE SCHEMA bench;
@@ -70,12 +75,17 @@ void make_sources(pqxx::transaction_base& tx, const BenchOptions& o) {
     ANALYZE bench.m1, bench.bqx)",
                       o.rows));
   for (int i = 0; i < o.partitions; ++i) {
-    tx.exec(fmt::format("CREATE VIEW bench.m1_{0} AS SELECT * FROM bench.m1; CREATE VIEW bench.bqx_{0} AS SELECT * FROM bench.bqx", series_name(i)));
+    tx.exec(
+        fmt::format("CREATE VIEW bench.m1_{0} AS SELECT * FROM bench.m1; CREATE VIEW bench.bqx_{0} AS SELECT "
+                    "* FROM bench.bqx",
+                    series_name(i)));
   }
 }
 
 /// The tuples of a table as COPY takes them.
-std::vector<std::byte> encoded_rows(pg::Session& session, const std::string& table) { return pg::copy_out_tuples(session, "SELECT * FROM " + table); }
+std::vector<std::byte> encoded_rows(pg::Session& session, const std::string& table) {
+  return pg::copy_out_tuples(session, "SELECT * FROM " + table);
+}
 
 class Silent : public RunObserver {
  public:
@@ -86,7 +96,11 @@ class Silent : public RunObserver {
 /// Measures from its making to `finish`.
 class Meter {
  public:
-  explicit Meter(const ServerCpu& server) : server_(server), server_cpu_(server.seconds()), client_cpu_(client_cpu_seconds()), start_(Clock::now()) {}
+  explicit Meter(const ServerCpu& server)
+      : server_(server),
+        server_cpu_(server.seconds()),
+        client_cpu_(client_cpu_seconds()),
+        start_(Clock::now()) {}
   void finish(BenchMeasurement& m) const {
     m.seconds = std::chrono::duration<double>(Clock::now() - start_).count();
     m.client_cpu_s = client_cpu_seconds() - client_cpu_;
@@ -104,14 +118,20 @@ class Meter {
 /// A database that is there for as long as this is.
 class ScratchDatabase {
  public:
-  explicit ScratchDatabase(const pg::ConnectOptions& connect) : admin_(connect), name_(fmt::format("regfeatd_bench_{}", getpid())) {
+  explicit ScratchDatabase(const pg::ConnectOptions& connect)
+      : admin_(connect), name_(fmt::format("regfeatd_bench_{}", getpid())) {
     pqxx::nontransaction tx(admin_.sql());
-    if (!tx.exec1("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user")[0].as<bool>()) {
-      throw Fault(FaultClass::configuration, "bench works in a database of its own, which it creates and drops: the role needs CREATEDB");
+    if (!tx.exec1("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user")[0]
+             .as<bool>()) {
+      throw Fault(
+          FaultClass::configuration,
+          "bench works in a database of its own, which it creates and drops: the role needs CREATEDB");
     }
     // What a run left that was killed; one that goes on has sessions in its database.
-    for (const auto& row : tx.exec("SELECT datname FROM pg_database d WHERE datname ~ '^regfeatd_bench_[0-9]+$' AND pg_has_role(datdba, 'USAGE') "
-                                   "   AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datid = d.oid)")) {
+    for (const auto& row :
+         tx.exec("SELECT datname FROM pg_database d WHERE datname ~ '^regfeatd_bench_[0-9]+$' AND "
+                 "pg_has_role(datdba, 'USAGE') "
+                 "   AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datid = d.oid)")) {
       tx.exec("DROP DATABASE IF EXISTS " + pg::quote_identifier(row[0].as<std::string>()));
     }
     tx.exec("CREATE DATABASE " + name_);
@@ -137,9 +157,12 @@ class ScratchDatabase {
 
 const char* to_string(BenchPath path) noexcept {
   switch (path) {
-    case BenchPath::bare: return "bare COPY";
-    case BenchPath::raw: return "raw COPY";
-    case BenchPath::pipeline: return "pipeline";
+    case BenchPath::bare:
+      return "bare COPY";
+    case BenchPath::raw:
+      return "raw COPY";
+    case BenchPath::pipeline:
+      return "pipeline";
   }
   return "unknown";
 }
@@ -187,7 +210,8 @@ struct Bench::Impl {
   bool may_checkpoint = false;
 };
 
-Bench::Impl::Impl(const BenchOptions& o) : options(o), database(o.connect), control(connect()), server(*control) {
+Bench::Impl::Impl(const BenchOptions& o)
+    : options(o), database(o.connect), control(connect()), server(*control) {
   queue::migrate(*control, queue::required_version());
   const std::string text = specification(o);
   document = {spec::parse_feature_set(text, "bench"), text};
@@ -206,7 +230,8 @@ void Bench::Impl::set_up() {
     if (!plan.findings.empty()) throw Fault(FaultClass::fatal, "bench: " + plan.findings.front());
     if (options.columns == pg::FeatureType::numeric) {
       for (std::string& ddl : plan.ddl) {
-        for (std::size_t at = 0; (at = ddl.find("double precision", at)) != std::string::npos;) ddl.replace(at, 16, "numeric");
+        for (std::size_t at = 0; (at = ddl.find("double precision", at)) != std::string::npos;)
+          ddl.replace(at, 16, "numeric");
       }
     }
     apply(tx, document, plan);
@@ -214,23 +239,29 @@ void Bench::Impl::set_up() {
     for (const std::string& series : document.feature_set.series) {
       Place& place = places.emplace_back();
       place.series = series;
-      for (const spec::Target& t : document.feature_set.targets) place.targets.push_back(resolve_target(tx, document.feature_set, t, series, findings).value());
+      for (const spec::Target& t : document.feature_set.targets)
+        place.targets.push_back(resolve_target(tx, document.feature_set, t, series, findings).value());
     }
     may_checkpoint = tx.exec1("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")[0].as<bool>();
     tx.commit();
   });
 }
 
-/// Every measurement begins alike: `create` without children, `swap` with full ones; nothing left to be written.
+/// Every measurement begins alike: `create` without children, `swap` with full ones; nothing left to be
+/// written.
 void Bench::Impl::clear(BenchPath path) {
   pqxx::work tx(control->sql());
-  for (const auto& row : tx.exec("SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-                                 " WHERE n.nspname = 'bench' AND c.relkind = 'r' AND (c.relname LIKE 'bare%' OR c.relispartition AND $$" +
-                                 std::string(options.publish == spec::Publish::swap ? "swap" : "create") + "$$ = 'create')")) {
+  for (const auto& row :
+       tx.exec("SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+               " WHERE n.nspname = 'bench' AND c.relkind = 'r' AND (c.relname LIKE 'bare%' OR "
+               "c.relispartition AND $$" +
+               std::string(options.publish == spec::Publish::swap ? "swap" : "create") + "$$ = 'create')")) {
     tx.exec("DROP TABLE bench." + pg::quote_identifier(row[0].as<std::string>()));
   }
   if (path == BenchPath::pipeline) {
-    tx.exec("UPDATE regfeat.partition SET state = 'pending', epoch = epoch + 1, attempts = 0, input_fingerprint = NULL, not_before = now()");
+    tx.exec(
+        "UPDATE regfeat.partition SET state = 'pending', epoch = epoch + 1, attempts = 0, input_fingerprint "
+        "= NULL, not_before = now()");
   }
   tx.commit();
   if (!may_checkpoint) return;
@@ -242,9 +273,11 @@ void Bench::Impl::load_bare(Connection& c, const Place& place) {
   pqxx::work tx(c.session->sql());
   for (std::size_t t = 0; t < streams.size(); ++t) {
     const std::string table = fmt::format("bench.bare_{}_{}", place.series, t);
-    tx.exec(fmt::format("CREATE TABLE {} (LIKE {}) WITH (autovacuum_enabled = false)", table, place.targets[t].table.name.quoted()));
+    tx.exec(fmt::format("CREATE TABLE {} (LIKE {}) WITH (autovacuum_enabled = false)", table,
+                        place.targets[t].table.name.quoted()));
     pg::CopyIn copy(*c.session, "COPY " + table + " FROM STDIN (FORMAT binary, FREEZE)");
-    for (std::span<const std::byte> rest(streams[t]); !rest.empty(); rest = rest.subspan(std::min(kSendBytes, rest.size()))) {
+    for (std::span<const std::byte> rest(streams[t]); !rest.empty();
+         rest = rest.subspan(std::min(kSendBytes, rest.size()))) {
       copy.send(rest.first(std::min(kSendBytes, rest.size())));
     }
     (void)copy.finish();
@@ -261,10 +294,12 @@ void Bench::Impl::load_raw(Connection& c, std::size_t i) {
   claim.range = range;
   std::vector<TargetWriter> writers;
   for (std::size_t t = 0; t < streams.size(); ++t) {
-    const auto placement = populate::place(*tx, document.feature_set, document.feature_set.targets[t], place.targets[t], place.series, range);
+    const auto placement = populate::place(*tx, document.feature_set, document.feature_set.targets[t],
+                                           place.targets[t], place.series, range);
     TargetWriter& w = writers.emplace_back(place.targets[t], placement, claim, t);
     w.start(*c.session, *tx);
-    for (std::span<const std::byte> rest(streams[t]); !rest.empty(); rest = rest.subspan(std::min(kSendBytes, rest.size()))) {
+    for (std::span<const std::byte> rest(streams[t]); !rest.empty();
+         rest = rest.subspan(std::min(kSendBytes, rest.size()))) {
       w.copy().send(rest.first(std::min(kSendBytes, rest.size())));
     }
     (void)w.finish();
@@ -286,7 +321,8 @@ bool Bench::Impl::run_pipeline(Connection& c, int worker) {
   if (!claim) return false;
   timings.claim_ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
   Silent silent;
-  if (c.runner.run(*c.session, *claim, {}, silent, {}, timings) != RunResult::done) throw Fault(FaultClass::fatal, "bench: a partition came out empty");
+  if (c.runner.run(*c.session, *claim, {}, silent, {}, timings) != RunResult::done)
+    throw Fault(FaultClass::fatal, "bench: a partition came out empty");
   c.timings.claim_ms += timings.claim_ms;
   c.timings.read_ms += timings.read_ms;
   c.timings.fit_ms += timings.fit_ms;
@@ -297,8 +333,15 @@ bool Bench::Impl::run_pipeline(Connection& c, int worker) {
 }
 
 Bench::Bench(const BenchOptions& options) : impl_(std::make_unique<Impl>(options)) {
-  (void)measure(BenchPath::pipeline, 1);
-  for (const ResolvedTarget& t : impl_->places.front().targets) impl_->streams.push_back(encoded_rows(*impl_->control, t.table.name.quoted()));
+  if (options.publish == spec::Publish::swap) {
+    (void)measure(BenchPath::pipeline, 1);  // there is something to exchange in every partition
+  } else {
+    impl_->connections.emplace_back().session = impl_->connect();
+    if (!impl_->run_pipeline(impl_->connections.front(), 0))
+      throw Fault(FaultClass::fatal, "bench: there is no partition to claim");
+  }
+  for (const ResolvedTarget& t : impl_->places.front().targets)
+    impl_->streams.push_back(encoded_rows(*impl_->control, t.table.name.quoted()));
 }
 
 Bench::~Bench() = default;
@@ -322,7 +365,8 @@ BenchMeasurement Bench::measure(BenchPath path, int connections) {
         }
         return;
       }
-      for (std::size_t i = 0; (i = next++) < b.places.size();) path == BenchPath::bare ? b.load_bare(c, b.places[i]) : b.load_raw(c, i);
+      for (std::size_t i = 0; (i = next++) < b.places.size();)
+        path == BenchPath::bare ? b.load_bare(c, b.places[i]) : b.load_raw(c, i);
     }));
   }
   BenchMeasurement m;
@@ -330,7 +374,8 @@ BenchMeasurement Bench::measure(BenchPath path, int connections) {
   ready.arrive_and_wait();
   for (auto& t : threads) t.get();
   meter.finish(m);
-  m.rows = static_cast<std::int64_t>(b.options.rows) * b.options.partitions * static_cast<std::int64_t>(b.document.feature_set.targets.size());
+  m.rows = static_cast<std::int64_t>(b.options.rows) * b.options.partitions *
+           static_cast<std::int64_t>(b.document.feature_set.targets.size());
   for (const auto& s : b.streams) m.bytes += static_cast<std::int64_t>(s.size()) * b.options.partitions;
   for (int k = 0; k < connections; ++k) {
     const queue::Timings& t = b.connections[static_cast<std::size_t>(k)].timings;
@@ -350,13 +395,16 @@ BenchMeasurement Bench::measure_inserts(int rows, int rows_per_statement) {
   {
     pqxx::work tx(b.control->sql());
     const std::string target = b.places.front().targets.front().table.name.quoted();
-    tx.exec("DROP TABLE IF EXISTS bench.inserts; CREATE TABLE bench.inserts (LIKE " + target + " INCLUDING INDEXES)");
+    tx.exec("DROP TABLE IF EXISTS bench.inserts; CREATE TABLE bench.inserts (LIKE " + target +
+            " INCLUDING INDEXES)");
     int taken = 0;
     for (const auto& row : tx.exec(fmt::format("SELECT * FROM {} LIMIT {}", target, rows))) {
       if (taken++ % rows_per_statement == 0) statements.emplace_back("INSERT INTO bench.inserts VALUES ");
       std::string& statement = statements.back();
       statement += statement.back() == ' ' ? "(" : ",(";
-      for (const auto& field : row) statement += (field.num() == 0 ? "" : ",") + (field.is_null() ? std::string("NULL") : pg::quote_literal(field.c_str()));
+      for (const auto& field : row)
+        statement += (field.num() == 0 ? "" : ",") +
+                     (field.is_null() ? std::string("NULL") : pg::quote_literal(field.c_str()));
       statement += ')';
     }
     tx.commit();
@@ -374,13 +422,16 @@ BenchMeasurement Bench::measure_inserts(int rows, int rows_per_statement) {
 std::string Bench::describe() const {
   pqxx::work tx(impl_->control->sql());
   const pqxx::row row = tx.exec1("SELECT current_setting('server_version'), current_setting('wal_level')");
-  return fmt::format("PostgreSQL {}, wal_level {}, {}, {} partitions × {} rows × {} targets × 90 columns of {}; {}", row[0].as<std::string>(),
-                     row[1].as<std::string>(), impl_->options.publish == spec::Publish::swap ? "publish: swap" : "publish: create", impl_->options.partitions,
-                     impl_->options.rows, impl_->streams.size(),
-                     impl_->options.columns == pg::FeatureType::float8   ? "double precision"
-                     : impl_->options.columns == pg::FeatureType::float4 ? "real"
-                                                                         : "numeric",
-                     impl_->may_checkpoint ? "a CHECKPOINT before each measurement" : "no CHECKPOINT before measurements, as the role may not");
+  return fmt::format(
+      "PostgreSQL {}, wal_level {}, {}, {} partitions × {} rows × {} targets × 90 columns of {}; {}",
+      row[0].as<std::string>(), row[1].as<std::string>(),
+      impl_->options.publish == spec::Publish::swap ? "publish: swap" : "publish: create",
+      impl_->options.partitions, impl_->options.rows, impl_->streams.size(),
+      impl_->options.columns == pg::FeatureType::float8   ? "double precision"
+      : impl_->options.columns == pg::FeatureType::float4 ? "real"
+                                                          : "numeric",
+      impl_->may_checkpoint ? "a CHECKPOINT before each measurement"
+                            : "no CHECKPOINT before measurements, as the role may not");
 }
 
 }  // namespace regfeatd::populate

@@ -86,9 +86,11 @@ StoredFeatureSet store_feature_set(pqxx::transaction_base& tx, const spec::Featu
   const fit::Plan plan = fs.plan();
   const bool looks_back = fs.lookback == spec::Lookback::rows;
   const auto rows = looks_back ? std::max<std::int64_t>(plan.lookback_rows(), plan.lookback_offset()) : 0;
-  // Windows of a keyed set count the rows of a key; how many rows of the series lie between them is unknown.
+  // Windows of a keyed set count the rows of a key; how many rows of the series lie between them is unknown. Nor does either
+  // number bound a range that is counted from some rows back.
+  const bool unbounded = rows > 0 && (!fs.key.empty() || (plan.lookback_range() > 0 && plan.lookback_offset() > 0));
   tx.exec_params("UPDATE regfeat.feature_set SET lookback_rows = nullif($2, -1), lookback_span = $3 WHERE feature_set_id = $1", stored->id.value,
-                 !fs.key.empty() && rows > 0 ? -1 : rows, looks_back ? plan.lookback_range() : 0);
+                 unbounded ? -1 : rows, looks_back ? plan.lookback_range() : 0);
   return *stored;
 }
 

@@ -20,11 +20,15 @@ constexpr std::size_t kColumns = 90;
 
 struct Block {
   std::vector<OrderValue> order = std::vector<OrderValue>(kRows);
-  std::vector<std::vector<double>> values = std::vector<std::vector<double>>(kColumns, std::vector<double>(kRows));
+  std::vector<std::vector<double>> values =
+      std::vector<std::vector<double>>(kColumns, std::vector<double>(kRows));
   std::vector<const double*> columns;
   explicit Block(bool nulls) {
     for (std::size_t c = 0; c < kColumns; ++c) {
-      for (std::size_t r = 0; r < kRows; ++r) values[c][r] = nulls && r < 14 ? std::nan("") : std::sin(static_cast<double>(r * kColumns + c)) * std::pow(10, static_cast<double>(c % 9) - 4);
+      for (std::size_t r = 0; r < kRows; ++r)
+        values[c][r] = nulls && r < 14 ? std::nan("")
+                                       : std::sin(static_cast<double>(r * kColumns + c)) *
+                                             std::pow(10, static_cast<double>(c % 9) - 4);
       columns.push_back(values[c].data());
     }
     for (std::size_t r = 0; r < kRows; ++r) order[r] = static_cast<OrderValue>(r) * 60'000'000;

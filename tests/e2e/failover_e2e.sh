@@ -7,7 +7,7 @@ set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/check.sh"
 
 if (($# == 0)); then
-  for accident in kill freeze; do "$0" "$accident" | sed "s/^\(ok \|FAIL\)  /&$accident: /"; done
+  for accident in kill freeze; do "$0" "$accident" | sed -u "s/^\(ok \|FAIL\)  /&$accident: /"; done
   exit 0
 fi
 accident=$1
@@ -52,7 +52,7 @@ standby_conninfo="host=$work/socket port=$standby_port dbname=regfeatd user=regf
 standby_sql() { psql -XAtq -v ON_ERROR_STOP=1 -d "$standby_conninfo" -c "$1"; }
 
 # -- the job, once undisturbed in a schema of its own ----------------------------------------------------------------------
-days=240
+days=160
 make_source() { # SCHEMA
   primary_sql "CREATE SCHEMA $1; CREATE TABLE $1.m1_eurusd (time timestamptz PRIMARY KEY, rate double precision);
     INSERT INTO $1.m1_eurusd SELECT t, 1 + (extract(epoch FROM t)::bigint % 977) / 9770.0
@@ -71,7 +71,7 @@ targets:
   - { input: idx, table: "$1.reg_{series}", time: time, column: "{metric}_{window}", partition: "{table}_{start:%Y_%m_%d}" }
 YAML
 }
-content() { "$1" "SELECT md5(string_agg(md5(t::text), '' ORDER BY time)) || ' ' || count(*) FROM $2.reg_eurusd t"; }
+content() { "$1" "SELECT sum(hash_record_extended(t, 0)::numeric) || ' ' || count(*) FROM $2.reg_eurusd t"; }
 for schema in undisturbed bars; do
   make_source "$schema"
   specification "$schema" >"$work/$schema.yaml"

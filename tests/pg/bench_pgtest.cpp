@@ -1,4 +1,5 @@
-// `regfeatd bench`: measures, says what it measured, and leaves nothing behind. The figures themselves are not looked at.
+// `regfeatd bench`: measures, says what it measured, and leaves nothing behind. The figures themselves are
+// not looked at.
 #include "pg_fixture.hpp"
 
 namespace regfeatd::test {
@@ -7,20 +8,24 @@ namespace {
 TEST(Bench, MeasuresEveryPathInADatabaseOfItsOwnAndLeavesNothing) {
   const Database db;
   for (const char* publish : {"create", "swap"}) {
-    const Finished f = db.regfeatd({"bench", "--partitions", "2", "--rows", "500", "--connections", "1,2", "--rounds", "1", "--publish", publish});
+    const Finished f = db.regfeatd({"bench", "--partitions", "2", "--rows", "500", "--connections", "1,2",
+                                    "--rounds", "1", "--publish", publish});
     ASSERT_EQ(f.exit_status, 0) << f.out;
-    for (const char* said : {"2 connections", "bare COPY", "pipeline / raw COPY: median", "workers' time", "1000 each", "CPU client"}) {
+    for (const char* said : {"2 connections", "bare COPY", "pipeline / raw COPY: median", "workers' time",
+                             "1000 each", "CPU client"}) {
       EXPECT_NE(f.out.find(said), std::string::npos) << said << '\n' << f.out;
     }
   }
-  EXPECT_EQ(db.count("SELECT count(*) FROM pg_namespace WHERE nspname IN ('bench', 'regfeat')"), 0) << "the given database is not touched";
+  EXPECT_EQ(db.count("SELECT count(*) FROM pg_namespace WHERE nspname IN ('bench', 'regfeat')"), 0)
+      << "the given database is not touched";
   EXPECT_EQ(db.count("SELECT count(*) FROM pg_database WHERE datname LIKE 'regfeatd_bench%'"), 0);
 }
 
 TEST(Bench, EveryTypeOfColumn) {
   const Database db;
   for (const char* type : {"real", "numeric"}) {
-    const Finished f = db.regfeatd({"bench", "--partitions", "1", "--rows", "300", "--connections", "1", "--rounds", "1", "--columns", type, "--no-inserts"});
+    const Finished f = db.regfeatd({"bench", "--partitions", "1", "--rows", "300", "--connections", "1",
+                                    "--rounds", "1", "--columns", type, "--no-inserts"});
     EXPECT_EQ(f.exit_status, 0) << f.out;
     EXPECT_NE(f.out.find(std::string("columns of ") + type), std::string::npos) << f.out;
   }

@@ -594,5 +594,30 @@ TEST(FeatureSets, AnotherUnitForAPartOfTheRangeLeavesNoOverlap) {
   EXPECT_EQ(db.checksum("players.form_features", "id, at"), before);
 }
 
+
+TEST(FeatureSets, WidenedRequeueReachesARangeThatBeginsSomeRowsBack) {
+  const Database db;
+  db.migrate();
+  // One row a day; a window of three days that ends two rows back holds rows five days old.
+  db.exec("CREATE SCHEMA s; CREATE TABLE s.t (at timestamptz PRIMARY KEY, v double precision); "
+          "INSERT INTO s.t SELECT timestamptz '2024-01-01 12:00+00' + i * interval '1 day', sin(i) FROM generate_series(0, 30) i");
+  const std::string specification =
+      "feature_set: f\nseries: [a]\npartition: { by: day, from: 2024-01-01, to: 2024-02-01 }\nsource: { tables: [ { table: s.t, time: at } ] }\n"
+      "inputs: { v: { column: v } }\nwindows: { late: { range: 3d, offset: 2 } }\nmetrics: [forecast]\n"
+      "targets: [ { input: v, table: s.f, time: at, column: \"{metric}_{window}\" } ]\n";
+  ASSERT_EQ(apply_text(db, specification).exit_status, 0);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  db.exec("UPDATE s.t SET v = 7 WHERE at::date = '2024-01-10'; DELETE FROM regfeat.attempt; "
+          "SELECT regfeat.requeue('f', \"from\" => '2024-01-10', \"to\" => '2024-01-11', widen => true)");
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(db.text("SELECT string_agg(to_char(regfeat.order_time('time', lower_bound), 'DD'), ' ' ORDER BY lower_bound) FROM regfeat.attempt JOIN regfeat.partition USING (partition_id) "
+                    "WHERE outcome = 'done'"),
+            "10 11 12 13 14");
+  const std::string after = db.checksum("s.f", "at");
+  db.exec("SELECT regfeat.requeue('f', force => true)");
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(db.checksum("s.f", "at"), after);
+}
+
 }  // namespace
 }  // namespace regfeatd::test

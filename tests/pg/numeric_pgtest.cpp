@@ -15,9 +15,12 @@ TEST(NumericInput, HasTheBitsOfTheServersCast) {
   tx.exec("SELECT setseed(0.5)");
   pg::CopyOut copy(*session,
                    "SELECT n, n::double precision FROM (SELECT (CASE WHEN i % 2 = 0 THEN 1 ELSE -1 END) "
-                   "  * round((random() * power(10::numeric, i % 37 - 12))::numeric + random()::numeric / 3, i % 31) AS n FROM generate_series(1, 60000) i "
-                   "  UNION ALL SELECT NULL UNION ALL SELECT 'NaN' UNION ALL SELECT 'Infinity' UNION ALL SELECT 0.1::numeric + 1e-30::numeric "
-                   "  UNION ALL SELECT repeat('123456789', 40)::numeric / power(10::numeric, 200) UNION ALL SELECT 9007199254740993) s",
+                   "  * round((random() * power(10::numeric, i % 37 - 12))::numeric + random()::numeric / 3, "
+                   "i % 31) AS n FROM generate_series(1, 60000) i "
+                   "  UNION ALL SELECT NULL UNION ALL SELECT 'NaN' UNION ALL SELECT 'Infinity' UNION ALL "
+                   "SELECT 0.1::numeric + 1e-30::numeric "
+                   "  UNION ALL SELECT repeat('123456789', 40)::numeric / power(10::numeric, 200) UNION ALL "
+                   "SELECT 9007199254740993) s",
                    2);
   int rows = 0;
   for (; copy.next(); ++rows) {

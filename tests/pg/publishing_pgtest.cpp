@@ -1,4 +1,5 @@
-// The ways of publishing (docs/publishing.md): what readers see, what kills leave behind, what an exchange keeps.
+// The ways of publishing (docs/publishing.md): what readers see, what kills leave behind, what an exchange
+// keeps.
 #include <fmt/format.h>
 #include <signal.h>
 
@@ -22,7 +23,8 @@ using std::chrono::milliseconds;
 
 std::string with_publish(std::string specification, const std::string& publish) {
   const std::string end = "{start:%Y_%m_%d}\"";
-  for (std::size_t at = 0; (at = specification.find(end, at)) != std::string::npos; ++at) specification.insert(at + end.size(), ", publish: " + publish);
+  for (std::size_t at = 0; (at = specification.find(end, at)) != std::string::npos; ++at)
+    specification.insert(at + end.size(), ", publish: " + publish);
   return specification;
 }
 
@@ -45,8 +47,10 @@ class Publishing {
 
   /// Other inputs, and with them another generation of all values; the rows stay as many.
   void next_generation() const {
-    db.exec("UPDATE bqx.m1_eurusd SET rate_index = rate_index + 1; UPDATE bqx.bqx_eurusd SET w15_bqx_return = w15_bqx_return + 1; "
-            "UPDATE regfeat.partition SET state = 'pending', epoch = epoch + 1, not_before = now()");
+    db.exec(
+        "UPDATE bqx.m1_eurusd SET rate_index = rate_index + 1; UPDATE bqx.bqx_eurusd SET w15_bqx_return = "
+        "w15_bqx_return + 1; "
+        "UPDATE regfeat.partition SET state = 'pending', epoch = epoch + 1, not_before = now()");
   }
 
   void run_daemon() const {
@@ -65,11 +69,15 @@ class Publishing {
 
   /// Rows and sums of both targets in one statement: one value per generation.
   static constexpr const char* kGeneration =
-      "SELECT concat_ws(' ', (SELECT count(*) || ':' || coalesce(sum(hashfloat8(b_idx_w15)), 0) FROM bqx.reg_rate_eurusd), "
-      "                      (SELECT count(*) || ':' || coalesce(sum(hashfloat8(b_bqx_w15)), 0) FROM bqx.reg_bqx_eurusd))";
+      "SELECT concat_ws(' ', (SELECT count(*) || ':' || coalesce(sum(hashfloat8(b_idx_w15)), 0) FROM "
+      "bqx.reg_rate_eurusd), "
+      "                      (SELECT count(*) || ':' || coalesce(sum(hashfloat8(b_bqx_w15)), 0) FROM "
+      "bqx.reg_bqx_eurusd))";
   [[nodiscard]] std::string generation() const { return db.text(kGeneration); }
   [[nodiscard]] std::int64_t leftovers() const {
-    return db.count("SELECT (SELECT count(*) FROM pg_class WHERE relname LIKE 'regfeatd%') + (SELECT count(*) FROM regfeat.staging)");
+    return db.count(
+        "SELECT (SELECT count(*) FROM pg_class WHERE relname LIKE 'regfeatd%') + (SELECT count(*) FROM "
+        "regfeat.staging)");
   }
 
   Database db;
@@ -118,10 +126,12 @@ TEST_P(EveryStrategy, AKillAtAnyStepShowsTheOldRowsAndLeavesNothingAfterTheNextR
     ASSERT_EQ(p.run_here(nothing), populate::RunResult::done);
     p.apply(GetParam());
   }
-  for (const Step step : {Step::begin, Step::read, Step::write, Step::publish, Step::complete, Step::commit}) {
+  for (const Step step :
+       {Step::begin, Step::read, Step::write, Step::publish, Step::complete, Step::commit}) {
     const std::string old = p.generation();
     p.next_generation();
-    if (fresh) p.db.exec("DROP TABLE IF EXISTS bqx.reg_rate_eurusd_2024_07_01, bqx.reg_bqx_eurusd_2024_07_01");
+    if (fresh)
+      p.db.exec("DROP TABLE IF EXISTS bqx.reg_rate_eurusd_2024_07_01, bqx.reg_bqx_eurusd_2024_07_01");
     const std::string before = fresh ? p.generation() : old;
     KillAt killer(p, step);
     EXPECT_THROW((void)p.run_here(killer), Fault) << populate::to_string(step);
@@ -130,7 +140,8 @@ TEST_P(EveryStrategy, AKillAtAnyStepShowsTheOldRowsAndLeavesNothingAfterTheNextR
     EXPECT_EQ(p.run_here(nothing), populate::RunResult::done);
     const std::string now = p.generation();
     EXPECT_NE(now, old) << populate::to_string(step);
-    EXPECT_EQ(now.substr(0, now.find(':')), std::to_string(p.db.count("SELECT count(*) FROM bqx.m1_eurusd"))) << populate::to_string(step);
+    EXPECT_EQ(now.substr(0, now.find(':')), std::to_string(p.db.count("SELECT count(*) FROM bqx.m1_eurusd")))
+        << populate::to_string(step);
     EXPECT_EQ(p.leftovers(), 0) << populate::to_string(step);
   }
 }
@@ -143,23 +154,29 @@ TEST_P(EveryStrategy, KilledDaemonsShowCompleteGenerationsOnlyAndLeaveNothingBeh
     p.apply(GetParam());
   }
   std::set<std::string> whole;  // of one day in both tables
-  const std::string day = std::string("SELECT r.d || ' ' || r.n || ' ' || b.n FROM (SELECT ts_utc::date AS d, count(*) AS n FROM bqx.reg_rate_eurusd GROUP BY 1) r "
-                                      "FULL JOIN (SELECT ts_utc::date AS d, count(*) AS n FROM bqx.reg_bqx_eurusd GROUP BY 1) b USING (d)");
+  const std::string day = std::string(
+      "SELECT r.d || ' ' || r.n || ' ' || b.n FROM (SELECT ts_utc::date AS d, count(*) AS n FROM "
+      "bqx.reg_rate_eurusd GROUP BY 1) r "
+      "FULL JOIN (SELECT ts_utc::date AS d, count(*) AS n FROM bqx.reg_bqx_eurusd GROUP BY 1) b USING (d)");
   for (int kills = 0; kills < 5; ++kills) {
     p.next_generation();
     Process daemon({REGFEATD_BINARY, "run", "--once", "--workers", "2", "--conninfo", p.db.conninfo()});
-    while (daemon.running() && p.db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'running'") == 0) {
+    while (daemon.running() &&
+           p.db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'running'") == 0) {
       std::this_thread::sleep_for(milliseconds{2});
     }
-    std::this_thread::sleep_for(milliseconds{8 * kills});  // somewhere inside; whichever step it hits, the same must hold
+    std::this_thread::sleep_for(
+        milliseconds{8 * kills});  // somewhere inside; whichever step it hits, the same must hold
     daemon.signal(SIGKILL);
     (void)daemon.wait();
-    EXPECT_EQ(p.db.count("SELECT count(*) FROM (" + day + ") x WHERE x IS NULL"), 0) << "a day in one table only";
+    EXPECT_EQ(p.db.count("SELECT count(*) FROM (" + day + ") x WHERE x IS NULL"), 0)
+        << "a day in one table only";
   }
   p.run_daemon();
   EXPECT_EQ(p.db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'done'"), days);
   EXPECT_EQ(p.leftovers(), 0);
-  EXPECT_EQ(p.db.count("SELECT count(*) FROM bqx.reg_bqx_eurusd"), p.db.count("SELECT count(*) FROM bqx.m1_eurusd"));
+  EXPECT_EQ(p.db.count("SELECT count(*) FROM bqx.reg_bqx_eurusd"),
+            p.db.count("SELECT count(*) FROM bqx.m1_eurusd"));
   Publishing undisturbed(days, "auto");
   for (int i = 0; i < 5; ++i) undisturbed.next_generation();
   undisturbed.run_daemon();
@@ -167,7 +184,10 @@ TEST_P(EveryStrategy, KilledDaemonsShowCompleteGenerationsOnlyAndLeaveNothingBeh
 }
 
 INSTANTIATE_TEST_SUITE_P(Publishing, EveryStrategy, ::testing::Values("create", "truncate", "swap", "delete"),
-                         [](const auto& how) { return std::string(how.param) == "create" ? std::string("create_") : std::string(how.param) + "_"; });
+                         [](const auto& how) {
+                           return std::string(how.param) == "create" ? std::string("create_")
+                                                                     : std::string(how.param) + "_";
+                         });
 
 /// Reads in a loop until it is told to stop; keeps what it saw and how long the longest read took.
 class Reader {
@@ -196,7 +216,8 @@ class Reader {
     }
     const auto start = std::chrono::steady_clock::now();
     seen_.insert(tx.exec1(query)[0].as<std::string>());
-    const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+    const double ms =
+        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
     longest_ms = std::max(longest_ms, ms);
     longer_than_100_ms += ms > 100 ? 1 : 0;
     ++reads;
@@ -222,7 +243,8 @@ TEST(Swap, ReadersSeeCompleteGenerationsOnly) {
     const auto seen = r->finish();
     EXPECT_GT(seen.size(), 1u) << "the reader was not there";
     for (const std::string& s : seen) EXPECT_TRUE(generations.contains(s)) << "half a partition: " << s;
-    std::printf("reader: %d reads, the longest %.1f ms, %d longer than 100 ms\n", r->reads, r->longest_ms, r->longer_than_100_ms);
+    std::printf("reader: %d reads, the longest %.1f ms, %d longer than 100 ms\n", r->reads, r->longest_ms,
+                r->longer_than_100_ms);
   }
   EXPECT_EQ(generations.size(), 21u);
   EXPECT_EQ(p.leftovers(), 0);
@@ -238,8 +260,10 @@ TEST(Swap, ALongReaderHoldsUpTheExchangeButNoOtherReader) {
   auto reading = std::make_unique<pqxx::work>(long_reader->sql());
   reading->exec("SELECT count(*) FROM bqx.reg_rate_eurusd");
   std::jthread run([&] { EXPECT_EQ(p.run_here(nothing), populate::RunResult::done); });
-  while (p.db.count("SELECT count(*) FROM regfeat.staging") == 0) std::this_thread::sleep_for(milliseconds{2});
-  // The load is committed, the exchange is being tried. Others are held up for one try at most: far less than their limit.
+  while (p.db.count("SELECT count(*) FROM regfeat.staging") == 0)
+    std::this_thread::sleep_for(milliseconds{2});
+  // The load is committed, the exchange is being tried. Others are held up for one try at most: far less than
+  // their limit.
   const auto other = p.db.session();
   for (int i = 0; i < 30; ++i) {
     pqxx::work tx(other->sql());
@@ -267,7 +291,8 @@ TEST(Swap, ARequeueBetweenLoadAndExchangeFencesAndTheLeftoverGoes) {
    public:
     explicit Requeue(const Database& db) : db_(db) {}
     void at_step(Step step) override {
-      if (step == Step::complete) db_.exec("UPDATE regfeat.partition SET state = 'pending', epoch = epoch + 1");
+      if (step == Step::complete)
+        db_.exec("UPDATE regfeat.partition SET state = 'pending', epoch = epoch + 1");
     }
     void at_rows(std::int64_t, std::int64_t) override {}
 
@@ -285,23 +310,32 @@ TEST(Swap, KeepsKeysIndexesGrantsAndOptionsUnderTheirNames) {
   Publishing p;
   Nothing nothing;
   ASSERT_EQ(p.run_here(nothing), populate::RunResult::done);
-  p.db.exec("CREATE INDEX \"by the value\" ON bqx.reg_rate_eurusd_2024_07_01 (b_idx_w15) WHERE b_idx_w15 > 0; "
-            "CREATE INDEX by_level ON bqx.reg_rate_eurusd ((-b_idx_w30)); "
-            "GRANT SELECT ON bqx.reg_rate_eurusd_2024_07_01 TO pg_monitor; "
-            "ALTER TABLE bqx.reg_rate_eurusd_2024_07_01 SET (fillfactor = 90)");
+  p.db.exec(
+      "CREATE INDEX \"by the value\" ON bqx.reg_rate_eurusd_2024_07_01 (b_idx_w15) WHERE b_idx_w15 > 0; "
+      "CREATE INDEX by_level ON bqx.reg_rate_eurusd ((-b_idx_w30)); "
+      "GRANT SELECT ON bqx.reg_rate_eurusd_2024_07_01 TO pg_monitor; "
+      "ALTER TABLE bqx.reg_rate_eurusd_2024_07_01 SET (fillfactor = 90)");
   const std::string described =
       "SELECT concat_ws(E'\\n', c.relname, c.relacl, c.reloptions, pg_get_expr(c.relpartbound, c.oid), "
-      "  (SELECT string_agg(pg_get_indexdef(i.indexrelid), E'\\n' ORDER BY 1) FROM pg_index i WHERE i.indrelid = c.oid), "
-      "  (SELECT string_agg(conname || pg_get_constraintdef(k.oid), E'\\n' ORDER BY conname) FROM pg_constraint k WHERE k.conrelid = c.oid), "
-      "  (SELECT count(*) FROM pg_inherits h JOIN pg_index i ON h.inhrelid = i.indexrelid WHERE i.indrelid = c.oid)) "
+      "  (SELECT string_agg(pg_get_indexdef(i.indexrelid), E'\\n' ORDER BY 1) FROM pg_index i WHERE "
+      "i.indrelid = c.oid), "
+      "  (SELECT string_agg(conname || pg_get_constraintdef(k.oid), E'\\n' ORDER BY conname) FROM "
+      "pg_constraint k WHERE k.conrelid = c.oid), "
+      "  (SELECT count(*) FROM pg_inherits h JOIN pg_index i ON h.inhrelid = i.indexrelid WHERE i.indrelid = "
+      "c.oid)) "
       "FROM pg_class c WHERE c.relname = 'reg_rate_eurusd_2024_07_01'";
-  const std::string before = p.db.text(described), oid = p.db.text("SELECT 'bqx.reg_rate_eurusd_2024_07_01'::regclass::oid");
+  const std::string before = p.db.text(described),
+                    oid = p.db.text("SELECT 'bqx.reg_rate_eurusd_2024_07_01'::regclass::oid");
   p.next_generation();
   ASSERT_EQ(p.run_here(nothing), populate::RunResult::done);
-  EXPECT_NE(p.db.text("SELECT 'bqx.reg_rate_eurusd_2024_07_01'::regclass::oid"), oid) << "it was not exchanged";
+  EXPECT_NE(p.db.text("SELECT 'bqx.reg_rate_eurusd_2024_07_01'::regclass::oid"), oid)
+      << "it was not exchanged";
   EXPECT_EQ(p.db.text(described), before);
   EXPECT_NE(before.find("fillfactor=90"), std::string::npos);
-  EXPECT_EQ(p.db.text("SELECT string_agg(attname, ' ') FROM pg_stats WHERE tablename = 'reg_rate_eurusd_2024_07_01'"), "ts_utc");
+  EXPECT_EQ(
+      p.db.text(
+          "SELECT string_agg(attname, ' ') FROM pg_stats WHERE tablename = 'reg_rate_eurusd_2024_07_01'"),
+      "ts_utc");
 }
 
 TEST(Swap, IsNotChosenWhereSomethingWouldBeLostAndRefusedWhereItIsAskedFor) {
@@ -322,7 +356,8 @@ TEST(Swap, IsNotChosenWhereSomethingWouldBeLostAndRefusedWhereItIsAskedFor) {
   const TemporaryFile asked("spec.yaml", with_publish(bars_specification({"eurusd"}, 1), "swap"));
   const Finished refused = p.db.regfeatd({"plan", asked.path()});
   EXPECT_EQ(refused.exit_status, 78);
-  EXPECT_NE(refused.out.find("target bqx.reg_rate_eurusd: publish: swap is not possible: partition bqx.reg_rate_eurusd_2024_07_01: a view reads it by its own name"),
+  EXPECT_NE(refused.out.find("target bqx.reg_rate_eurusd: publish: swap is not possible: partition "
+                             "bqx.reg_rate_eurusd_2024_07_01: a view reads it by its own name"),
             std::string::npos)
       << refused.out;
 }
@@ -341,7 +376,8 @@ TEST(Truncate, IsTheDefaultForAnEmptyChild) {
   p.next_generation();
   ASSERT_EQ(p.run_here(nothing), populate::RunResult::done);
   EXPECT_EQ(p.db.text("SELECT 'bqx.reg_rate_eurusd_2024_07_01'::regclass::oid"), oid);
-  EXPECT_EQ(p.db.count("SELECT count(*) FROM bqx.reg_rate_eurusd"), p.db.count("SELECT count(*) FROM bqx.m1_eurusd"));
+  EXPECT_EQ(p.db.count("SELECT count(*) FROM bqx.reg_rate_eurusd"),
+            p.db.count("SELECT count(*) FROM bqx.m1_eurusd"));
 }
 
 }  // namespace

@@ -64,7 +64,7 @@ TEST(Throttling, SlowCommitsLowerTheWorkersUntilTheyAreFastAgain) {
 
 TEST(Throttling, RestingWorkersClaimNothing) {
   const Database db;
-  apply_bars(db, 12);
+  apply_bars(db, 36);
   // Commits take longer than the limit for good: one worker does it all from the moment at which that was
   // noticed.
   db.exec(R"(

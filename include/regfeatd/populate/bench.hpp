@@ -17,16 +17,16 @@ namespace regfeatd::populate {
 struct BenchOptions {
   pg::ConnectOptions connect;  ///< the server; a database of its own is made there
   int partitions = 8;
-  int rows = 30'700;                                     ///< of a partition; at most 44,640, the minutes of a month
-  pg::FeatureType columns = pg::FeatureType::float8;     ///< of the targets
-  spec::Publish publish = spec::Publish::create;         ///< create or swap
+  int rows = 30'700;  ///< of a partition; at most 44,640, the minutes of a month
+  pg::FeatureType columns = pg::FeatureType::float8;  ///< of the targets
+  spec::Publish publish = spec::Publish::create;      ///< create or swap
 };
 
 /// The ways that are measured.
 enum class BenchPath {
-  bare,       ///< COPY of encoded rows into new tables without keys or statistics: nothing less fills a table
-  raw,        ///< the same, published as the pipeline publishes: keys, statistics, ATTACH or exchange
-  pipeline,   ///< claim, read, fit, encode, send, publish, commit
+  bare,      ///< COPY of encoded rows into new tables without keys or statistics: nothing less fills a table
+  raw,       ///< the same, published as the pipeline publishes: keys, statistics, ATTACH or exchange
+  pipeline,  ///< claim, read, fit, encode, send, publish, commit
 };
 [[nodiscard]] const char* to_string(BenchPath path) noexcept;
 
@@ -39,17 +39,19 @@ struct BenchMeasurement {
   queue::Timings timings;              ///< pipeline only: summed over its workers
 };
 
-/// A database of its own on the given server, with the sources and targets of the main job (two inputs, 90 columns each)
-/// and one partition per series; all partitions hold the same rows. Dropped at the end.
+/// A database of its own on the given server, with the sources and targets of the main job (two inputs, 90
+/// columns each) and one partition per series; all partitions hold the same rows. Dropped at the end.
 class Bench {
  public:
   /// Throws Fault: configuration when the role may not create databases.
   explicit Bench(const BenchOptions& options);
   ~Bench();
 
-  /// All partitions once, by `connections` threads with a connection each. Clearing up and a CHECKPOINT come before and are not in the result.
+  /// All partitions once, by `connections` threads with a connection each. Clearing up and a CHECKPOINT come
+  /// before and are not in the result.
   BenchMeasurement measure(BenchPath path, int connections);
-  /// `rows` rows of one target, `rows_per_statement` in each INSERT, in one transaction on one connection, as text.
+  /// `rows` rows of one target, `rows_per_statement` in each INSERT, in one transaction on one connection, as
+  /// text.
   BenchMeasurement measure_inserts(int rows, int rows_per_statement);
 
   /// What the figures stand on: server version, WAL level, whether a CHECKPOINT may precede each measurement.

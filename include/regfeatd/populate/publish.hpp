@@ -23,24 +23,26 @@ enum class Strategy {
 
 struct Placement {
   Strategy strategy = Strategy::remove;
-  pg::TableName table;      ///< what COPY writes into; for `swap` the child that is replaced
-  std::uint32_t child = 0;  ///< its oid, where it is a child that exists
-  bool child_owned = false; ///< the current role may act as its owner
-  std::string why;          ///< for people: what decided it
+  pg::TableName table;       ///< what COPY writes into; for `swap` the child that is replaced
+  std::uint32_t child = 0;   ///< its oid, where it is a child that exists
+  bool child_owned = false;  ///< the current role may act as its owner
+  std::string why;           ///< for people: what decided it
 };
 
-/// Decides from the catalogue how a partition is published. Throws Fault (configuration) when the specification's
-/// choice is not possible, or when the child's name is taken by a table that is not a child.
-[[nodiscard]] Placement place(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target, const ResolvedTarget& resolved,
+/// Decides from the catalogue how a partition is published. Throws Fault (configuration) when the
+/// specification's choice is not possible, or when the child's name is taken by a table that is not a child.
+[[nodiscard]] Placement place(pqxx::transaction_base& tx, const spec::FeatureSet& fs,
+                              const spec::Target& target, const ResolvedTarget& resolved,
                               const std::string& series, OrderRange range);
 
-/// One target of one partition on its way into the database. In this order: `start`, any number of `copy().send`,
-/// `finish`; once all targets are loaded, `settle`; and for `swap`, `exchange` in the transaction that completes the
-/// partition, which may be a later one than the load's.
+/// One target of one partition on its way into the database. In this order: `start`, any number of
+/// `copy().send`, `finish`; once all targets are loaded, `settle`; and for `swap`, `exchange` in the
+/// transaction that completes the partition, which may be a later one than the load's.
 class TargetWriter {
  public:
   /// `number`: of the target in its feature set. `resolved` is borrowed.
-  TargetWriter(const ResolvedTarget& resolved, Placement placement, const queue::Claim& claim, std::size_t number);
+  TargetWriter(const ResolvedTarget& resolved, Placement placement, const queue::Claim& claim,
+               std::size_t number);
 
   [[nodiscard]] bool swaps() const noexcept { return placement_.strategy == Strategy::swap; }
 
@@ -53,7 +55,8 @@ class TargetWriter {
   void settle(pqxx::transaction_base& tx);
   /// Waits until no maintenance holds the child; its readers and writers are not disturbed.
   void fend_off_vacuum(pqxx::transaction_base& tx) const;
-  /// The locks of `exchange`, on their own, so that those of all targets are taken before anything is changed.
+  /// The locks of `exchange`, on their own, so that those of all targets are taken before anything is
+  /// changed.
   [[nodiscard]] std::string tables_to_lock() const;
   /// Puts the staging table in the child's place.
   void exchange(pqxx::transaction_base& tx) const;
@@ -75,13 +78,14 @@ class TargetWriter {
   std::unique_ptr<pg::CopyIn> copy_;
 };
 
-/// Drops staging tables whose attempt is over and that were not put in place: an attempt that was killed between its
-/// load and its exchange leaves one. Does nothing where there is none. How many were dropped.
+/// Drops staging tables whose attempt is over and that were not put in place: an attempt that was killed
+/// between its load and its exchange leaves one. Does nothing where there is none. How many were dropped.
 std::int64_t drop_leftovers(pqxx::transaction_base& tx);
 
-/// Runs `body` in a subtransaction; where it meets a lock that is not free within a tenth of a second, takes all of it
-/// back, lets the others pass, and tries again, for half a minute at most. So nobody ever queues up behind us for longer
-/// than that tenth. Throws Fault (transient) when the time or `stop` ends it.
-void patiently(pqxx::transaction_base& tx, const std::stop_token& stop, const std::function<void(pqxx::transaction_base&)>& body);
+/// Runs `body` in a subtransaction; where it meets a lock that is not free within a tenth of a second, takes
+/// all of it back, lets the others pass, and tries again, for half a minute at most. So nobody ever queues up
+/// behind us for longer than that tenth. Throws Fault (transient) when the time or `stop` ends it.
+void patiently(pqxx::transaction_base& tx, const std::stop_token& stop,
+               const std::function<void(pqxx::transaction_base&)>& body);
 
 }  // namespace regfeatd::populate

@@ -26,13 +26,19 @@ struct Claim {
   OrderRange range;
 };
 
-/// Takes the next partition, in a transaction of its own, committed on return. nullopt: nothing is claimable now.
-[[nodiscard]] std::optional<Claim> claim(pg::Session& session, DaemonId daemon, int worker);
+/// How long the COMMIT of a worker's last attempt took. The transaction itself cannot know; the next claim writes it down.
+struct LastCommit {
+  AttemptId attempt;
+  double commit_ms = 0;
+};
+
+/// Takes the next partition, in a transaction of its own, committed on return. nullopt: nothing is claimable now. After a
+/// throw a partition may have been claimed without anybody knowing: `orphans` finds it.
+[[nodiscard]] std::optional<Claim> claim(pg::Session& session, DaemonId daemon, int worker, const LastCommit& last = {});
 
 /// Phase timings of an attempt, milliseconds.
 struct Timings {
-  double claim_ms = 0, read_ms = 0, fit_ms = 0, send_ms = 0, publish_ms = 0;
-  double commit_ms = 0;  ///< recorded after the fact, see record_commit_times
+  double claim_ms = 0, read_ms = 0, fit_ms = 0, send_ms = 0, publish_ms = 0, commit_ms = 0;
   double encode_ms = 0;  ///< a part of send_ms
 };
 
@@ -86,7 +92,7 @@ struct Completion {
 /// completion. false: somebody requeued, cancelled or took over the partition, nothing was written, roll back.
 [[nodiscard]] bool complete(pqxx::transaction_base& tx, const Claim& claim, const Completion& completion);
 
-/// Whether an attempt whose COMMIT went unanswered did commit. Waits until the server has decided it.
+/// Whether an attempt whose COMMIT went unanswered did commit; if so the attempt says it. Waits until the server has decided it.
 [[nodiscard]] bool committed(pg::Session& session, const Claim& claim);
 
 /// How a failed attempt was recorded.

@@ -45,10 +45,12 @@ TEST(DenseRows, EveryInstructionSetWritesTheFieldsOfCopy) {
             std::memcpy(&length, field, 4);
             std::memcpy(&value, field + 4, 8);
             ASSERT_EQ(__builtin_bswap32(length), 8u);
-            ASSERT_EQ(__builtin_bswap64(value), std::bit_cast<std::uint64_t>(values[c][first + k])) << columns << ' ' << c << ' ' << k;
+            ASSERT_EQ(__builtin_bswap64(value), std::bit_cast<std::uint64_t>(values[c][first + k]))
+                << columns << ' ' << c << ' ' << k;
           }
         }
-        for (std::size_t i = DenseRows::kRows * columns * 12; i < out.size(); ++i) ASSERT_EQ(out[i], std::byte{0xee}) << "written behind the end";
+        for (std::size_t i = DenseRows::kRows * columns * 12; i < out.size(); ++i)
+          ASSERT_EQ(out[i], std::byte{0xee}) << "written behind the end";
       }
     }
   }
@@ -56,7 +58,18 @@ TEST(DenseRows, EveryInstructionSetWritesTheFieldsOfCopy) {
 
 TEST(DenseRows, EveryInstructionSetCountsTheSame) {
   const double inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
-  const std::vector<double> pool{0, -0.0, 1, -1, inf, -inf, nan, -nan, 1e308, 0x1.ffffffp127, 0x1.fffffep127, std::numeric_limits<double>::denorm_min()};
+  const std::vector<double> pool{0,
+                                 -0.0,
+                                 1,
+                                 -1,
+                                 inf,
+                                 -inf,
+                                 nan,
+                                 -nan,
+                                 1e308,
+                                 0x1.ffffffp127,
+                                 0x1.fffffep127,
+                                 std::numeric_limits<double>::denorm_min()};
   std::mt19937 random(5);
   for (std::size_t n = 0; n < 40; ++n) {
     std::vector<double> values(n);
