@@ -243,30 +243,37 @@ EXCEPTION WHEN insufficient_privilege THEN
 END $$;
 COMMENT ON FUNCTION regfeat.end_backend IS 'Ends the backend of a claimant that is gone or stalls, where that is allowed.';
 
+-- The caller has locked the row.
+CREATE FUNCTION regfeat.release_partition(released bigint, reason text) RETURNS bigint
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  new_epoch bigint;
+BEGIN
+  UPDATE regfeat.partition q
+     SET state = CASE WHEN q.disturbances >= 100 THEN 'failed' ELSE 'pending' END,
+         epoch = q.epoch + 1, attempts = greatest(q.attempts - 1, 0), disturbances = q.disturbances + 1,
+         daemon_id = NULL, worker = NULL, backend_pid = NULL, changed_at = clock_timestamp(), message = reason
+   WHERE q.partition_id = released RETURNING q.epoch INTO new_epoch;
+  UPDATE regfeat.attempt a SET outcome = 'lost', finished_at = clock_timestamp(), message = reason
+   WHERE a.partition_id = released AND a.outcome = 'running';
+  RETURN new_epoch;
+END $$;
+COMMENT ON FUNCTION regfeat.release_partition IS 'Gives one running partition back to the queue, uncharged up to 100 times. Its epoch is returned.';
+
 -- Partitions whose daemon is gone: claimable at once, with a new epoch. The epoch fences their transactions in any case;
 -- ending the backends frees their locks. A row that such a transaction has locked (it stalls right before its COMMIT) is
 -- passed over, so that nobody's heartbeat waits for it, and taken by the next call.
 CREATE FUNCTION regfeat.release_partitions(gone bigint, reason text) RETURNS TABLE (partition_id bigint, epoch bigint)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
-DECLARE
-  p record;
 BEGIN
   PERFORM regfeat.end_backend(q.backend_pid, q.changed_at) FROM regfeat.partition q
     WHERE q.state = 'running' AND q.daemon_id = gone AND q.backend_pid IS NOT NULL;
-  FOR p IN
-    SELECT q.partition_id, q.epoch, q.disturbances FROM regfeat.partition q
+  FOR partition_id IN
+    SELECT q.partition_id FROM regfeat.partition q
      WHERE q.state = 'running' AND q.daemon_id = gone ORDER BY q.partition_id FOR UPDATE SKIP LOCKED
   LOOP
-    UPDATE regfeat.partition q
-       SET state = CASE WHEN p.disturbances >= 100 THEN 'failed' ELSE 'pending' END,
-           epoch = q.epoch + 1, attempts = greatest(q.attempts - 1, 0), disturbances = q.disturbances + 1,
-           daemon_id = NULL, worker = NULL, backend_pid = NULL, changed_at = clock_timestamp(), message = reason
-     WHERE q.partition_id = p.partition_id;
-    UPDATE regfeat.attempt a SET outcome = 'lost', finished_at = clock_timestamp(), message = reason
-     WHERE a.partition_id = p.partition_id AND a.outcome = 'running';
-    partition_id := p.partition_id;
-    epoch := p.epoch + 1;
+    epoch := regfeat.release_partition(partition_id, reason);
     RETURN NEXT;
   END LOOP;
   -- Attempts at partitions that were requeued or cancelled while this daemon ran them.

@@ -284,6 +284,21 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION regfeat.prune_progress IS 'Deletes a batch of old progress rows.';
 
+CREATE FUNCTION regfeat.prune_daemons(before timestamptz, batch integer) RETURNS bigint
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  n bigint;
+BEGIN
+  DELETE FROM regfeat.daemon d WHERE d.daemon_id = ANY (ARRAY(
+    SELECT x.daemon_id FROM regfeat.daemon x
+     WHERE x.state IN ('stopped', 'lost') AND x.stopped_at < before
+       AND NOT EXISTS (SELECT FROM regfeat.partition p WHERE p.state = 'running' AND p.daemon_id = x.daemon_id)
+     ORDER BY x.daemon_id LIMIT batch FOR UPDATE SKIP LOCKED));
+  GET DIAGNOSTICS n = ROW_COUNT;
+  RETURN n;
+END $$;
+COMMENT ON FUNCTION regfeat.prune_daemons IS 'Deletes a batch of daemons that ended long ago. Attempts keep their numbers.';
+
 -- ---------------------------------------------------------------------------------------------- roles
 
 -- Roles belong to the whole cluster: they may exist already, another database may be creating them at this moment, or the

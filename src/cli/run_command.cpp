@@ -82,7 +82,8 @@ int run(const Options& o) {
     case daemon::DaemonResult::failed:
       std::fprintf(stderr, "regfeatd: some partitions failed: see `regfeatd status` or SELECT * FROM regfeat.failures\n");
       return kExitFindings;
-    case daemon::DaemonResult::blocked: return kExitConfiguration;
+    case daemon::DaemonResult::blocked:
+    case daemon::DaemonResult::outgrown: return kExitConfiguration;
     case daemon::DaemonResult::fatal: return kExitInternal;
   }
   return kExitInternal;

@@ -129,6 +129,7 @@ DaemonResult Daemon::run() {
       Reporter::Callbacks{[this] { return reports(); }, [this](const queue::RunningClaim& c) { cancel_fenced(c); },
                           [this](std::optional<int> n, int g) { boost::asio::post(io_, [this, n, g] { order_workers(n, g); }); },
                           [this](std::chrono::steady_clock::time_point t) { cancel_sessions_before(t); }, [this] { cancel_all(); },
+                          [this](const std::string& why) { boost::asio::post(io_, [this, why] { drain(DaemonResult::outgrown, why); }); },
                           [this](DaemonResult r) { boost::asio::post(io_, [this, r] { drain(r, "the queue is empty"); }); },
                           [this](const std::vector<queue::FeatureSetStatus>& s) { show(s); }});
   apply_worker_count();
@@ -211,6 +212,7 @@ void Daemon::on_signal(int signal) {
 
 void Daemon::drain(DaemonResult result, const std::string& why) {
   if (shared_.draining.exchange(true)) return;
+  if (result == DaemonResult::outgrown) log::error("stopping: the schema was migrated", {{"reason", why}});
   result_ = result;
   stop_reason_ = why;
   shared_.wake_workers();

@@ -6,6 +6,7 @@
 #include "regfeatd/populate/partition_run.hpp"
 #include "regfeatd/populate/publish.hpp"
 #include "regfeatd/queue/limits.hpp"
+#include "regfeatd/queue/migrate.hpp"
 #include "regfeatd/queue/work.hpp"
 
 namespace regfeatd::daemon {
@@ -19,6 +20,7 @@ Reporter::Reporter(Shared& shared, queue::DaemonIdentity identity, bool once, Ca
       lease_until_(Clock::now() + shared.settings()->lease),
       next_beat_(Clock::now() + shared.settings()->heartbeat),
       next_report_(Clock::now()),
+      next_prune_(next_beat_),
       thread_([this](const std::stop_token& stop) { loop(stop); }) {}
 
 Reporter::~Reporter() {
@@ -46,6 +48,14 @@ void Reporter::workers_applied(int desired_generation, int settings_generation) 
   shared_.wake_reporter();
 }
 
+std::vector<queue::RunningClaim> Reporter::claims_held() const {
+  std::vector<queue::RunningClaim> held;
+  for (const queue::WorkerReport& w : callbacks_.workers()) {
+    if (w.partition_id != 0) held.push_back({w.worker, w.partition_id, w.epoch});
+  }
+  return held;
+}
+
 void Reporter::hang_up() {
   const MutexLock lock(mutex_);
   if (canceller_) canceller_->hang_up();
@@ -53,13 +63,10 @@ void Reporter::hang_up() {
 
 /// What was decided in the database about this daemon: with every report, and at once when a notification comes.
 void Reporter::look_for_orders() {
-  std::vector<queue::RunningClaim> running;
-  for (const queue::WorkerReport& w : callbacks_.workers()) {
-    if (w.partition_id != 0) running.push_back({w.worker, w.partition_id, w.epoch});
-  }
-  const queue::Orders orders = queue::read_orders(*session_, DaemonId{shared_.daemon_id.load()}, running);
+  const auto held = claims_held();
+  const queue::Orders orders = queue::read_orders(*session_, DaemonId{shared_.daemon_id.load()}, held);
   for (const queue::RunningClaim& claim : orders.fenced) callbacks_.fenced(claim);
-  failover_.look_for_orphans(*session_, running);
+  failover_.look_for_orphans(*session_, held);
   if (orders.generation > orders_seen_) {
     orders_seen_ = orders.generation;
     callbacks_.workers_ordered(orders.workers, orders.generation);
@@ -123,6 +130,8 @@ void Reporter::loop(const std::stop_token& stop) {
 }
 
 void Reporter::beat() {
+  const std::string objection = queue::schema_objection(queue::schema_state(*session_));
+  if (!objection.empty()) callbacks_.schema_outgrown(objection);  // what is in hand may still be finished, so the heartbeat goes on
   const auto sent = Clock::now();
   const bool ours = queue::heartbeat(*session_, DaemonId{shared_.daemon_id.load()});
   if (!ours) {
@@ -132,6 +141,8 @@ void Reporter::beat() {
     orders_seen_ = 0;
     limits_written_.clear();
     shared_.daemon_id = queue::register_daemon(*session_, identity_, settings->lease, shared_.workers_wanted.load()).value;
+    const MutexLock lock(mutex_);
+    settings_dirty_ = true;
   }
   lease_until_ = sent + shared_.settings()->lease;
   next_beat_ = sent + shared_.settings()->heartbeat;
@@ -177,10 +188,10 @@ void Reporter::throttle() {
 
 /// A batch at a time, with a pause between batches; an hour between two walks over the history.
 void Reporter::prune() {
-  const auto kept = shared_.settings()->retention;
-  drop_leftovers();
-  pruned_up_to_ = queue::prune(*session_, kept.attempts, kept.progress, pruned_up_to_);
-  next_prune_ = Clock::now() + (pruned_up_to_ == 0 ? Clock::duration(std::chrono::hours{1}) : Clock::duration(std::chrono::seconds{2}));
+  if (pruned_up_to_ == 0) drop_leftovers();
+  const auto next = queue::prune(*session_, shared_.settings()->retention, pruned_up_to_);
+  pruned_up_to_ = next.value_or(0);
+  next_prune_ = Clock::now() + (next ? Clock::duration(std::chrono::seconds{2}) : Clock::duration(std::chrono::hours{1}));
 }
 
 /// Staging tables of attempts that were killed; an attempt that is done has taken its own away.
@@ -223,7 +234,7 @@ void Reporter::write_settings() {
   }
   // A shorter lease must not find an old heartbeat, and a longer heartbeat interval not an old appointment.
   beat();
-  queue::record_settings(*session_, DaemonId{shared_.daemon_id.load()}, shared_.workers_wanted.load(), shared_.settings()->lease, generation, message);
+  queue::record_settings(*session_, DaemonId{shared_.daemon_id.load()}, shared_.workers_wanted.load(), *shared_.settings(), generation, message);
 }
 
 void Reporter::stop(const std::string& message) {

@@ -26,6 +26,7 @@ class Reporter {
     std::function<void(std::optional<int>, int)> workers_ordered;  ///< regfeat.set_workers, and its generation
     std::function<void(std::chrono::steady_clock::time_point)> writer_moved;  ///< sessions opened before lead to the old one
     std::function<void()> lease_lost;      ///< another daemon has declared this one lost
+    std::function<void(const std::string&)> schema_outgrown;  ///< a migration that this program cannot serve; may come repeatedly
     std::function<void(DaemonResult)> queue_empty;  ///< `once`: nothing is left to do
     std::function<void(const std::vector<queue::FeatureSetStatus>&)> on_status;
   };
@@ -55,6 +56,7 @@ class Reporter {
   void look_for_end();
   void write_settings();
   void look_for_orders();
+  [[nodiscard]] std::vector<queue::RunningClaim> claims_held() const;
   void prune();
   void drop_leftovers();
 
@@ -68,13 +70,12 @@ class Reporter {
   Failover failover_;
   Clock::time_point last_good_ = Clock::now();
   std::atomic<Clock::time_point> lease_until_;
-  Clock::time_point next_beat_, next_report_;
+  Clock::time_point next_beat_, next_report_, next_prune_;
   bool drain_written_ = false;
   int orders_seen_ = 0;
   Throttle throttle_;
   std::string limits_written_;  ///< what holds the daemon back, as its row has it
   std::int64_t pruned_up_to_ = 0;
-  Clock::time_point next_prune_ = Clock::now() + std::chrono::minutes{1};
 
   Mutex mutex_;
   std::shared_ptr<pg::Canceller> canceller_ REGFEATD_GUARDED_BY(mutex_);
@@ -82,7 +83,7 @@ class Reporter {
   bool workers_dirty_ REGFEATD_GUARDED_BY(mutex_) = false;
   int generation_ REGFEATD_GUARDED_BY(mutex_) = 1;
   std::string message_ REGFEATD_GUARDED_BY(mutex_);
-  bool settings_dirty_ REGFEATD_GUARDED_BY(mutex_) = false;
+  bool settings_dirty_ REGFEATD_GUARDED_BY(mutex_) = true;  // those of the start are written too
   std::jthread thread_;
 };
 

@@ -70,7 +70,7 @@ bool Worker::ensure_session() {
     session_since_ = std::chrono::steady_clock::now();
     session_ = pg::connect_patiently(options, std::chrono::seconds{5}, [&](const Fault&) {
       pulse_.beat();
-      return !wanted() && !shared_.draining.load();
+      return shared_.aborting.load() || (!wanted() && partition_id_.load() == 0);
     });
   } catch (const Fault& e) {
     if (e.fault_class() != FaultClass::transient) log::error("worker cannot connect", {{"worker", std::to_string(number_)}, {"error", e.what()}});
@@ -95,6 +95,12 @@ void Worker::idle() {
   pulse_.sleeps_for(poll);
   wakeups_seen_ = shared_.wait_for_work(wakeups_seen_, poll);
   --shared_.idle_workers;
+}
+
+/// Between two tries at something that must be done: a second, or until there is news.
+void Worker::pause() {
+  pulse_.sleeps_for(std::chrono::seconds{1});
+  wakeups_seen_ = shared_.wait_for_work(wakeups_seen_, std::chrono::seconds{1});
 }
 
 /// The throttle lets fewer workers claim.
@@ -132,7 +138,8 @@ void Worker::serve_one() {
   set_step("claim");
   timings_ = {};
   const auto start = std::chrono::steady_clock::now();
-  const auto claim = queue::claim(*session_, DaemonId{shared_.daemon_id.load()}, number_);
+  const auto claim = queue::claim(*session_, DaemonId{shared_.daemon_id.load()}, number_, last_commit_);
+  last_commit_ = {};
   if (!claim) return idle();
   timings_.claim_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   run(*claim);
@@ -160,6 +167,7 @@ void Worker::run(const queue::Claim& claim) {
     MemoryPool::Reservation memory;
     populate::RunOptions options;
     options.input_budget_bytes = shared_.memory.share_bytes();
+    options.lease = settings->lease;
     options.reserve = [&](std::size_t wanted) {
       memory = shared_.memory.reserve(wanted);
       return memory.bytes();
@@ -171,6 +179,7 @@ void Worker::run(const queue::Claim& claim) {
     const auto took = std::chrono::duration_cast<std::chrono::microseconds>(end - start);
     if (result != populate::RunResult::fenced) shared_.commit_times.add(std::chrono::duration<double, std::milli>(end - step_since_.load()).count());
     run_over();
+    if (timings_.commit_ms > 0) last_commit_ = {claim.attempt, timings_.commit_ms};
     if (result == populate::RunResult::fenced) {
       log::info("partition fenced: it was requeued, cancelled or taken over",
                 {{"partition", std::to_string(claim.partition.value)}, {"series", claim.series}});
@@ -195,7 +204,11 @@ void Worker::run(const queue::Claim& claim) {
 /// The answer to COMMIT was lost: the attempt's own row says whether it happened.
 void Worker::settle_doubt(const queue::Claim& claim, const Fault& fault) {
   set_step("settle");
-  while (!shared_.aborting.load() && ensure_session()) {
+  while (!shared_.aborting.load()) {
+    if (!ensure_session()) {
+      pause();
+      continue;
+    }
     try {
       if (queue::committed(*session_, claim)) {
         shared_.recent_commits.add(claim);
@@ -225,7 +238,8 @@ void Worker::conclude(const queue::Claim& claim, const Fault& fault) {
   for (int tries = 0;; ++tries) {
     if (tries >= kTriesAtShutdown && shared_.aborting.load()) return;
     if (!ensure_session()) {
-      if (shared_.aborting.load() || shared_.draining.load()) return;
+      if (shared_.aborting.load()) return;
+      pause();
       continue;
     }
     try {
@@ -233,6 +247,7 @@ void Worker::conclude(const queue::Claim& claim, const Fault& fault) {
     } catch (const Fault& e) {
       log::warning("cannot record the outcome of an attempt yet", {{"partition", std::to_string(claim.partition.value)}, {"error", e.what()}});
       drop_useless_session(e);
+      if (tries >= 2) pause();
     }
   }
 }

@@ -48,6 +48,7 @@ class Worker : private populate::RunObserver {
   void settle_doubt(const queue::Claim& claim, const Fault& fault);
   void record(const queue::Claim& claim, const Fault& fault);
   void idle();
+  void pause();
   void rest();
   void pace(std::int64_t rows);
   [[nodiscard]] bool wanted() const noexcept;
@@ -62,6 +63,7 @@ class Worker : private populate::RunObserver {
   std::unique_ptr<pg::Session> session_;
   populate::PartitionRunner runner_;
   queue::Timings timings_;
+  queue::LastCommit last_commit_;
   std::int64_t rows_paced_ = 0;  ///< of the partition in hand
 
   mutable Mutex mutex_;

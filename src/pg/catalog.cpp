@@ -143,14 +143,19 @@ std::optional<TableInfo> find_table(pqxx::transaction_base& tx, const TableName&
   return t;
 }
 
-std::vector<ChildInfo> children_meeting(pqxx::transaction_base& tx, std::uint32_t parent, OrderRange range) {
+namespace {
+
+/// nullopt: a child was dropped, or exchanged by another worker, while the catalogue was read. Its row is of the statement's
+/// snapshot, its bound of now: NULL.
+std::optional<std::vector<ChildInfo>> try_children_meeting(pqxx::transaction_base& tx, std::uint32_t parent, OrderRange range) {
   std::vector<ChildInfo> children;
   for (const auto& row : tx.exec_params("SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, pg_get_expr(c.relpartbound, c.oid), "
-                                        "       pg_has_role(c.relowner, 'USAGE') "
+                                        "       coalesce(pg_has_role(c.relowner, 'USAGE'), false) "
                                         "  FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
                                         "  JOIN pg_namespace n ON n.oid = c.relnamespace "
                                         " WHERE i.inhparent = $1::bigint::oid AND c.relpartbound IS NOT NULL",
                                         parent)) {
+    if (row[4].is_null()) return std::nullopt;
     ChildInfo child{row[0].as<std::uint32_t>(), {row[1].as<std::string>(), row[2].as<std::string>()}, row[3].as<std::string>()[0], false, {}, row[5].as<bool>()};
     const auto bound = row[4].as<std::string>();
     if (bound == "DEFAULT") {
@@ -162,6 +167,16 @@ std::vector<ChildInfo> children_meeting(pqxx::transaction_base& tx, std::uint32_
     if (child.is_default || (child.bounds.lower < range.upper && range.lower < child.bounds.upper)) children.push_back(child);
   }
   return children;
+}
+
+}  // namespace
+
+std::vector<ChildInfo> children_meeting(pqxx::transaction_base& tx, std::uint32_t parent, OrderRange range) {
+  constexpr int kTries = 20;  // each looks with a snapshot of its own
+  for (int i = 0; i < kTries; ++i) {
+    if (auto children = try_children_meeting(tx, parent, range)) return std::move(*children);
+  }
+  throw Fault(FaultClass::transient, "the partitions of a target change faster than they can be looked at", "55006");
 }
 
 bool has_index(pqxx::transaction_base& tx, std::uint32_t table, const std::vector<std::string>& any_order, const std::string& then) {

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "regfeatd/base/fault.hpp"
+#include "regfeatd/pg/brief.hpp"
 #include "regfeatd/populate/completeness.hpp"
 #include "regfeatd/populate/input_store.hpp"
 #include "regfeatd/populate/publish.hpp"
@@ -433,13 +434,14 @@ class ReleaseAtEnd {
 
 using Transaction = std::unique_ptr<pqxx::work>;
 
-Transaction begin(pg::Session& session) {
+Transaction begin(pg::Session& session, std::chrono::microseconds lease) {
   auto tx = std::make_unique<pqxx::work>(session.sql());
   // All arithmetic on times is in UTC; a lock that does not come soon is tried again later instead of piling up waiters.
   // Parallel helpers would take the cores that other workers keep busy.
   tx->exec("SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = 0; "
            "SET LOCAL extra_float_digits = 1; SET LOCAL client_min_messages = 'warning'; SET LOCAL jit = off; "
-           "SET LOCAL max_parallel_maintenance_workers = 0");
+           "SET LOCAL max_parallel_maintenance_workers = 0; " +
+           pg::abandonment_settings(std::chrono::duration_cast<std::chrono::milliseconds>(lease)));
   return tx;
 }
 
@@ -473,7 +475,7 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
   };
   try {
     enter(Step::begin);
-    Transaction tx = begin(session);
+    Transaction tx = begin(session, options.lease);
     if (!queue::still_ours(*tx, claim)) return RunResult::fenced;
     Prepared& prepared = impl_->prepare(*tx, claim);
     const SeriesPlaces& places = impl_->places(*tx, prepared, claim.series);
@@ -505,7 +507,7 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
         // What comes now is short, and so are the locks that readers may meet.
         tx->commit();
         tx.reset();
-        tx = begin(session);
+        tx = begin(session, options.lease);
       }
     }
 
@@ -516,7 +518,10 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
     if (!ours) return RunResult::fenced;  // the destructor rolls back
 
     enter(Step::commit);
-    tx->commit();
+    {
+      const Stopwatch watch(timings.commit_ms);
+      tx->commit();
+    }
     return completion.empty ? RunResult::empty : RunResult::done;
   } catch (...) {
     throw pg::to_fault(std::current_exception(), to_string(step));

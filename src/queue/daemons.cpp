@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "regfeatd/base/build_info.hpp"
+#include "regfeatd/pg/brief.hpp"
 
 namespace regfeatd::queue {
 
@@ -31,6 +32,7 @@ std::string process_identity(int process_id) {
 DaemonId register_daemon(pg::Session& session, const DaemonIdentity& identity, std::chrono::microseconds lease, int workers) {
   return pg::guarded("registering the daemon", [&] {
     pqxx::work tx(session.sql());
+    pg::be_brief(tx);
     const auto id = tx.exec_params("INSERT INTO regfeat.daemon (name, host, process_id, process_identity, build_id, lease, workers_configured) "
                                    "VALUES ($1, $2, $3, $4, $5, $6 * interval '1 microsecond', $7) RETURNING daemon_id",
                                    identity.name, identity.host, identity.process_id, identity.process_identity, std::string(build_id()),
@@ -46,6 +48,7 @@ std::int64_t release_dead_neighbours(pg::Session& session, DaemonId self) {
     const std::string own = process_identity(getpid());
     const std::string own_machine = own.substr(0, own.rfind(' '));
     pqxx::work tx(session.sql());
+    pg::be_brief(tx);
     std::int64_t released = 0;
     for (const auto& row : tx.exec_params("SELECT daemon_id, process_id, process_identity, name FROM regfeat.daemon "
                                           " WHERE state IN ('running', 'draining') AND daemon_id <> $1 AND process_identity <> '' "
@@ -67,39 +70,50 @@ std::int64_t release_dead_neighbours(pg::Session& session, DaemonId self) {
 bool heartbeat(pg::Session& session, DaemonId self) {
   return pg::guarded("heartbeat", [&] {
     pqxx::work tx(session.sql());
+    pg::be_brief(tx);
     const pqxx::result r = tx.exec_params(
         "UPDATE regfeat.daemon SET heartbeat_at = clock_timestamp() WHERE daemon_id = $1 AND state IN ('running', 'draining')", self.value);
     tx.commit();
     if (r.affected_rows() != 1) return false;
     pqxx::work rescue(session.sql());
+    pg::be_brief(rescue);
     rescue.exec("SELECT * FROM regfeat.rescue()");
     rescue.commit();
     return true;
   });
 }
 
-void record_settings(pg::Session& session, DaemonId self, int workers, std::chrono::microseconds lease, int generation, const std::string& message) {
+void record_settings(pg::Session& session, DaemonId self, int workers, const spec::Settings& settings, int generation, const std::string& message) {
   pg::guarded("recording the settings", [&] {
     pqxx::work tx(session.sql());
+    pg::be_brief(tx);
     tx.exec_params("UPDATE regfeat.daemon SET workers_configured = $2, lease = $3 * interval '1 microsecond', settings_generation = $4, "
-                   "       message = nullif($5, '') WHERE daemon_id = $1",
-                   self.value, workers, lease.count(), generation, message);
+                   "       message = nullif($5, ''), settings = $6::jsonb WHERE daemon_id = $1",
+                   self.value, workers, settings.lease.count(), generation, message, spec::settings_json(settings));
     tx.commit();
   });
 }
 
+namespace {
+
+std::string to_json(const std::vector<RunningClaim>& claims) {
+  std::string list = "[";
+  for (const RunningClaim& r : claims) {
+    list += fmt::format(R"({}{{"worker":{},"partition_id":{},"epoch":{}}})", list.size() > 1 ? "," : "", r.worker, r.partition_id, r.epoch);
+  }
+  return list += ']';
+}
+
+}  // namespace
+
 Orders read_orders(pg::Session& session, DaemonId self, const std::vector<RunningClaim>& running) {
   return pg::guarded("reading orders", [&] {
-    std::string list = "[";
-    for (const RunningClaim& r : running) {
-      list += fmt::format(R"({}{{"worker":{},"partition_id":{},"epoch":{}}})", list.size() > 1 ? "," : "", r.worker, r.partition_id, r.epoch);
-    }
-    list += ']';
     pqxx::work tx(session.sql());
+    pg::be_brief(tx);
     Orders orders;
     for (const auto& row : tx.exec_params("SELECT r.worker, r.partition_id, r.epoch FROM jsonb_to_recordset($1::jsonb) AS r(worker int, partition_id bigint, epoch bigint) "
                                           "  JOIN regfeat.partition p USING (partition_id) WHERE p.epoch <> r.epoch",
-                                          list)) {
+                                          to_json(running))) {
       orders.fenced.push_back({row[0].as<int>(), row[1].as<std::int64_t>(), row[2].as<std::int64_t>()});
     }
     const pqxx::result d = tx.exec_params("SELECT workers_desired, desired_generation FROM regfeat.daemon WHERE daemon_id = $1", self.value);
@@ -114,19 +128,25 @@ Orders read_orders(pg::Session& session, DaemonId self, const std::vector<Runnin
 void record_workers(pg::Session& session, DaemonId self, int workers, int desired_generation, int settings_generation) {
   pg::guarded("acknowledging the number of workers", [&] {
     pqxx::work tx(session.sql());
+    pg::be_brief(tx);
     tx.exec_params("UPDATE regfeat.daemon SET workers_configured = $2, applied_generation = $3, settings_generation = $4 WHERE daemon_id = $1", self.value,
                    workers, desired_generation, settings_generation);
     tx.commit();
   });
 }
 
-std::int64_t prune(pg::Session& session, std::chrono::microseconds attempts, std::chrono::microseconds progress, std::int64_t after) {
-  return pg::guarded("pruning history", [&] {
+std::optional<std::int64_t> prune(pg::Session& session, const spec::Settings::Retention& kept, std::int64_t after) {
+  return pg::guarded("pruning history", [&]() -> std::optional<std::int64_t> {
     pqxx::work tx(session.sql());
-    tx.exec_params("SELECT regfeat.prune_progress(now() - $1 * interval '1 microsecond', 1000)", progress.count());
-    const pqxx::result r = tx.exec_params("SELECT coalesce(next_after, 0) FROM regfeat.prune_attempts(now() - $1 * interval '1 microsecond', $2, 1000)",
-                                          attempts.count(), after);
+    pg::be_brief(tx);
+    // One daemon at a time: another's batch would only make this one wait.
+    if (!tx.exec("SELECT pg_try_advisory_xact_lock(hashtextextended('regfeat.prune', 0))")[0][0].as<bool>()) return std::nullopt;
+    tx.exec_params("SELECT regfeat.prune_progress(now() - $1 * interval '1 microsecond', 1000), regfeat.prune_daemons(now() - $2 * interval '1 microsecond', 1000)",
+                   kept.progress.count(), kept.attempts.count());
+    const pqxx::result r = tx.exec_params("SELECT next_after FROM regfeat.prune_attempts(now() - $1 * interval '1 microsecond', $2, 1000)",
+                                          kept.attempts.count(), after);
     tx.commit();
+    if (r[0][0].is_null()) return std::nullopt;
     return r[0][0].as<std::int64_t>();
   });
 }
@@ -134,6 +154,7 @@ std::int64_t prune(pg::Session& session, std::chrono::microseconds attempts, std
 bool behind_pooler(pg::Session& session) {
   return pg::guarded("looking for a pooler", [&] {
     pqxx::work tx(session.sql());
+    pg::be_brief(tx);
     return !tx.exec_params("SELECT pg_backend_pid() = $1", session.backend_pid())[0][0].as<bool>();
   });
 }
@@ -141,6 +162,7 @@ bool behind_pooler(pg::Session& session) {
 void record_draining(pg::Session& session, DaemonId self) {
   pg::guarded("recording the drain", [&] {
     pqxx::work tx(session.sql());
+    pg::be_brief(tx);
     tx.exec_params("UPDATE regfeat.daemon SET state = 'draining' WHERE daemon_id = $1 AND state = 'running'", self.value);
     tx.commit();
   });
@@ -149,6 +171,7 @@ void record_draining(pg::Session& session, DaemonId self) {
 void record_stopped(pg::Session& session, DaemonId self, const std::string& message) {
   pg::guarded("recording the stop", [&] {
     pqxx::work tx(session.sql());
+    pg::be_brief(tx);
     tx.exec_params("UPDATE regfeat.daemon SET state = 'stopped', stopped_at = clock_timestamp(), workers_active = 0, message = nullif($2, '') "
                    " WHERE daemon_id = $1 AND state IN ('running', 'draining')",
                    self.value, message);
@@ -197,8 +220,8 @@ constexpr const char* kWriteProgress = R"(
     CROSS JOIN LATERAL (
       SELECT m.n, m.speed, m.q[1] AS q1, nullif(m.q[2], 0) AS q2, m.q[3] AS q3,
              CASE WHEN m.speed > 0 THEN greatest(s.rows_total - s.rows_done - k.rows_in_hand, 0) / m.speed END AS left_s) v
-   WHERE (s.running > 0 OR EXISTS (SELECT 1 FROM regfeat.attempt a WHERE a.feature_set_id = f.feature_set_id AND a.finished_at > now() - greatest(2 * $2, 10000000) * interval '1 microsecond'))
-     AND NOT EXISTS (SELECT 1 FROM regfeat.progress g WHERE g.feature_set_id = f.feature_set_id AND g.at > now() - $2 * 0.5 * interval '1 microsecond'))";
+   WHERE (s.running > 0 OR EXISTS (SELECT 1 FROM regfeat.attempt a WHERE a.feature_set_id = f.feature_set_id AND a.finished_at > now() - greatest(2 * $2::bigint, 10000000) * interval '1 microsecond'))
+     AND NOT EXISTS (SELECT 1 FROM regfeat.progress g WHERE g.feature_set_id = f.feature_set_id AND g.at > now() - $2::bigint * 0.5 * interval '1 microsecond'))";
 
 std::string to_json(const std::vector<WorkerReport>& workers) {
   std::string out = "[";
@@ -215,6 +238,7 @@ std::string to_json(const std::vector<WorkerReport>& workers) {
 void report(pg::Session& session, DaemonId self, const std::vector<WorkerReport>& workers, std::chrono::microseconds interval) {
   pg::guarded("reporting progress", [&] {
     pqxx::work tx(session.sql());
+    pg::be_brief(tx);
     // The daemon's row first, as whoever declares this daemon lost does: the other order could deadlock with it.
     const auto active = std::count_if(workers.begin(), workers.end(), [](const WorkerReport& w) { return w.partition_id != 0; });
     const pqxx::result own = tx.exec_params("UPDATE regfeat.daemon SET workers_active = $2 WHERE daemon_id = $1 AND state IN ('running', 'draining')", self.value, active);

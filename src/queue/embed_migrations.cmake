@@ -1,7 +1,10 @@
-# Writes ${OUTPUT}: the migrations as entries {version, "name", R"...(text)..."} in order of their numbers.
+# Writes ${OUTPUT}: the migrations as entries {version, compatible_from, "name", R"...(text)..."} in order of their numbers.
+# A file that older programs cannot live with says from which version on they can: "-- compatible_from: N". Without that line
+# it only adds, and whoever served the schema before still does.
 file(GLOB files ${MIGRATIONS}/*.sql)
 list(SORT files)
 set(out "")
+set(compatible_from 1)
 foreach(file ${files})
   get_filename_component(name ${file} NAME_WE)
   if(NOT name MATCHES "^([0-9][0-9][0-9][0-9])_")
@@ -9,6 +12,9 @@ foreach(file ${files})
   endif()
   math(EXPR version "${CMAKE_MATCH_1} + 0")
   file(READ ${file} text)
-  string(APPEND out "{${version}, \"${name}\", R\"regfeatd_sql(${text})regfeatd_sql\"},\n")
+  if(text MATCHES "(^|\n)-- compatible_from: ([0-9]+)\n")
+    set(compatible_from ${CMAKE_MATCH_2})
+  endif()
+  string(APPEND out "{${version}, ${compatible_from}, \"${name}\", R\"regfeatd_sql(${text})regfeatd_sql\"},\n")
 endforeach()
 file(WRITE ${OUTPUT} "${out}")

@@ -5,18 +5,22 @@
 #include <random>
 
 #include "regfeatd/base/build_info.hpp"
+#include "regfeatd/pg/brief.hpp"
 #include "regfeatd/pg/catalog.hpp"
 
 namespace regfeatd::queue {
 
-std::optional<Claim> claim(pg::Session& session, DaemonId daemon, int worker) {
+std::optional<Claim> claim(pg::Session& session, DaemonId daemon, int worker, const LastCommit& last) {
   return pg::guarded("claim", [&]() -> std::optional<Claim> {
     pqxx::work tx(session.sql());
     const pqxx::result r =
-        tx.exec_params("SELECT partition_id, attempt_id, epoch, attempts, feature_set_id, specification_version, series, lower_bound, upper_bound "
-                       "FROM regfeat.claim($1, $2, CASE WHEN pg_backend_pid() = $4 THEN $4 END, $3)",
+        // The time that the last COMMIT took goes along; a claim whose client falls silent is ended by the server.
+        tx.exec_params("WITH last AS (UPDATE regfeat.attempt SET commit_ms = $6 WHERE attempt_id = $5) "
+                       "SELECT partition_id, attempt_id, epoch, attempts, feature_set_id, specification_version, series, lower_bound, upper_bound "
+                       "  FROM (SELECT set_config('idle_in_transaction_session_timeout', '5s', true)) s "
+                       " CROSS JOIN regfeat.claim($1, $2, CASE WHEN pg_backend_pid() = $4 THEN $4 END, $3)",
                        // Behind a pooler libpq's number is not that of a server process: then none is recorded, and nobody ends it.
-                       daemon.value, worker, std::string(build_id()), session.backend_pid());
+                       daemon.value, worker, std::string(build_id()), session.backend_pid(), last.attempt.value, last.commit_ms);
     tx.commit();
     if (r.empty()) return std::nullopt;
     const auto row = r[0];
@@ -118,14 +122,18 @@ bool complete(pqxx::transaction_base& tx, const Claim& claim, const Completion& 
 bool committed(pg::Session& session, const Claim& claim) {
   return pg::guarded("reading the outcome of an unanswered commit", [&] {
     pqxx::work tx(session.sql());
-    tx.exec("SET LOCAL lock_timeout = '5s'");
+    pg::be_brief(tx);
     // The server may still be at the COMMIT: its transaction holds the work row until it is decided. One whose COMMIT
     // never arrived would hold it for ever, so it is ended; a COMMIT that is under way is not interrupted by that.
     tx.exec_params("SELECT regfeat.end_backend(backend_pid, changed_at) FROM regfeat.partition WHERE partition_id = $1 AND epoch = $2 AND state = 'running'",
                    claim.partition.value, claim.epoch.value);
     tx.exec_params("SELECT 1 FROM regfeat.partition WHERE partition_id = $1 FOR UPDATE", claim.partition.value);
-    return !tx.exec_params("SELECT 1 FROM regfeat.attempt WHERE attempt_id = $1 AND partition_id = $2 AND epoch = $3 AND outcome IN ('done', 'empty', 'unchanged')",
-                           claim.attempt.value, claim.partition.value, claim.epoch.value).empty();
+    const bool done = tx.exec_params("UPDATE regfeat.attempt SET message = $4 WHERE attempt_id = $1 AND partition_id = $2 AND epoch = $3 "
+                                     "   AND outcome IN ('done', 'empty', 'unchanged')",
+                                     claim.attempt.value, claim.partition.value, claim.epoch.value, "the connection was lost at COMMIT, which had happened")
+                          .affected_rows() == 1;
+    tx.commit();
+    return done;
   });
 }
 
@@ -170,8 +178,8 @@ Verdict fail(pg::Session& session, const Claim& claim, const Fault& fault, const
              const spec::Settings::Retry& retry) {
   return pg::guarded("recording a failure", [&] {
     pqxx::work tx(session.sql());
+    pg::be_brief(tx);
     const bool transient = fault.fault_class() == FaultClass::transient;
-    tx.exec("SET LOCAL lock_timeout = '5s'");
     // A broken connection may have left its backend behind, with the work row locked.
     tx.exec_params("SELECT regfeat.end_backend(backend_pid, changed_at) FROM regfeat.partition WHERE partition_id = $1 AND epoch = $2 AND state = 'running'",
                    claim.partition.value, claim.epoch.value);
@@ -203,6 +211,7 @@ Verdict fail(pg::Session& session, const Claim& claim, const Fault& fault, const
 void give_back(pg::Session& session, const Claim& claim, const std::string& reason) {
   pg::guarded("giving a partition back", [&] {
     pqxx::work tx(session.sql());
+    pg::be_brief(tx);
     const pqxx::result r = tx.exec_params(
         "UPDATE regfeat.partition SET state = 'pending', epoch = epoch + 1, attempts = attempts - 1, daemon_id = NULL, worker = NULL, "
         "       backend_pid = NULL, changed_at = clock_timestamp(), message = $3 "
@@ -216,15 +225,8 @@ void give_back(pg::Session& session, const Claim& claim, const std::string& reas
 void record_fenced(pg::Session& session, const Claim& claim, const std::string& step) {
   pg::guarded("recording a fenced attempt", [&] {
     pqxx::work tx(session.sql());
+    pg::be_brief(tx);
     record_attempt(tx, claim, "fenced", nullptr, step, "the partition was requeued, cancelled or taken over while this attempt ran", {});
-    tx.commit();
-  });
-}
-
-void record_commit_time(pg::Session& session, AttemptId attempt, double commit_ms) {
-  pg::guarded("recording a commit time", [&] {
-    pqxx::work tx(session.sql());
-    tx.exec_params("UPDATE regfeat.attempt SET commit_ms = $2 WHERE attempt_id = $1", attempt.value, commit_ms);
     tx.commit();
   });
 }
@@ -232,6 +234,7 @@ void record_commit_time(pg::Session& session, AttemptId attempt, double commit_m
 Outlook outlook(pg::Session& session) {
   return pg::guarded("looking at the queue", [&] {
     pqxx::work tx(session.sql());
+    pg::be_brief(tx);
     const pqxx::result r = tx.exec(
         "SELECT count(*) FILTER (WHERE p.state IN ('pending', 'running') AND NOT (p.state = 'pending' AND b.blocked)), "
         "       count(*) FILTER (WHERE p.state = 'failed'), count(*) FILTER (WHERE p.state = 'pending' AND b.blocked), "

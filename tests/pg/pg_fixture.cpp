@@ -89,18 +89,45 @@ Finished regfeatd(const std::vector<std::string>& arguments) {
   return Process(all).wait();
 }
 
-Database::Database() {
+Cluster::Cluster(const std::vector<std::string>& start_options) {
+  std::string pattern = (std::filesystem::temp_directory_path() / "regfeatd-cluster-XXXXXX").string();
+  folder_ = mkdtemp(pattern.data());
+  std::vector<std::string> arguments{"start", "--fast-unsafe"};
+  arguments.insert(arguments.end(), start_options.begin(), start_options.end());
+  pg(arguments);
+}
+
+Cluster::~Cluster() {
+  try {
+    pg({"destroy"});
+    std::filesystem::remove_all(folder_);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "cannot destroy the cluster in %s: %s\n", folder_.c_str(), e.what());
+  }
+}
+
+std::string Cluster::pg(const std::vector<std::string>& arguments) const {
+  std::vector<std::string> all{SOURCE_DIR "/scripts/pg", "--dir", (folder_ / "pg").string()};
+  all.insert(all.end(), arguments.begin(), arguments.end());
+  const Finished f = Process(all).wait();
+  if (f.exit_status != 0) throw std::runtime_error("scripts/pg " + arguments.front() + ": " + f.out);
+  return f.out.substr(0, f.out.find_last_not_of('\n') + 1);
+}
+
+Database::Database() : Database(cluster_conninfo()) {}
+
+Database::Database(const std::string& cluster_conninfo) : cluster_(cluster_conninfo) {
   static std::atomic<int> number{0};
   name_ = fmt::format("t{}_{}", getpid(), ++number);
-  pg::Session admin({cluster_conninfo(), "test"});
+  pg::Session admin({cluster_, "test"});
   pqxx::nontransaction tx(admin.sql());
   tx.exec("CREATE DATABASE " + name_);
-  conninfo_ = cluster_conninfo() + " dbname=" + name_;
+  conninfo_ = cluster_ + " dbname=" + name_;
 }
 
 Database::~Database() {
   try {
-    pg::Session admin({cluster_conninfo(), "test"});
+    pg::Session admin({cluster_, "test"});
     pqxx::nontransaction tx(admin.sql());
     tx.exec("DROP DATABASE " + name_ + " WITH (FORCE)");
   } catch (const std::exception& e) {

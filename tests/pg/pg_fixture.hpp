@@ -45,10 +45,26 @@ class Process {
 /// The program under test, run to its end.
 Finished regfeatd(const std::vector<std::string>& arguments);
 
-/// A database of the test's own on the private cluster that ctest started; dropped at the end.
+/// A server of the test's own, for what cannot be done to one that other tests use; destroyed at the end.
+class Cluster {
+ public:
+  explicit Cluster(const std::vector<std::string>& start_options = {});
+  ~Cluster();
+  Cluster(const Cluster&) = delete;
+  Cluster& operator=(const Cluster&) = delete;
+  /// scripts/pg with this cluster's folder; its output. Throws when it fails.
+  std::string pg(const std::vector<std::string>& arguments) const;
+  [[nodiscard]] std::string conninfo() const { return pg({"conninfo"}); }
+
+ private:
+  std::filesystem::path folder_;
+};
+
+/// A database of the test's own, by default on the private cluster that ctest started; dropped at the end.
 class Database {
  public:
   Database();
+  explicit Database(const std::string& cluster_conninfo);
   ~Database();
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
@@ -70,6 +86,7 @@ class Database {
   [[nodiscard]] std::string checksum(const std::string& table, const std::string& order = "ts_utc") const;
 
  private:
+  std::string cluster_;
   std::string name_;
   std::string conninfo_;
 };

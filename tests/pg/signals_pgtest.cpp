@@ -88,10 +88,11 @@ TEST_F(Signals, HangUpChangesTheWorkersAndAnInvalidFileKeepsTheOldSettings) {
   Process process(daemon(config.path()));
   const auto workers = [&] { return db_.text("SELECT workers_configured FROM regfeat.daemons"); };
   ASSERT_TRUE(eventually([&] { return workers() == "1" && in_state("'done'") >= 1; }));
+  EXPECT_TRUE(eventually([&] { return db_.text("SELECT settings ->> 'lease' FROM regfeat.daemons") == "1min"; })) << "those of the start are there too";
   std::ofstream(config.path()) << "workers: 3\nprogress: 200ms\n";
   process.signal(SIGHUP);
   EXPECT_TRUE(eventually([&] { return workers() == "3"; })) << workers();
-  EXPECT_EQ(db_.text("SELECT settings_generation FROM regfeat.daemons"), "2");
+  EXPECT_EQ(db_.text("SELECT settings_generation || ' ' || (settings ->> 'workers') || ' ' || (settings ->> 'progress') FROM regfeat.daemons"), "2 3 200ms");
   std::ofstream(config.path()) << "worker: 5\n";
   process.signal(SIGHUP);
   EXPECT_TRUE(eventually([&] { return db_.text("SELECT message FROM regfeat.daemons").find("worker") != std::string::npos; }));

@@ -23,6 +23,7 @@ enum class DaemonResult {
   finished,       ///< --once: all done; or stopped by a signal in order
   failed,         ///< --once: partitions failed
   blocked,        ///< --once: what is left is paused or behind an open breaker
+  outgrown,       ///< a migration was applied that this program cannot serve
   fatal,          ///< a broken invariant
 };
 

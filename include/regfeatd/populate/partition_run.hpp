@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -33,6 +34,7 @@ struct RunOptions {
   /// Asked before rows are read with the bytes that they are expected to need: how much they may occupy. Absent:
   /// `input_budget_bytes`.
   std::function<std::size_t(std::size_t wanted_bytes)> reserve;
+  std::chrono::microseconds lease = std::chrono::minutes{1};  ///< the server ends a transaction that stands idle for so long
 };
 
 /// Computes partitions, one after the other, on one session (src/populate/partition_run.cpp shows a partition's life

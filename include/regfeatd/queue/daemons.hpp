@@ -8,6 +8,7 @@
 
 #include "regfeatd/base/ids.hpp"
 #include "regfeatd/pg/session.hpp"
+#include "regfeatd/spec/settings.hpp"
 
 namespace regfeatd::queue {
 
@@ -49,14 +50,15 @@ struct Orders {
 /// Acknowledges `Orders::workers`.
 void record_workers(pg::Session& session, DaemonId self, int workers, int desired_generation, int settings_generation);
 
-/// Deletes a batch of history older than given. Walks the attempts from `after`; returns where to go on, 0 at the end.
-[[nodiscard]] std::int64_t prune(pg::Session& session, std::chrono::microseconds attempts, std::chrono::microseconds progress, std::int64_t after);
+/// Deletes a batch of history older than given: attempts that are not their partition's latest, progress rows, daemons that
+/// are no more. Walks the attempts from `after`; returns where to go on. nullopt: at the end, or another daemon is at it.
+[[nodiscard]] std::optional<std::int64_t> prune(pg::Session& session, const spec::Settings::Retention& kept, std::int64_t after);
 
 /// Is there a pooler between this session and the server? Then LISTEN and process ids mean nothing.
 [[nodiscard]] bool behind_pooler(pg::Session& session);
 
 /// Settings as applied, for regfeat.daemons.
-void record_settings(pg::Session& session, DaemonId self, int workers, std::chrono::microseconds lease, int generation, const std::string& message);
+void record_settings(pg::Session& session, DaemonId self, int workers, const spec::Settings& settings, int generation, const std::string& message);
 void record_draining(pg::Session& session, DaemonId self);
 void record_stopped(pg::Session& session, DaemonId self, const std::string& message);
 

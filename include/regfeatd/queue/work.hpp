@@ -26,12 +26,19 @@ struct Claim {
   OrderRange range;
 };
 
-/// Takes the next partition, in a transaction of its own, committed on return. nullopt: nothing is claimable now.
-[[nodiscard]] std::optional<Claim> claim(pg::Session& session, DaemonId daemon, int worker);
+/// How long the COMMIT of a worker's last attempt took. The transaction itself cannot know; the next claim writes it down.
+struct LastCommit {
+  AttemptId attempt;
+  double commit_ms = 0;
+};
+
+/// Takes the next partition, in a transaction of its own, committed on return. nullopt: nothing is claimable now. After a
+/// throw a partition may have been claimed without anybody knowing: `orphans` finds it.
+[[nodiscard]] std::optional<Claim> claim(pg::Session& session, DaemonId daemon, int worker, const LastCommit& last = {});
 
 /// Phase timings of an attempt, milliseconds.
 struct Timings {
-  double claim_ms = 0, read_ms = 0, fit_ms = 0, send_ms = 0, publish_ms = 0;
+  double claim_ms = 0, read_ms = 0, fit_ms = 0, send_ms = 0, publish_ms = 0, commit_ms = 0;
   double encode_ms = 0;  ///< a part of send_ms
 };
 
@@ -85,7 +92,7 @@ struct Completion {
 /// completion. false: somebody requeued, cancelled or took over the partition, nothing was written, roll back.
 [[nodiscard]] bool complete(pqxx::transaction_base& tx, const Claim& claim, const Completion& completion);
 
-/// Whether an attempt whose COMMIT went unanswered did commit. Waits until the server has decided it.
+/// Whether an attempt whose COMMIT went unanswered did commit; if so the attempt says it. Waits until the server has decided it.
 [[nodiscard]] bool committed(pg::Session& session, const Claim& claim);
 
 /// How a failed attempt was recorded.
@@ -102,9 +109,6 @@ void give_back(pg::Session& session, const Claim& claim, const std::string& reas
 
 /// Records that an attempt found itself fenced.
 void record_fenced(pg::Session& session, const Claim& claim, const std::string& step);
-
-/// Written after the fact: the transaction cannot know how long its own COMMIT took.
-void record_commit_time(pg::Session& session, AttemptId attempt, double commit_ms);
 
 inline constexpr int kMaxDisturbances = 100;
 /// Configuration faults on this many different partitions in a row open the breaker of their feature set.

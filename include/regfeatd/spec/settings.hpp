@@ -58,6 +58,10 @@ struct Settings {
 /// /etc/regfeatd/regfeatd.yaml if it exists, else the defaults.
 [[nodiscard]] Settings load_settings(const std::string& path);
 
+/// Settings as a JSON object, with the keys and in the notation of the configuration file, for regfeat.daemons. How the
+/// database is found is not among them.
+[[nodiscard]] std::string settings_json(const Settings& settings);
+
 /// Cores this process may use: the least of the affinity mask and the cgroup v2 CPU quota (rounded up), at least 1.
 [[nodiscard]] int available_cores();
 

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <regex>
 #include <set>
 
 #include "regfeatd/spec/feature_set.hpp"
@@ -34,6 +37,28 @@ TEST(ShippedFiles, ConfigurationShowsTheDefaults) {
   Settings settings = load_settings(kConfig / "regfeatd.yaml");
   settings.file.clear();
   EXPECT_EQ(settings, Settings{});
+}
+
+/// What an operator sees of a daemon's settings in the database is all that can be set, in the notation of the file.
+TEST(ShippedFiles, SettingsInTheDatabaseAreThoseOfTheFile) {
+  Settings settings = load_settings(kConfig / "regfeatd.yaml");
+  settings.daemon_name = "loader-1";
+  const nlohmann::json shown = nlohmann::json::parse(settings_json(settings));
+  std::set<std::string> keys;
+  for (const auto& [key, value] : shown.items()) keys.insert(key);
+  std::ifstream file(kConfig / "regfeatd.yaml");
+  std::set<std::string> expected{"file"};
+  for (std::string line; std::getline(file, line);) {
+    std::smatch key;
+    if (std::regex_search(line, key, std::regex("^(?:# )?([a-z_]+):( |$)"))) expected.insert(key[1]);
+  }
+  expected.erase("database");
+  expected.erase("auto");  // a word of the comments
+  EXPECT_EQ(keys, expected) << "add what is new to src/spec/settings_json.cpp";
+  EXPECT_EQ(shown["lease"], "1min");
+  EXPECT_EQ(shown["retry"]["cap"], "5min");
+  EXPECT_EQ(shown["retention"]["attempts"], "90d");
+  EXPECT_EQ(shown["memory_budget"], "1GiB");
 }
 
 TEST(ShippedFiles, BqxRegression) {
