@@ -25,13 +25,15 @@ struct Counts {
   std::int64_t rows_done = 0;  ///< in hand included
   std::int64_t bytes_done = 0;
   int workers = 0, configured = 0, elsewhere = 0;
+  bool throttled = false;  ///< a daemon holds itself back
   double now_s = 0;
 };
 
 constexpr const char* kActive = R"(
   SELECT f.feature_set_id, extract(epoch FROM clock_timestamp())::float8,
-         (SELECT coalesce(sum(d.workers_configured), 0) FROM regfeat.daemon d WHERE d.state = 'running' AND d.heartbeat_at + d.lease >= now()),
-         (SELECT count(*) FROM regfeat.partition p WHERE p.state = 'running' AND p.feature_set_id <> f.feature_set_id)
+         (SELECT coalesce(sum(d.workers_configured), 0) FROM regfeat.daemon d WHERE d.state IN ('running', 'draining') AND d.heartbeat_at + d.lease >= now()),
+         (SELECT count(*) FROM regfeat.partition p WHERE p.state = 'running' AND p.feature_set_id <> f.feature_set_id),
+         EXISTS (SELECT FROM regfeat.daemon d WHERE d.throttle IS NOT NULL AND d.state IN ('running', 'draining') AND d.heartbeat_at + d.lease >= now())
     FROM regfeat.feature_set f
    WHERE EXISTS (SELECT FROM regfeat.partition p WHERE p.feature_set_id = f.feature_set_id AND p.state = 'running')
       OR EXISTS (SELECT FROM regfeat.attempt a WHERE a.feature_set_id = f.feature_set_id
@@ -97,7 +99,7 @@ struct ProgressWriter::FeatureSet {
   Clock::time_point next_slow, next_model;
   double read_ms = 0, fit_ms = 0, server_ms = 0;  ///< of recent attempts, the older ones counting less
   double client_waits = 0, waits = 0;  ///< backends that waited for the client, of all that were looked at
-  int throttled = 0;
+  bool throttled = false;
   std::string slowest_worker;  ///< the one longest in its step, in words
 
   void learn(pqxx::transaction_base& tx, std::int64_t id);
@@ -150,7 +152,7 @@ std::vector<RunningPartition> ProgressWriter::FeatureSet::look(pqxx::transaction
   std::vector<RunningPartition> running;
   double longest = -1;
   slowest_worker.clear();
-  throttled = 0;
+  throttled = c.throttled;
   for (const auto& r : tx.exec_params(kRunning, c.id)) {
     const double counted = r[4].as<double>();  // once it has been read
     running.push_back({r[0].as<std::int64_t>(), r[1].as<double>(), counted > 0 ? counted : r[2].as<double>(),
@@ -163,7 +165,6 @@ std::vector<RunningPartition> ProgressWriter::FeatureSet::look(pqxx::transaction
           fmt::format("worker {}/{} in step {} for {}", r[5].as<std::string>(), r[6].as<int>(), step,
                       format_duration(std::chrono::microseconds{static_cast<std::int64_t>(seconds * 1e6)}));
     }
-    if (step == "throttle") ++throttled;
     if (step != "write" || r[10].is_null() || r[10].as<std::string>() != "active") continue;
     constexpr double kForget = 0.98;
     client_waits = kForget * client_waits + (!r[9].is_null() && r[9].as<std::string>() == "Client" ? 1 : 0);
@@ -208,7 +209,7 @@ std::string ProgressWriter::FeatureSet::verdict(double now_s) const {
 }
 
 const char* ProgressWriter::FeatureSet::limited_by() const {
-  if (throttled > 0) return "throttle";
+  if (throttled) return "throttle";
   const double all = read_ms + fit_ms + server_ms;
   if (all <= 0) return "";
   if (fit_ms > 0.5 * all) return "fits";
@@ -254,6 +255,7 @@ void ProgressWriter::write(pg::Session& session, DaemonId self, std::chrono::mic
       c.now_s = r[1].as<double>();
       c.configured = r[2].as<int>();
       c.elsewhere = r[3].as<int>();
+      c.throttled = r[4].as<bool>();
       active.push_back(c);
     }
     for (const Counts& c : active) {

@@ -21,7 +21,7 @@ constexpr const char* kStatus = R"(
          extract(epoch FROM s.eta_high - now())::float8, s.running, s.stalled_workers,
          CASE WHEN s.paused_at IS NOT NULL OR s.breaker_until IS NOT NULL THEN coalesce(s.paused_reason, 'paused') END,
          coalesce(g.bytes_done, 0), g.bytes_total, y.rows_per_second_now, y.stalled, y.limited_by, coalesce(g.slow_partitions, 0),
-         (SELECT coalesce(sum(d.workers_configured), 0) FROM regfeat.daemon d WHERE d.state = 'running' AND d.heartbeat_at + d.lease >= now()),
+         (SELECT coalesce(sum(d.workers_configured), 0) FROM regfeat.daemon d WHERE d.state IN ('running', 'draining') AND d.heartbeat_at + d.lease >= now()),
          s.blocked, s.blocked_reason
     FROM regfeat.status s
     LEFT JOIN regfeat.latest_progress g USING (feature_set)

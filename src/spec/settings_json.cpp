@@ -55,7 +55,8 @@ std::string settings_json(const Settings& s) {
   if (s.throttle.rows_per_second) throttle["rows_per_second"] = *s.throttle.rows_per_second;
   if (s.throttle.commit_latency) throttle["commit_latency"] = exact(*s.throttle.commit_latency);
   if (s.throttle.replication_lag_bytes) throttle["replication_lag"] = exact(*s.throttle.replication_lag_bytes);
-  if (s.http.port) out["http"] = {{"address", s.http.address}, {"port", *s.http.port}};
+  nlohmann::json& http = out["http"] = nlohmann::json::object();
+  if (s.http.port) http = {{"address", s.http.address}, {"port", *s.http.port}};
   if (!s.daemon_name.empty()) out["daemon_name"] = s.daemon_name;
   return out.dump();
 }

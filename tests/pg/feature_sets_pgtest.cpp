@@ -150,7 +150,7 @@ TEST(FeatureSets, ADependentPartitionWaitsAndSaysForWhat) {
   EXPECT_EQ(db.count("SELECT blocked FROM regfeat.status WHERE feature_set = 'form'"), 0);
   const std::string shown = db.regfeatd({"status"}).out;
   EXPECT_NE(shown.find("6 blocked"), std::string::npos) << shown;
-  EXPECT_NE(shown.find("second: 6 partitions are blocked, the first waits for form, series league, 2020-10-01"), std::string::npos) << shown;
+  EXPECT_NE(shown.find("the first that is blocked waits for form, series league, 2020-10-01"), std::string::npos) << shown;
   // A reader sees that too.
   db.exec("SET ROLE regfeat_reader; SELECT * FROM regfeat.status; SELECT blocked_by FROM regfeat.partition_status");
   // The failure mended, what waited goes on by itself.

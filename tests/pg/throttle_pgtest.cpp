@@ -48,6 +48,7 @@ TEST(Throttling, SlowCommitsLowerTheWorkersUntilTheyAreFastAgain) {
                "% ms, more than 150 ms'") > 0;
   });
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.daemons WHERE throttle LIKE '1 of 4 workers: %'"), 1);
+  EXPECT_GT(db.count("SELECT count(*) FROM regfeat.progress WHERE limited_by = 'throttle'"), 0);
   lock.exec("SELECT pg_advisory_unlock(4711)");
   // The three that have to rest are seen resting, then all go on.
   wait_until(daemon, [&] {
