@@ -78,15 +78,17 @@ constexpr const char* kWrite = R"(
    WHERE f.feature_set_id = $2
      AND NOT EXISTS (SELECT FROM regfeat.progress g WHERE g.feature_set_id = $2 AND g.at > now() - $11::float8 * 0.5 * interval '1 microsecond'))";
 
+constexpr const char* kFinishedByDaemon = R"(
+  SELECT a.attempt_id, extract(epoch FROM a.finished_at)::float8, CASE WHEN a.outcome = 'done' THEN coalesce(a.rows_in, 0) ELSE 0 END
+    FROM regfeat.feature_set f JOIN regfeat.attempt a USING (feature_set_id)
+   WHERE a.daemon_id = $1 AND a.finished_at > 'epoch'::timestamptz + $2 * interval '1 second')";
+
 constexpr const char* kWriteDaemon = R"(
   INSERT INTO regfeat.daemon_progress (daemon_id, workers_active, workers_configured, partitions, rows_per_second)
-  SELECT d.daemon_id, d.workers_active, d.workers_configured, c.n, c.rows / nullif(extract(epoch FROM now() - l.at), 0)
+  SELECT d.daemon_id, d.workers_active, d.workers_configured, $2::bigint, $3::float8 / nullif(extract(epoch FROM now() - l.at), 0)
     FROM regfeat.daemon d
     LEFT JOIN LATERAL (SELECT x.at FROM regfeat.daemon_progress x WHERE x.daemon_id = d.daemon_id ORDER BY x.at DESC LIMIT 1) l ON true
-    CROSS JOIN LATERAL (SELECT count(*) AS n, coalesce(sum(a.rows_in) FILTER (WHERE a.outcome = 'done'), 0) AS rows
-                          FROM regfeat.feature_set f JOIN regfeat.attempt a USING (feature_set_id)
-                         WHERE a.daemon_id = d.daemon_id AND a.finished_at > coalesce(l.at, d.started_at)) c
-   WHERE d.daemon_id = $1 AND (d.workers_active > 0 OR c.n > 0))";
+   WHERE d.daemon_id = $1 AND (d.workers_active > 0 OR $2::bigint > 0))";
 
 }  // namespace
 
@@ -290,9 +292,27 @@ void ProgressWriter::write(pg::Session& session, DaemonId self, std::chrono::mic
         set.next_model = now + kModelEvery;
       }
     }
-    tx.exec_params(kWriteDaemon, self.value);
+    const auto finished = write_daemon(tx, self);
     tx.commit();
+    counted_.insert(finished.begin(), finished.end());
+    for (const auto& [id, at] : finished) counted_until_s_ = std::max(counted_until_s_, at);
+    std::erase_if(counted_, [&](const auto& c) { return c.second < counted_until_s_ - 2 * kOverlap_s; });
   });
+}
+
+/// The attempts that this row counts: those that no row before it did, by id, and when they finished.
+std::map<std::int64_t, double> ProgressWriter::write_daemon(pqxx::transaction_base& tx, DaemonId self) const {
+  std::map<std::int64_t, double> finished;
+  double rows = 0;
+  for (const auto& r :
+       tx.exec_params(kFinishedByDaemon, self.value, std::max(0.0, counted_until_s_ - kOverlap_s))) {
+    const auto id = r[0].as<std::int64_t>();
+    if (counted_.contains(id)) continue;
+    finished.emplace(id, r[1].as<double>());
+    rows += r[2].as<double>();
+  }
+  tx.exec_params(kWriteDaemon, self.value, finished.size(), rows);
+  return finished;
 }
 
 void record_commit_times(pg::Session& session, const std::vector<CommitTime>& times) {

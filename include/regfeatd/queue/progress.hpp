@@ -32,7 +32,12 @@ class ProgressWriter {
 
  private:
   struct FeatureSet;
+  std::map<std::int64_t, double> write_daemon(pqxx::transaction_base& tx, DaemonId self) const;
+
   std::map<std::int64_t, std::unique_ptr<FeatureSet>> feature_sets_;
+  // An attempt has its time before its COMMIT, so that one that becomes visible late is looked for again.
+  std::map<std::int64_t, double> counted_;  ///< recent attempts of the daemon's own, by id, and when they finished
+  double counted_until_s_ = 0;
 };
 
 /// Written after the fact, many at once: a transaction cannot know how long its own COMMIT takes.
