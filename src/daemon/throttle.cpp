@@ -69,16 +69,16 @@ void Throttle::learn(const Sample& sample) {
 Throttle::Decision Throttle::decide(const spec::Settings::Throttle& limits, int wanted_workers,
                                     const Sample& sample) {
   const auto commit_limit = commit_limit_ms(limits);
-  const auto lag_limit = limits.replication_lag_bytes ? limits.replication_lag_bytes
-                         : limits.automatic           ? std::optional(kLagBytes)
-                                                      : std::nullopt;
+  constexpr std::uint64_t kNone = 0;
+  const std::uint64_t lag_limit = limits.replication_lag_bytes.value_or(limits.automatic ? kLagBytes : kNone);
   learn(sample);
   // Who was not held back is not held back by more workers being wanted.
-  if (allowed_ == wanted_ || allowed_ > wanted_workers || (!commit_limit && !lag_limit)) allowed_ = wanted_workers;
+  if (allowed_ == wanted_ || allowed_ > wanted_workers || (!commit_limit && lag_limit == kNone))
+    allowed_ = wanted_workers;
   wanted_ = wanted_workers;
   const bool slow = commit_limit && sample.commit_ms && *sample.commit_ms > *commit_limit;
   const bool behind =
-      lag_limit && sample.lag_bytes && *sample.lag_bytes > static_cast<std::int64_t>(*lag_limit);
+      lag_limit != kNone && sample.lag_bytes && *sample.lag_bytes > static_cast<std::int64_t>(lag_limit);
   if (slow || behind) {
     allowed_ = std::min(wanted_workers, std::max(1, allowed_ / 2));
     calm_samples_ = 0;
@@ -86,7 +86,7 @@ Throttle::Decision Throttle::decide(const spec::Settings::Throttle& limits, int 
         slow ? fmt::format("a commit takes {:.0f} ms, more than {:.0f} ms", *sample.commit_ms, *commit_limit)
              : fmt::format("a replica is {} behind, more than {}",
                            format_bytes(static_cast<double>(*sample.lag_bytes)),
-                           format_bytes(static_cast<double>(*lag_limit)));
+                           format_bytes(static_cast<double>(lag_limit)));
   } else if (allowed_ < wanted_workers && ++calm_samples_ >= kCalmSamples) {
     ++allowed_;
     calm_samples_ = 0;
