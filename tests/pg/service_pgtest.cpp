@@ -78,7 +78,8 @@ class FrozenThread {
     for (const auto& entry : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid))) {
       std::string comm;
       std::getline(std::ifstream(entry.path() / "comm") >> std::ws, comm);
-      if (comm == name) id_ = std::stoi(entry.path().filename());
+      const pid_t id = std::stoi(entry.path().filename());
+      if (comm == name && (id_ == 0 || id < id_)) id_ = id;  // the main thread is the oldest of those that have its name
     }
     if (id_ == 0) return;
     frozen_ = ptrace(PTRACE_SEIZE, id_, nullptr, nullptr) == 0 && ptrace(PTRACE_INTERRUPT, id_, nullptr, nullptr) == 0 &&
