@@ -136,18 +136,21 @@ void record_workers(pg::Session& session, DaemonId self, int workers, int desire
 }
 
 std::optional<std::int64_t> prune(pg::Session& session, const spec::Settings::Retention& kept, std::int64_t after) {
+  constexpr int kBatch = 1000;
   return pg::guarded("pruning history", [&]() -> std::optional<std::int64_t> {
     pqxx::work tx(session.sql());
     pg::be_brief(tx);
     // One daemon at a time: another's batch would only make this one wait.
     if (!tx.exec("SELECT pg_try_advisory_xact_lock(hashtextextended('regfeat.prune', 0))")[0][0].as<bool>()) return std::nullopt;
-    tx.exec_params("SELECT regfeat.prune_progress(now() - $1 * interval '1 microsecond', 1000), regfeat.prune_daemons(now() - $2 * interval '1 microsecond', 1000)",
-                   kept.progress.count(), kept.attempts.count());
-    const pqxx::result r = tx.exec_params("SELECT next_after FROM regfeat.prune_attempts(now() - $1 * interval '1 microsecond', $2, 1000)",
-                                          kept.attempts.count(), after);
+    const pqxx::row others = tx.exec_params1("SELECT greatest(regfeat.prune_progress(now() - $1 * interval '1 microsecond', $3), "
+                                             "                regfeat.prune_daemons(now() - $2 * interval '1 microsecond', $3)) >= $3",
+                                             kept.progress.count(), kept.attempts.count(), kBatch);
+    const pqxx::result r = tx.exec_params("SELECT next_after FROM regfeat.prune_attempts(now() - $1 * interval '1 microsecond', $2, $3)",
+                                          kept.attempts.count(), after, kBatch);
     tx.commit();
-    if (r[0][0].is_null()) return std::nullopt;
-    return r[0][0].as<std::int64_t>();
+    if (!r[0][0].is_null()) return r[0][0].as<std::int64_t>();
+    // The attempts are through, but a full batch of the others says that there may be more of them.
+    return others[0].as<bool>() ? std::optional(after) : std::nullopt;
   });
 }
 

@@ -37,6 +37,18 @@ TEST(Retention, ADaemonPrunesInBatchesWhatIsOlderThanItsSettingsSay) {
   EXPECT_EQ(daemon->wait().exit_status, 0) << daemon->output();
 }
 
+TEST(Retention, ProgressIsPrunedToTheEndHoweverFewAttemptsThereAre) {
+  const Database db;
+  apply_bars_job(db, {"eurusd"}, 2);
+  db.exec("INSERT INTO regfeat.progress (at, feature_set_id, pending, running, done, empty, failed, cancelled, rows_done, workers_active) "
+          "  SELECT now() - interval '30 days', 1, 0, 0, 0, 0, 0, 0, 0, 0 FROM generate_series(1, 2500)");
+  const auto session = db.session();
+  int batches = 1;
+  for (std::optional<std::int64_t> next = 0; (next = queue::prune(*session, {}, *next)); ++batches) ASSERT_LT(batches, 10);
+  EXPECT_EQ(batches, 3);
+  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.progress"), 0);
+}
+
 TEST(Retention, OneDaemonPrunesAtATime) {
   const Database db;
   db.migrate();
