@@ -7,18 +7,6 @@ COMMENT ON COLUMN regfeat.daemon.throttle IS 'What holds the daemon back at the 
 ALTER TABLE regfeat.progress ADD COLUMN throttle text;
 COMMENT ON COLUMN regfeat.progress.throttle IS 'What held daemons back when the row was written, with their names; NULL: nothing.';
 
-CREATE FUNCTION regfeat.progress_throttle() RETURNS trigger
-  LANGUAGE plpgsql
-  AS $$
-BEGIN
-  NEW.throttle := (SELECT string_agg(d.name || ': ' || d.throttle, '; ' ORDER BY d.daemon_id)
-                     FROM regfeat.daemon d WHERE d.state IN ('running', 'draining') AND d.throttle IS NOT NULL);
-  RETURN NEW;
-END $$;
-COMMENT ON FUNCTION regfeat.progress_throttle IS 'Fills regfeat.progress.throttle.';
-CREATE TRIGGER progress_throttle BEFORE INSERT ON regfeat.progress FOR EACH ROW EXECUTE FUNCTION regfeat.progress_throttle();
-COMMENT ON TRIGGER progress_throttle ON regfeat.progress IS 'Fills throttle: one row tells of all daemons, whoever writes it.';
-
 CREATE OR REPLACE VIEW regfeat.daemons AS
 SELECT d.daemon_id, d.name, d.host, d.process_id, d.build_id, d.state,
        CASE WHEN d.state IN ('running', 'draining') THEN d.heartbeat_at + d.lease > now() ELSE false END AS alive,
