@@ -174,16 +174,14 @@ void Worker::run(const queue::Claim& claim) {
     rows_paced_ = 0;
     const auto start = std::chrono::steady_clock::now();
     const auto result = runner_.run(*session_, claim, options, *this, stop, timings_);
-    const auto end = std::chrono::steady_clock::now();
-    const auto took = std::chrono::duration_cast<std::chrono::microseconds>(end - start);
-    if (result != populate::RunResult::fenced) shared_.commit_times.add(std::chrono::duration<double, std::milli>(end - step_since_.load()).count());
+    const auto took = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start);
     run_over();
     if (result == populate::RunResult::fenced) {
       log::info("partition fenced: it was requeued, cancelled or taken over",
                 {{"partition", std::to_string(claim.partition.value)}, {"series", claim.series}});
       queue::record_fenced(*session_, claim, "complete");
     } else {
-      shared_.commit_took({claim.attempt, timings_.commit_ms});
+      shared_.commit_times.add({claim.attempt, timings_.commit_ms});
       shared_.recent_commits.add(claim);
       log::debug("partition done", {{"partition", std::to_string(claim.partition.value)},
                                     {"series", claim.series},
