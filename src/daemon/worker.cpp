@@ -23,8 +23,17 @@ void cancel_in_background(std::shared_ptr<pg::Canceller> canceller) {
   }
 }
 
-}  // namespace
+const char* in_words(queue::Verdict verdict) {
+  switch (verdict) {
+    case queue::Verdict::retried: return "attempt failed; the partition will be tried again";
+    case queue::Verdict::failed: return "partition failed for good";
+    case queue::Verdict::breaker_open: return "attempt failed; the breaker of the feature set is open: one partition at a time will be tried until one succeeds";
+    case queue::Verdict::fenced: return "partition fenced: it was requeued, cancelled or taken over";
+  }
+  return "attempt failed";
+}
 
+}  // namespace
 
 Worker::Worker(Shared& shared, int number) : shared_(shared), number_(number), thread_([this] { loop(); }) {}
 
@@ -265,10 +274,8 @@ void Worker::record(const queue::Claim& claim, const Fault& fault) {
   const std::string what = fault.what();
   const std::string step = what.substr(0, what.find(':'));
   const auto verdict = queue::fail(*session_, claim, fault, step, timings_, settings->retry);
-  const char* const outcome = verdict == queue::Verdict::failed   ? "partition failed for good"
-                              : verdict == queue::Verdict::fenced ? "partition fenced: it was requeued, cancelled or taken over"
-                                                                  : "attempt failed; the partition will be tried again";
-  log::write(verdict == queue::Verdict::failed ? log::Level::error : log::Level::warning, outcome,
+  const bool needs_somebody = verdict == queue::Verdict::failed || verdict == queue::Verdict::breaker_open;
+  log::write(needs_somebody ? log::Level::error : log::Level::warning, in_words(verdict),
              {{"partition", id},
               {"series", claim.series},
               {"class", std::string(to_string(fault.fault_class()))},
