@@ -25,7 +25,7 @@ struct Options {
   int rounds = 5;
   bool inserts = true;
   bool warm_up = true;
-  std::vector<BenchPath> paths{BenchPath::bare, BenchPath::raw, BenchPath::pipeline};
+  std::vector<BenchPath> paths{BenchPath::bare, BenchPath::raw, BenchPath::pipeline, BenchPath::ahead};
 };
 
 double median(std::vector<double> v) {
@@ -48,26 +48,36 @@ void print(const std::string& what, const BenchMeasurement& m) {
   const std::string stream = m.bytes > 0
                                  ? fmt::format("{:6.1f} MB/s", static_cast<double>(m.bytes) / m.seconds / 1e6)
                                  : std::string("           ");
-  fmt::print("  {:<12} {:>9} rows/s  {}  {:6.2f} s  CPU {}\n", what,
+  fmt::print("  {:<15} {:>9} rows/s  {}  {:6.2f} s  CPU {}\n", what,
              format_count(static_cast<std::int64_t>(rate(m))), stream, m.seconds, cpu(m));
   std::fflush(stdout);
 }
 
-/// Ratios of the paths' rates, pair by pair: neighbours in time are compared, as a machine's speed drifts.
-void print_ratio(const char* of, const char* to, const std::vector<BenchMeasurement>& a,
-                 const std::vector<BenchMeasurement>& b) {
-  std::vector<double> ratios;
-  for (std::size_t i = 0; i < a.size(); ++i) ratios.push_back(rate(a[i]) / rate(b[i]));
+using Results = std::map<BenchPath, std::vector<BenchMeasurement>>;
+
+/// Ratios of the paths' rates, pair by pair: neighbours in time are compared, as a machine's speed drifts. By processor time
+/// too, of server and client together: rows per second of it.
+void print_ratio(const Results& results, BenchPath of, BenchPath to) {
+  if (!results.contains(of) || !results.contains(to)) return;
+  const auto &a = results.at(of), &b = results.at(to);
+  std::vector<double> ratios, cpu;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    ratios.push_back(rate(a[i]) / rate(b[i]));
+    if (a[i].server_cpu_s && b[i].server_cpu_s)
+      cpu.push_back((*b[i].server_cpu_s + b[i].client_cpu_s) / (*a[i].server_cpu_s + a[i].client_cpu_s));
+  }
   const auto [least, most] = std::minmax_element(ratios.begin(), ratios.end());
-  fmt::print("  {} / {}: median {:.3f} of {} pairs, {:.3f} to {:.3f}\n", of, to, median(ratios),
-             ratios.size(), *least, *most);
+  fmt::print("  {} / {}: median {:.3f} of {} pairs, {:.3f} to {:.3f}{}\n", populate::to_string(of), populate::to_string(to),
+             median(ratios), ratios.size(), *least, *most,
+             cpu.empty() ? "" : fmt::format("; by CPU time {:.3f}", median(cpu)));
 }
 
 /// Where the workers' time goes, as medians over the rounds.
-void print_phases(const std::vector<BenchMeasurement>& runs, int connections) {
+void print_phases(const Results& results, BenchPath path) {
+  if (!results.contains(path)) return;
   std::map<int, std::vector<double>> shares;
-  for (const BenchMeasurement& m : runs) {
-    const double all = m.seconds * connections * 1000;
+  for (const BenchMeasurement& m : results.at(path)) {
+    const double all = m.seconds * m.workers * 1000;
     const queue::Timings& t = m.timings;
     const double parts[] = {t.claim_ms,  t.read_ms, t.fit_ms, t.encode_ms, t.send_ms - t.encode_ms,
                             t.publish_ms};
@@ -80,16 +90,17 @@ void print_phases(const std::vector<BenchMeasurement>& runs, int connections) {
     shares[7].push_back(100 * (t.read_ms + t.fit_ms + t.encode_ms) / all);
   }
   fmt::print(
-      "  workers' time: claim {:.1f} %, read {:.1f} %, fit {:.1f} %, encode {:.1f} %, send {:.1f} %, publish "
+      "  {}, {} workers' time: claim {:.1f} %, read {:.1f} %, fit {:.1f} %, encode {:.1f} %, send {:.1f} %, publish "
       "{:.1f} %, the rest (begin, complete, commit, "
-      "waiting for the last) {:.1f} %; read + fit + encode {:.1f} %\n",
+      "waiting) {:.1f} %; read + fit + encode {:.1f} %\n",
+      populate::to_string(path), results.at(path).front().workers,
       median(shares[0]), median(shares[1]), median(shares[2]), median(shares[3]), median(shares[4]),
       median(shares[5]), median(shares[6]), median(shares[7]));
 }
 
 void measure_copy(const Options& o, populate::Bench& bench, int connections) {
   fmt::print("\n{} connection{}\n", connections, connections == 1 ? "" : "s");
-  std::map<BenchPath, std::vector<BenchMeasurement>> results;
+  Results results;
   for (const BenchPath path : o.warm_up ? o.paths : std::vector<BenchPath>{})
     (void)bench.measure(path, connections);  // warm: files, caches, what is learnt of the catalogue
   for (int r = 0; r < o.rounds; ++r) {
@@ -100,14 +111,12 @@ void measure_copy(const Options& o, populate::Bench& bench, int connections) {
       print(populate::to_string(path), results[path].back());
     }
   }
-  const auto has = [&](BenchPath p) { return results.contains(p); };
-  if (has(BenchPath::pipeline) && has(BenchPath::raw))
-    print_ratio("pipeline", "raw COPY", results[BenchPath::pipeline], results[BenchPath::raw]);
-  if (has(BenchPath::pipeline) && has(BenchPath::bare))
-    print_ratio("pipeline", "bare COPY", results[BenchPath::pipeline], results[BenchPath::bare]);
-  if (has(BenchPath::raw) && has(BenchPath::bare))
-    print_ratio("raw COPY", "bare COPY", results[BenchPath::raw], results[BenchPath::bare]);
-  if (has(BenchPath::pipeline)) print_phases(results[BenchPath::pipeline], connections);
+  using enum BenchPath;
+  for (const BenchPath path : {pipeline, ahead, raw_compact, compact, compact_real}) print_ratio(results, path, raw);
+  print_ratio(results, compact, raw_compact);
+  print_ratio(results, pipeline, bare);
+  print_ratio(results, raw, bare);
+  for (const BenchPath path : {pipeline, ahead, compact, compact_real}) print_phases(results, path);
 }
 
 int run(const Options& o) {
@@ -137,8 +146,8 @@ void add_bench_command(CLI::App& app, Action& action) {
       "Makes a database of its own on the given server (the role needs CREATEDB), with sources and targets "
       "like those of the main job, and\n"
       "measures in turn: COPY of encoded rows into bare tables, the same with keys and publishing, and the "
-      "whole pipeline on the same rows; then\n"
-      "INSERTs on a sample. The database is dropped at the end. Ratios are of neighbours in time "
+      "whole pipeline on the same rows, also\n"
+      "with more workers than may load at a time (`writers`), and with compact storage; then INSERTs on a sample. The database is dropped at the end. Ratios are of neighbours in time "
       "(docs/performance.md).");
   options->database.add_to(*command);
   command->add_option("--connections", options->connections, "Numbers of connections to measure with")
@@ -169,12 +178,20 @@ void add_bench_command(CLI::App& app, Action& action) {
           CLI::CheckedTransformer(std::map<std::string, spec::Publish>{{"create", spec::Publish::create},
                                                                        {"swap", spec::Publish::swap}})
               .description("{create,swap}"));
-  command->add_option("--paths", options->paths, "What is measured: bare, raw, pipeline")
+  command->add_option("--send-rows", options->bench.send_rows, "Rows that the pipeline encodes and sends at a time")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  command->add_option("--paths", options->paths,
+                      "What is measured, of bare, raw, pipeline, ahead, raw-compact, compact and compact-real. Default: the first four")
       ->delimiter(',')
       ->transform(CLI::CheckedTransformer(std::map<std::string, BenchPath>{{"bare", BenchPath::bare},
                                                                            {"raw", BenchPath::raw},
-                                                                           {"pipeline", BenchPath::pipeline}})
-                      .description("{bare,raw,pipeline}"));
+                                                                           {"pipeline", BenchPath::pipeline},
+                                                                           {"ahead", BenchPath::ahead},
+                                                                           {"raw-compact", BenchPath::raw_compact},
+                                                                           {"compact", BenchPath::compact},
+                                                                           {"compact-real", BenchPath::compact_real}})
+                      .description("{bare,raw,pipeline,ahead,raw-compact,compact,compact-real}"));
   command->add_flag("!--no-warmup", options->warm_up, "Without a first run of each path that is not counted");
   command->add_flag("!--no-inserts", options->inserts, "Leave out the INSERTs");
   command->callback([options, &action] { action = [options] { return run(*options); }; });

@@ -11,6 +11,7 @@
 #include <deque>
 #include <future>
 #include <latch>
+#include <map>
 
 #include "regfeatd/base/fault.hpp"
 #include "regfeatd/populate/apply.hpp"
@@ -32,11 +33,47 @@ std::string series_name(int i) {
   return fmt::format("s{}", i + 1);
 }
 
-std::string specification(const BenchOptions& o) {
+/// Of all jobs, so that a worker claims only what is put into the queue afterwards.
+void cancel_pending(pqxx::transaction_base& tx) {
+  tx.exec("UPDATE regfeat.partition SET state = 'cancelled' WHERE state = 'pending'");
+}
+
+/// What a path writes.
+enum class Form { wide, compact, compact_real };
+
+struct PathInfo {
+  const char* name;
+  Form form;
+  bool encoded;  ///< rows that were encoded before; else from the sources
+  bool ahead;    ///< with more workers than may load at a time
+};
+
+const PathInfo& info(BenchPath path) {
+  static constexpr PathInfo kPaths[] = {{"bare COPY", Form::wide, true, false},
+                                        {"raw COPY", Form::wide, true, false},
+                                        {"pipeline", Form::wide, false, false},
+                                        {"pipeline, ahead", Form::wide, false, true},
+                                        {"raw compact", Form::compact, true, false},
+                                        {"compact", Form::compact, false, true},
+                                        {"compact real", Form::compact_real, false, true}};
+  return kPaths[static_cast<std::size_t>(path)];
+}
+
+const char* name_of(Form form) {
+  return form == Form::wide ? "wide" : form == Form::compact ? "compact" : "compact_real";
+}
+
+std::string storage_of(Form form, const BenchOptions& o) {
+  if (form == Form::compact) return "compact";
+  if (form == Form::compact_real) return "[compact, real]";
+  return o.columns == pg::FeatureType::float4 ? "real" : "double";
+}
+
+std::string specification(const BenchOptions& o, Form form) {
   std::string series;
   for (int i = 0; i < o.partitions; ++i) series += (i == 0 ? "" : ", ") + series_name(i);
-  return fmt::format(R"(feature_set: bench
-series: [{}]
+  return fmt::format(R"(feature_set: bench_{0}
+series: [{1}]
 partition: {{ by: month, from: 2024-07-01, to: 2024-08-01 }}
 source:
   tables:
@@ -47,13 +84,12 @@ inputs:
   bqx: {{ column: w15_bqx_return }}
 windows: {{ w15: 15, w30: 30, w45: 45, w60: 60, w75: 75, agg: 90 }}
 metrics: coefficients
-storage: {}
+storage: {2}
 targets:
-  - {{ input: idx, table: "bench.reg_rate_{{series}}", time: ts_utc, column: "{{metric}}_idx_{{window}}", partition: "{{table}}_{{start}}", publish: {} }}
-  - {{ input: bqx, table: "bench.reg_bqx_{{series}}", time: ts_utc, column: "{{metric}}_bqx_{{window}}", partition: "{{table}}_{{start}}", publish: {} }}
+  - {{ input: idx, table: "bench.{0}_rate_{{series}}", time: ts_utc, column: "{{metric}}_idx_{{window}}", partition: "{{table}}_{{start}}", publish: {3} }}
+  - {{ input: bqx, table: "bench.{0}_bqx_{{series}}", time: ts_utc, column: "{{metric}}_bqx_{{window}}", partition: "{{table}}_{{start}}", publish: {3} }}
 )",
-                     series, o.columns == pg::FeatureType::float4 ? "real" : "double",
-                     o.publish == spec::Publish::swap ? "swap" : "create",
+                     name_of(form), series, storage_of(form, o),
                      o.publish == spec::Publish::swap ? "swap" : "create");
 }
 
@@ -156,15 +192,7 @@ class ScratchDatabase {
 }  // namespace
 
 const char* to_string(BenchPath path) noexcept {
-  switch (path) {
-    case BenchPath::bare:
-      return "bare COPY";
-    case BenchPath::raw:
-      return "raw COPY";
-    case BenchPath::pipeline:
-      return "pipeline";
-  }
-  return "unknown";
+  return info(path).name;
 }
 
 struct Bench::Impl {
@@ -180,32 +208,37 @@ struct Bench::Impl {
     std::string series;
     std::vector<ResolvedTarget> targets;
   };
+  /// A feature set with its targets, and the rows that all its partitions get.
+  struct Job {
+    spec::FeatureSetDocument document;
+    OrderRange range;
+    std::vector<Place> places;
+    std::vector<std::vector<std::byte>> streams;  ///< by target: the rows of a partition, encoded
+  };
 
   [[nodiscard]] std::unique_ptr<pg::Session> connect() const {
     pg::ConnectOptions scratch = options.connect;
     scratch.database = database.name();
     return std::make_unique<pg::Session>(scratch);
   }
-  void exec(const std::string& sql) {
-    pqxx::work tx(control->sql());
-    tx.exec(sql);
-    tx.commit();
+  void connect_workers(int workers) {
+    while (connections.size() < static_cast<std::size_t>(workers)) connections.emplace_back().session = connect();
   }
-  void set_up();
-  void clear(BenchPath path);
-  void load_bare(Connection& c, const Place& place);
-  void load_raw(Connection& c, std::size_t i);
-  bool run_pipeline(Connection& c, int worker);
+  /// Made when first asked for.
+  Job& job(Form form);
+  void make_targets(Job& job, Form form);
+  void clear(const PathInfo& path);
+  void load_bare(Connection& c, const Job& job, const Place& place);
+  void load_raw(Connection& c, const Job& job, std::size_t i);
+  void run_all(const PathInfo& path, bool bare, Connection& c, int worker, std::atomic<std::size_t>& next, WriteTurns& turns);
+  bool run_pipeline(Connection& c, int worker, WriteTurns& turns);
 
   BenchOptions options;
   ScratchDatabase database;
   std::unique_ptr<pg::Session> control;
   ServerCpu server;
-  spec::FeatureSetDocument document;
-  OrderRange range;
   DaemonId daemon;
-  std::vector<Place> places;
-  std::vector<std::vector<std::byte>> streams;  ///< by target: the rows of a partition, encoded
+  std::map<Form, Job> jobs;
   std::deque<Connection> connections;
   bool may_checkpoint = false;
 };
@@ -213,43 +246,61 @@ struct Bench::Impl {
 Bench::Impl::Impl(const BenchOptions& o)
     : options(o), database(o.connect), control(connect()), server(*control) {
   queue::migrate(*control, queue::required_version());
-  const std::string text = specification(o);
-  document = {spec::parse_feature_set(text, "bench"), text};
-  range = spec::enumerate_partitions(document.feature_set).front();
-  set_up();
-  daemon = queue::register_daemon(*control, {"bench", "bench", getpid(), ""}, std::chrono::hours{24}, 1);
-}
-
-/// Sources, targets, and a first run of the pipeline, whose rows are what is measured from then on.
-void Bench::Impl::set_up() {
   pg::guarded("preparing the benchmark", [&] {
     pqxx::work tx(control->sql());
     use_utc(tx);
     make_sources(tx, options);
-    ApplyPlan plan = plan_apply(tx, document, {});
-    if (!plan.findings.empty()) throw Fault(FaultClass::fatal, "bench: " + plan.findings.front());
-    if (options.columns == pg::FeatureType::numeric) {
-      for (std::string& ddl : plan.ddl) {
-        for (std::size_t at = 0; (at = ddl.find("double precision", at)) != std::string::npos;)
-          ddl.replace(at, 16, "numeric");
-      }
-    }
-    apply(tx, document, plan);
-    std::vector<std::string> findings;
-    for (const std::string& series : document.feature_set.series) {
-      Place& place = places.emplace_back();
-      place.series = series;
-      for (const spec::Target& t : document.feature_set.targets)
-        place.targets.push_back(resolve_target(tx, document.feature_set, t, series, findings).value());
-    }
     may_checkpoint = tx.exec1("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")[0].as<bool>();
     tx.commit();
   });
+  daemon = queue::register_daemon(*control, {"bench", "bench", getpid(), ""}, std::chrono::hours{24}, 1);
+}
+
+void Bench::Impl::make_targets(Job& job, Form form) {
+  pqxx::work tx(control->sql());
+  use_utc(tx);
+  cancel_pending(tx);
+  ApplyPlan plan = plan_apply(tx, job.document, {});
+  if (!plan.findings.empty()) throw Fault(FaultClass::fatal, "bench: " + plan.findings.front());
+  if (form == Form::wide && options.columns == pg::FeatureType::numeric) {
+    for (std::string& ddl : plan.ddl) {
+      for (std::size_t at = 0; (at = ddl.find("double precision", at)) != std::string::npos;)
+        ddl.replace(at, 16, "numeric");
+    }
+  }
+  apply(tx, job.document, plan);
+  std::vector<std::string> findings;
+  for (const std::string& series : job.document.feature_set.series) {
+    Place& place = job.places.emplace_back();
+    place.series = series;
+    for (const spec::Target& t : job.document.feature_set.targets)
+      place.targets.push_back(resolve_target(tx, job.document.feature_set, t, series, findings).value());
+  }
+  tx.commit();
+}
+
+/// Targets, and a first run of the pipeline, whose rows are what is measured from then on.
+Bench::Impl::Job& Bench::Impl::job(Form form) {
+  if (const auto known = jobs.find(form); known != jobs.end()) return known->second;
+  Job& job = jobs[form];
+  const std::string text = specification(options, form);
+  job.document = {spec::parse_feature_set(text, "bench"), text};
+  job.range = spec::enumerate_partitions(job.document.feature_set).front();
+  pg::guarded("preparing the benchmark", [&] { make_targets(job, form); });
+  connect_workers(1);
+  WriteTurns turns;
+  // With swap there must be something to exchange in every partition.
+  while (run_pipeline(connections.front(), 0, turns) && options.publish == spec::Publish::swap) {
+  }
+  for (const ResolvedTarget& t : job.places.front().targets)
+    job.streams.push_back(encoded_rows(*control, t.table.name.quoted()));
+  if (job.streams.front().empty()) throw Fault(FaultClass::fatal, "bench: there was no partition to claim");
+  return job;
 }
 
 /// Every measurement begins alike: `create` without children, `swap` with full ones; nothing left to be
 /// written.
-void Bench::Impl::clear(BenchPath path) {
+void Bench::Impl::clear(const PathInfo& path) {
   pqxx::work tx(control->sql());
   for (const auto& row :
        tx.exec("SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
@@ -258,10 +309,12 @@ void Bench::Impl::clear(BenchPath path) {
                std::string(options.publish == spec::Publish::swap ? "swap" : "create") + "$$ = 'create')")) {
     tx.exec("DROP TABLE bench." + pg::quote_identifier(row[0].as<std::string>()));
   }
-  if (path == BenchPath::pipeline) {
-    tx.exec(
-        "UPDATE regfeat.partition SET state = 'pending', epoch = epoch + 1, attempts = 0, input_fingerprint "
-        "= NULL, not_before = now()");
+  cancel_pending(tx);
+  if (!path.encoded) {
+    tx.exec_params(
+        "UPDATE regfeat.partition p SET state = 'pending', epoch = epoch + 1, attempts = 0, input_fingerprint = NULL, not_before = now() "
+        "  FROM regfeat.feature_set f WHERE f.feature_set_id = p.feature_set_id AND f.name = $1",
+        std::string("bench_") + name_of(path.form));
   }
   tx.commit();
   if (!may_checkpoint) return;
@@ -269,39 +322,37 @@ void Bench::Impl::clear(BenchPath path) {
   outside.exec("CHECKPOINT");
 }
 
-void Bench::Impl::load_bare(Connection& c, const Place& place) {
+void send_all(pg::CopyIn& copy, std::span<const std::byte> rows) {
+  for (; !rows.empty(); rows = rows.subspan(std::min(kSendBytes, rows.size()))) copy.send(rows.first(std::min(kSendBytes, rows.size())));
+}
+
+void Bench::Impl::load_bare(Connection& c, const Job& job, const Place& place) {
   pqxx::work tx(c.session->sql());
-  for (std::size_t t = 0; t < streams.size(); ++t) {
+  for (std::size_t t = 0; t < job.streams.size(); ++t) {
     const std::string table = fmt::format("bench.bare_{}_{}", place.series, t);
     tx.exec(fmt::format("CREATE TABLE {} (LIKE {}) WITH (autovacuum_enabled = false)", table,
                         place.targets[t].table.name.quoted()));
     pg::CopyIn copy(*c.session, "COPY " + table + " FROM STDIN (FORMAT binary, FREEZE)");
-    for (std::span<const std::byte> rest(streams[t]); !rest.empty();
-         rest = rest.subspan(std::min(kSendBytes, rest.size()))) {
-      copy.send(rest.first(std::min(kSendBytes, rest.size())));
-    }
+    send_all(copy, job.streams[t]);
     (void)copy.finish();
   }
   tx.commit();
 }
 
-void Bench::Impl::load_raw(Connection& c, std::size_t i) {
-  const Place& place = places[i];
+void Bench::Impl::load_raw(Connection& c, const Job& job, std::size_t i) {
+  const Place& place = job.places[i];
   auto tx = std::make_unique<pqxx::work>(c.session->sql());
   tx->exec("SET LOCAL TimeZone = 'UTC'; SET LOCAL max_parallel_maintenance_workers = 0");
   queue::Claim claim;
   claim.partition.value = static_cast<std::int64_t>(i) + 1'000'000;
-  claim.range = range;
+  claim.range = job.range;
   std::vector<TargetWriter> writers;
-  for (std::size_t t = 0; t < streams.size(); ++t) {
-    const auto placement = populate::place(*tx, document.feature_set, document.feature_set.targets[t],
-                                           place.targets[t], place.series, range);
+  for (std::size_t t = 0; t < job.streams.size(); ++t) {
+    const auto placement = populate::place(*tx, job.document.feature_set, job.document.feature_set.targets[t],
+                                           place.targets[t], place.series, job.range);
     TargetWriter& w = writers.emplace_back(place.targets[t], placement, claim, t);
     w.start(*c.session, *tx);
-    for (std::span<const std::byte> rest(streams[t]); !rest.empty();
-         rest = rest.subspan(std::min(kSendBytes, rest.size()))) {
-      w.copy().send(rest.first(std::min(kSendBytes, rest.size())));
-    }
+    send_all(w.copy(), job.streams[t]);
     (void)w.finish();
   }
   for (TargetWriter& w : writers) w.settle(*tx);
@@ -314,87 +365,73 @@ void Bench::Impl::load_raw(Connection& c, std::size_t i) {
   tx->commit();
 }
 
-bool Bench::Impl::run_pipeline(Connection& c, int worker) {
+bool Bench::Impl::run_pipeline(Connection& c, int worker, WriteTurns& turns) {
   queue::Timings timings;
   const auto start = Clock::now();
   const auto claim = queue::claim(*c.session, daemon, worker);
   if (!claim) return false;
   timings.claim_ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
   Silent silent;
-  if (c.runner.run(*c.session, *claim, {}, silent, {}, timings) != RunResult::done)
+  RunOptions run;
+  run.turns = &turns;
+  run.send_rows = options.send_rows;
+  if (c.runner.run(*c.session, *claim, run, silent, {}, timings) != RunResult::done)
     throw Fault(FaultClass::fatal, "bench: a partition came out empty");
-  c.timings.claim_ms += timings.claim_ms;
-  c.timings.read_ms += timings.read_ms;
-  c.timings.fit_ms += timings.fit_ms;
-  c.timings.encode_ms += timings.encode_ms;
-  c.timings.send_ms += timings.send_ms;
-  c.timings.publish_ms += timings.publish_ms;
+  c.timings += timings;
   return true;
 }
 
-Bench::Bench(const BenchOptions& options) : impl_(std::make_unique<Impl>(options)) {
-  if (options.publish == spec::Publish::swap) {
-    (void)measure(BenchPath::pipeline, 1);  // there is something to exchange in every partition
-  } else {
-    impl_->connections.emplace_back().session = impl_->connect();
-    if (!impl_->run_pipeline(impl_->connections.front(), 0))
-      throw Fault(FaultClass::fatal, "bench: there is no partition to claim");
+/// One thread's part of a measurement.
+void Bench::Impl::run_all(const PathInfo& path, bool bare, Connection& c, int worker, std::atomic<std::size_t>& next, WriteTurns& turns) {
+  if (!path.encoded) {
+    while (run_pipeline(c, worker, turns)) {
+    }
+    return;
   }
-  for (const ResolvedTarget& t : impl_->places.front().targets)
-    impl_->streams.push_back(encoded_rows(*impl_->control, t.table.name.quoted()));
+  const Job& job = jobs.at(path.form);
+  for (std::size_t i = 0; (i = next++) < job.places.size();) bare ? load_bare(c, job, job.places[i]) : load_raw(c, job, i);
 }
+
+Bench::Bench(const BenchOptions& options) : impl_(std::make_unique<Impl>(options)) {}
 
 Bench::~Bench() = default;
 
-BenchMeasurement Bench::measure(BenchPath path, int connections) {
+BenchMeasurement Bench::measure(BenchPath which, int connections) {
   Impl& b = *impl_;
-  while (b.connections.size() < static_cast<std::size_t>(connections)) {
-    b.connections.emplace_back().session = b.connect();
-  }
+  const PathInfo& path = info(which);
+  const Impl::Job& job = b.job(path.form);
+  BenchMeasurement m;
+  m.workers = path.ahead ? connections + (connections + 1) / 2 : connections;
+  b.connect_workers(m.workers);
   b.clear(path);
   std::atomic<std::size_t> next{0};
-  std::latch ready(connections + 1);
+  WriteTurns turns(connections);
+  std::latch ready(m.workers + 1);
   std::vector<std::future<void>> threads;
-  for (int k = 0; k < connections; ++k) {
+  for (int k = 0; k < m.workers; ++k) {
     Impl::Connection& c = b.connections[static_cast<std::size_t>(k)];
     c.timings = {};
-    threads.push_back(std::async(std::launch::async, [&b, &c, &next, &ready, path, k] {
+    threads.push_back(std::async(std::launch::async, [&, k] {
       ready.arrive_and_wait();
-      if (path == BenchPath::pipeline) {
-        while (b.run_pipeline(c, k)) {
-        }
-        return;
-      }
-      for (std::size_t i = 0; (i = next++) < b.places.size();)
-        path == BenchPath::bare ? b.load_bare(c, b.places[i]) : b.load_raw(c, i);
+      b.run_all(path, which == BenchPath::bare, c, k, next, turns);
     }));
   }
-  BenchMeasurement m;
   const Meter meter(b.server);
   ready.arrive_and_wait();
   for (auto& t : threads) t.get();
   meter.finish(m);
-  m.rows = static_cast<std::int64_t>(b.options.rows) * b.options.partitions *
-           static_cast<std::int64_t>(b.document.feature_set.targets.size());
-  for (const auto& s : b.streams) m.bytes += static_cast<std::int64_t>(s.size()) * b.options.partitions;
-  for (int k = 0; k < connections; ++k) {
-    const queue::Timings& t = b.connections[static_cast<std::size_t>(k)].timings;
-    m.timings.claim_ms += t.claim_ms;
-    m.timings.read_ms += t.read_ms;
-    m.timings.fit_ms += t.fit_ms;
-    m.timings.encode_ms += t.encode_ms;
-    m.timings.send_ms += t.send_ms;
-    m.timings.publish_ms += t.publish_ms;
-  }
+  m.rows = static_cast<std::int64_t>(b.options.rows) * b.options.partitions * static_cast<std::int64_t>(job.streams.size());
+  for (const auto& s : job.streams) m.bytes += static_cast<std::int64_t>(s.size()) * b.options.partitions;
+  for (int k = 0; k < m.workers; ++k) m.timings += b.connections[static_cast<std::size_t>(k)].timings;
   return m;
 }
 
 BenchMeasurement Bench::measure_inserts(int rows, int rows_per_statement) {
   Impl& b = *impl_;
+  const std::string target = b.job(Form::wide).places.front().targets.front().table.name.quoted();
   std::vector<std::string> statements;
   {
     pqxx::work tx(b.control->sql());
-    const std::string target = b.places.front().targets.front().table.name.quoted();
     tx.exec("DROP TABLE IF EXISTS bench.inserts; CREATE TABLE bench.inserts (LIKE " + target +
             " INCLUDING INDEXES)");
     int taken = 0;
@@ -420,13 +457,14 @@ BenchMeasurement Bench::measure_inserts(int rows, int rows_per_statement) {
 }
 
 std::string Bench::describe() const {
+  const std::size_t targets = impl_->job(Form::wide).streams.size();
   pqxx::work tx(impl_->control->sql());
   const pqxx::row row = tx.exec1("SELECT current_setting('server_version'), current_setting('wal_level')");
   return fmt::format(
       "PostgreSQL {}, wal_level {}, {}, {} partitions × {} rows × {} targets × 90 columns of {}; {}",
       row[0].as<std::string>(), row[1].as<std::string>(),
       impl_->options.publish == spec::Publish::swap ? "publish: swap" : "publish: create",
-      impl_->options.partitions, impl_->options.rows, impl_->streams.size(),
+      impl_->options.partitions, impl_->options.rows, targets,
       impl_->options.columns == pg::FeatureType::float8   ? "double precision"
       : impl_->options.columns == pg::FeatureType::float4 ? "real"
                                                           : "numeric",

@@ -27,9 +27,6 @@ namespace {
 // Rows fitted at a time: with 90 columns a block of output is 0.7 MB, which stays in the second-level cache until it is
 // encoded.
 constexpr std::size_t kBlockRows = 1024;
-// Rows encoded and sent at a time: with 90 columns 140 kB, less than a socket holds. Sends from 64 kB to 1 MB are equally
-// fast for the server.
-constexpr std::size_t kSendRows = 128;
 
 using Clock = std::chrono::steady_clock;
 
@@ -97,6 +94,7 @@ const char* to_string(Step step) noexcept {
     case Step::claim: return "claim";
     case Step::begin: return "begin";
     case Step::read: return "read";
+    case Step::wait: return "wait";
     case Step::write: return "write";
     case Step::publish: return "publish";
     case Step::complete: return "complete";
@@ -151,8 +149,8 @@ namespace {
 class PartitionWrite {
  public:
   PartitionWrite(pg::Session& session, pqxx::transaction_base& tx, Prepared& prepared, const SeriesPlaces& places, const queue::Claim& claim,
-                 InputStore& input, RunObserver& observer, const std::stop_token& stop, queue::Timings& timings)
-      : session_(session), prepared_(prepared), places_(places), input_(input), observer_(observer), stop_(stop), timings_(timings) {
+                 InputStore& input, std::size_t send_rows, RunObserver& observer, const std::stop_token& stop, queue::Timings& timings)
+      : session_(session), prepared_(prepared), places_(places), input_(input), send_rows_(send_rows), observer_(observer), stop_(stop), timings_(timings) {
     for (std::size_t t = 0; t < places.targets.size(); ++t) {
       writers_.emplace_back(places.targets[t], place(tx, prepared.fs, prepared.fs.targets[t], places.targets[t], claim.series, claim.range), claim, t);
     }
@@ -267,8 +265,8 @@ class PartitionWrite {
   std::int64_t flush(pg::TupleEncoder& encoder, const std::vector<const double*>& columns, TargetWriter& writer) {
     const Stopwatch watch(timings_.send_ms);
     std::vector<const double*> piece(columns);
-    for (std::size_t first = 0; first < pending_; first += kSendRows) {
-      const std::size_t count = std::min(kSendRows, pending_ - first);
+    for (std::size_t first = 0; first < pending_; first += send_rows_) {
+      const std::size_t count = std::min(send_rows_, pending_ - first);
       const auto order = std::span<const OrderValue>(block_order_).subspan(first, count);
       const auto keys = prepared_.fs.key.empty() ? std::span<const std::span<const std::byte>>{}
                                                  : std::span<const std::span<const std::byte>>(block_keys_).subspan(first, count);
@@ -315,6 +313,7 @@ class PartitionWrite {
   Prepared& prepared_;
   const SeriesPlaces& places_;
   InputStore& input_;
+  const std::size_t send_rows_;
   RunObserver& observer_;
   const std::stop_token& stop_;
   queue::Timings& timings_;
@@ -459,9 +458,22 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
     if (prepared.fs.calendar.cadence > 0) completion.presence = presence(*tx, prepared.fs, places.source, claim.range, input);
     completion.unchanged = nothing_changed(*tx, places, claim, completion);
 
+    WriteTurns::Turn turn;
+    if (options.turns != nullptr && !completion.empty && !completion.unchanged) {
+      if (auto free = options.turns->try_take()) {
+        turn = std::move(*free);
+      } else {
+        tx.reset();  // it has read, no more; who waits must not hold a snapshot
+        enter(Step::wait);
+        turn = options.turns->take(stop);
+        tx = begin(session, options.lease);
+        if (!queue::still_ours(*tx, claim)) return RunResult::fenced;
+      }
+    }
+
     enter(Step::write);
     std::optional<PartitionWrite> write;
-    if (!completion.unchanged) write.emplace(session, *tx, prepared, places, claim, input, observer, stop, timings);
+    if (!completion.unchanged) write.emplace(session, *tx, prepared, places, claim, input, options.send_rows, observer, stop, timings);
     if (completion.empty) {
       write->clear(*tx);
     } else if (write) {
@@ -469,6 +481,7 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
       enter(Step::publish);
       const Stopwatch watch(timings.publish_ms);
       write->settle(*tx);
+      turn.give_back();
       if (write->hidden()) {
         // What comes now is short, and so are the locks that readers may meet.
         tx->commit();

@@ -9,6 +9,7 @@
 
 #include "regfeatd/pg/session.hpp"
 #include "regfeatd/pg/tuple_encoder.hpp"
+#include "regfeatd/populate/partition_run.hpp"
 #include "regfeatd/queue/work.hpp"
 #include "regfeatd/spec/feature_set.hpp"
 
@@ -20,20 +21,27 @@ struct BenchOptions {
   int rows = 30'700;  ///< of a partition; at most 44,640, the minutes of a month
   pg::FeatureType columns = pg::FeatureType::float8;  ///< of the targets
   spec::Publish publish = spec::Publish::create;      ///< create or swap
+  std::size_t send_rows = RunOptions{}.send_rows;     ///< of the pipeline
 };
 
 /// The ways that are measured.
 enum class BenchPath {
-  bare,      ///< COPY of encoded rows into new tables without keys or statistics: nothing less fills a table
-  raw,       ///< the same, published as the pipeline publishes: keys, statistics, ATTACH or exchange
-  pipeline,  ///< claim, read, fit, encode, send, publish, commit
+  bare,          ///< COPY of encoded rows into new tables without keys or statistics: nothing less fills a table
+  raw,           ///< the same, published as the pipeline publishes: keys, statistics, ATTACH or exchange
+  pipeline,      ///< claim, read, fit, encode, send, publish, commit, by as many workers
+  ahead,         ///< the same with half as many workers more: as many load at a time, the others read ahead or commit
+  raw_compact,   ///< `raw` of what `storage: compact` keeps
+  compact,       ///< `ahead` with `storage: compact`
+  compact_real,  ///< `ahead` with `storage: [compact, real]`
 };
+/// Its name in words, as results show it.
 [[nodiscard]] const char* to_string(BenchPath path) noexcept;
 
 struct BenchMeasurement {
   double seconds = 0;
   double client_cpu_s = 0;
   std::optional<double> server_cpu_s;  ///< absent: the server is not on this machine
+  int workers = 0;                     ///< threads, each with a connection
   std::int64_t rows = 0;               ///< of all targets
   std::int64_t bytes = 0;              ///< of COPY stream; 0 for INSERTs
   queue::Timings timings;              ///< pipeline only: summed over its workers
@@ -47,8 +55,8 @@ class Bench {
   explicit Bench(const BenchOptions& options);
   ~Bench();
 
-  /// All partitions once, by `connections` threads with a connection each. Clearing up and a CHECKPOINT come
-  /// before and are not in the result.
+  /// All partitions once, `connections` of them loading at a time. Clearing up and a CHECKPOINT come before and are
+  /// not in the result.
   BenchMeasurement measure(BenchPath path, int connections);
   /// `rows` rows of one target, `rows_per_statement` in each INSERT, in one transaction on one connection, as
   /// text.

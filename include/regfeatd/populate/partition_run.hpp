@@ -8,12 +8,13 @@
 #include <string>
 
 #include "regfeatd/pg/session.hpp"
+#include "regfeatd/populate/write_turns.hpp"
 #include "regfeatd/queue/work.hpp"
 
 namespace regfeatd::populate {
 
 /// Where a worker is in a partition's life; `to_string` gives the name that regfeat.worker and regfeat.attempt show.
-enum class Step { claim, begin, read, write, publish, complete, commit };
+enum class Step { claim, begin, read, wait, write, publish, complete, commit };
 [[nodiscard]] const char* to_string(Step step) noexcept;
 
 /// Is told where a run is. Called on the worker's thread, before each step and after each block; what it takes
@@ -34,6 +35,10 @@ struct RunOptions {
   /// Asked before rows are read with the bytes that they are expected to need: how much they may occupy. Absent:
   /// `input_budget_bytes`.
   std::function<std::size_t(std::size_t wanted_bytes)> reserve;
+  /// Absent: loads whenever it has read. A turn lasts until keys are built and the rest is fence and commit.
+  WriteTurns* turns = nullptr;
+  /// Rows encoded and sent at a time: with 90 columns 140 kB, less than a socket holds (docs/performance.md has others).
+  std::size_t send_rows = 128;
   std::chrono::microseconds lease = std::chrono::minutes{1};  ///< the server ends a transaction that stands idle for so long
 };
 

@@ -35,6 +35,17 @@ struct Timings {
   double claim_ms = 0, read_ms = 0, fit_ms = 0, send_ms = 0, publish_ms = 0;
   double commit_ms = 0;  ///< recorded after the fact, see record_commit_times
   double encode_ms = 0;  ///< a part of send_ms
+
+  Timings& operator+=(const Timings& other) noexcept {
+    claim_ms += other.claim_ms;
+    read_ms += other.read_ms;
+    fit_ms += other.fit_ms;
+    send_ms += other.send_ms;
+    publish_ms += other.publish_ms;
+    commit_ms += other.commit_ms;
+    encode_ms += other.encode_ms;
+    return *this;
+  }
 };
 
 /// A key that was set aside: a row of regfeat.quarantine.
