@@ -157,18 +157,19 @@ void record_attempt(pqxx::transaction_base& tx, const Claim& claim, const std::s
 
 /// Opens the breaker once configuration faults have hit enough different partitions in a row. While it is open, faults
 /// are not charged (the feature set is to blame), and the partition stays away from the next probe, so that one broken
-/// series cannot keep the breaker open for the others.
-void count_configuration_fault(pqxx::transaction_base& tx, const Claim& claim, const std::string& message) {
+/// series cannot keep the breaker open for the others. Returns whether the breaker is open.
+bool count_configuration_fault(pqxx::transaction_base& tx, const Claim& claim, const std::string& message) {
   tx.exec_params(
       "UPDATE regfeat.feature_set SET breaker_faults = breaker_faults + 1, breaker_partition_id = $2, breaker_reason = $3, "
       "       breaker_until = CASE WHEN breaker_faults + 1 >= $4 THEN clock_timestamp() + "
       "         least(interval '2 minutes', interval '10 seconds' * power(2, least(breaker_faults + 1 - $4, 10))) END "
       " WHERE feature_set_id = $1 AND (breaker_partition_id IS DISTINCT FROM $2 OR breaker_until IS NOT NULL)",
       claim.feature_set.value, claim.partition.value, message, kBreakerFaults);
-  tx.exec_params("UPDATE regfeat.partition p SET attempts = greatest(p.attempts - 1, 0), state = 'pending', "
-                 "       not_before = greatest(p.not_before, f.breaker_until + interval '1 second') "
-                 "  FROM regfeat.feature_set f WHERE f.feature_set_id = $1 AND f.breaker_until IS NOT NULL AND p.partition_id = $2",
-                 claim.feature_set.value, claim.partition.value);
+  return tx.exec_params("UPDATE regfeat.partition p SET attempts = greatest(p.attempts - 1, 0), state = 'pending', "
+                        "       not_before = greatest(p.not_before, f.breaker_until + interval '1 second') "
+                        "  FROM regfeat.feature_set f WHERE f.feature_set_id = $1 AND f.breaker_until IS NOT NULL AND p.partition_id = $2",
+                        claim.feature_set.value, claim.partition.value)
+             .affected_rows() == 1;
 }
 
 }  // namespace
@@ -201,8 +202,9 @@ Verdict fail(pg::Session& session, const Claim& claim, const Fault& fault, const
                    "       changed_at = clock_timestamp(), message = $7 WHERE partition_id = $1 AND epoch = $2",
                    claim.partition.value, claim.epoch.value, give_up ? "failed" : "pending", transient ? 1 : 0, disturbances, delay.count(),
                    std::string(fault.what()));
-    if (fault.fault_class() == FaultClass::configuration) count_configuration_fault(tx, claim, fault.what());
+    const bool breaker_open = fault.fault_class() == FaultClass::configuration && count_configuration_fault(tx, claim, fault.what());
     tx.commit();
+    if (breaker_open) return Verdict::breaker_open;
     return give_up ? Verdict::failed : Verdict::retried;
   });
 }

@@ -102,7 +102,12 @@ struct Completion {
 [[nodiscard]] bool committed(pg::Session& session, const Claim& claim);
 
 /// How a failed attempt was recorded.
-enum class Verdict { retried, failed, fenced };
+enum class Verdict {
+  retried,       ///< pending again, after a back-off
+  failed,        ///< at the limit
+  breaker_open,  ///< pending again, not charged: nothing of the feature set is claimed until the breaker's next probe
+  fenced
+};
 
 /// Records a failed attempt and decides what becomes of the partition: pending again after a back-off, or `failed` at
 /// the limit. Transient faults are not charged, but bounded by `kMaxDisturbances`. A configuration fault counts towards
