@@ -35,6 +35,7 @@ struct Timings {
   double claim_ms = 0, read_ms = 0, fit_ms = 0, send_ms = 0, publish_ms = 0;
   double commit_ms = 0;  ///< recorded after the fact, see record_commit_times
   double encode_ms = 0;  ///< a part of send_ms
+  double wait_ms = 0;    ///< for a turn to load
 
   Timings& operator+=(const Timings& other) noexcept {
     claim_ms += other.claim_ms;
@@ -44,6 +45,7 @@ struct Timings {
     publish_ms += other.publish_ms;
     commit_ms += other.commit_ms;
     encode_ms += other.encode_ms;
+    wait_ms += other.wait_ms;
     return *this;
   }
 };
