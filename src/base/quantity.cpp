@@ -1,5 +1,6 @@
 #include "regfeatd/base/quantity.hpp"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -96,6 +97,10 @@ std::string format_duration(std::chrono::microseconds d) {
     }
   }
   return buffer;
+}
+
+std::string format_seconds(double s) {
+  return format_duration(std::chrono::microseconds{static_cast<std::int64_t>(std::max(0.0, s) * 1e6)});
 }
 
 std::string format_count(std::int64_t n) {

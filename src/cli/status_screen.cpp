@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include "regfeatd/base/quantity.hpp"
@@ -15,8 +14,6 @@ namespace {
 using Lines = std::vector<std::string>;
 
 constexpr const char* kReset = "\033[0m";
-
-std::string seconds(double s) { return format_duration(std::chrono::microseconds{static_cast<std::int64_t>(std::max(0.0, s) * 1e6)}); }
 
 /// The end of the escape sequence that begins at `at`, or `at` itself. Only CSI sequences are ours.
 std::size_t escape_end(std::string_view text, std::size_t at) {
@@ -76,7 +73,7 @@ class Painter {
     name = std::min<std::size_t>(name, 24);
     for (const auto& w : snapshot.workers) {
       std::string line = fmt::format("{:<{}}  {:<8} {:>9}", worker_name(w, name), name, printable(w.step),
-                                     seconds(w.step_seconds));
+                                     format_seconds(w.step_seconds));
       if (!w.series.empty()) {
         const int tenths = w.rows_total > 0 ? static_cast<int>(std::clamp<std::int64_t>(10 * w.rows_done / w.rows_total, 0, 10)) : 0;
         std::string bar;
@@ -102,7 +99,7 @@ class Painter {
     out.emplace_back();
     out.push_back(head("slow partitions"));
     for (const auto& s : snapshot.slow_partitions) {
-      out.push_back(fmt::format("{} {}  {} ({:.1f} times the usual per row), in {}", printable(s.series), short_position(s.from), seconds(s.seconds), s.times_median, s.phase));
+      out.push_back(fmt::format("{} {}  {} ({:.1f} times the usual per row), in {}", printable(s.series), short_position(s.from), format_seconds(s.seconds), s.times_median, s.phase));
     }
   }
 

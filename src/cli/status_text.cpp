@@ -4,15 +4,12 @@
 #include <sys/ioctl.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include "regfeatd/base/quantity.hpp"
 
 namespace regfeatd::cli {
 namespace {
-
-std::string seconds(double s) { return format_duration(std::chrono::microseconds{static_cast<std::int64_t>(std::max(0.0, s) * 1e6)}); }
 
 std::string bar(double percent, int width) {
   const int full = std::clamp(static_cast<int>(std::floor(percent / 100 * width)), 0, width);
@@ -33,8 +30,8 @@ std::string eta_text(const queue::FeatureSetStatus& s) {
   if (s.pending + s.running == 0) return s.failed > 0 ? "nothing left but failed ones" : "done";
   if (s.running == 0 && s.pending == s.blocked) return "nothing left but blocked ones";
   if (!s.eta_s) return "ETA unknown yet";
-  std::string out = "ETA " + seconds(*s.eta_s);
-  if (s.eta_low_s && s.eta_high_s) out += fmt::format(" ({} to {})", seconds(*s.eta_low_s), seconds(*s.eta_high_s));
+  std::string out = "ETA " + format_seconds(*s.eta_s);
+  if (s.eta_low_s && s.eta_high_s) out += fmt::format(" ({} to {})", format_seconds(*s.eta_low_s), format_seconds(*s.eta_high_s));
   return out;
 }
 

@@ -48,7 +48,7 @@ std::string status_line(const std::vector<queue::FeatureSetStatus>& sets) {
     if (!s.paused_reason.empty()) {
       out += ", paused";
     } else if (s.eta_s) {
-      out += ", ETA " + format_duration(std::chrono::microseconds{static_cast<std::int64_t>(*s.eta_s * 1e6)});
+      out += ", ETA " + format_seconds(*s.eta_s);
     } else {
       out += ", ETA unknown yet";
     }

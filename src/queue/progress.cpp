@@ -167,7 +167,7 @@ std::vector<RunningPartition> ProgressWriter::FeatureSet::look(pqxx::transaction
       longest = seconds;
       slowest_worker =
           fmt::format("worker {}/{} in step {} for {}", r[5].as<std::string>(), r[6].as<int>(), step,
-                      format_duration(std::chrono::microseconds{static_cast<std::int64_t>(seconds * 1e6)}));
+                      format_seconds(seconds));
     }
     if (step != "write" || r[10].is_null() || r[10].as<std::string>() != "active") continue;
     constexpr double kForget = 0.98;
@@ -204,11 +204,8 @@ RemainingWork ProgressWriter::FeatureSet::remaining(pqxx::transaction_base& tx, 
 std::string ProgressWriter::FeatureSet::verdict(double now_s) const {
   const auto stall = model.stalled(now_s);
   if (!stall) return {};
-  const auto words = [](double s) {
-    return format_duration(std::chrono::microseconds{static_cast<std::int64_t>(s * 1e6)});
-  };
-  std::string out = fmt::format("nothing finished and no row was written for {}", words(stall->silent_s));
-  if (stall->expected_s > 0) out += fmt::format(", where {} is usual", words(stall->expected_s));
+  std::string out = fmt::format("nothing finished and no row was written for {}", format_seconds(stall->silent_s));
+  if (stall->expected_s > 0) out += fmt::format(", where {} is usual", format_seconds(stall->expected_s));
   return out + (slowest_worker.empty() ? "" : ": " + slowest_worker);
 }
 

@@ -20,6 +20,8 @@ namespace regfeatd {
 
 /// `1 min 12 s`, `350 ms`, `2 h 05 min`: for people.
 [[nodiscard]] std::string format_duration(std::chrono::microseconds d);
+/// The same of seconds; less than none, as between clocks that differ, is none.
+[[nodiscard]] std::string format_seconds(double s);
 
 /// `1,234,567`.
 [[nodiscard]] std::string format_count(std::int64_t n);

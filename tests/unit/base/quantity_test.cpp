@@ -55,6 +55,8 @@ TEST(Quantity, FormatsForPeople) {
   EXPECT_EQ(format_bytes(999.96e6), "1.0 GB");
   EXPECT_EQ(format_bytes(5e15), "5000.0 TB");
   EXPECT_EQ(format_duration(350ms), "350 ms");
+  EXPECT_EQ(format_seconds(0.35), "350 ms");
+  EXPECT_EQ(format_seconds(-2), "0 ms");
   EXPECT_EQ(format_duration(999'600us), "1.0 s");
   EXPECT_EQ(format_duration(9s), "9.0 s");
   EXPECT_EQ(format_duration(59s), "59 s");
