@@ -1,6 +1,6 @@
 #include "regfeatd/queue/daemons.hpp"
 
-#include <fmt/format.h>
+#include <nlohmann/json.hpp>
 #include <unistd.h>
 
 #include <algorithm>
@@ -97,11 +97,9 @@ void record_settings(pg::Session& session, DaemonId self, int workers, const spe
 namespace {
 
 std::string to_json(const std::vector<RunningClaim>& claims) {
-  std::string list = "[";
-  for (const RunningClaim& r : claims) {
-    list += fmt::format(R"({}{{"worker":{},"partition_id":{},"epoch":{}}})", list.size() > 1 ? "," : "", r.worker, r.partition_id, r.epoch);
-  }
-  return list += ']';
+  auto list = nlohmann::json::array();
+  for (const RunningClaim& r : claims) list.push_back({{"worker", r.worker}, {"partition_id", r.partition_id}, {"epoch", r.epoch}});
+  return list.dump();
 }
 
 }  // namespace
@@ -201,13 +199,12 @@ constexpr const char* kWriteWorkers = R"(
     rows_total = excluded.rows_total, step_started_at = excluded.step_started_at, updated_at = excluded.updated_at)";
 
 std::string to_json(const std::vector<WorkerReport>& workers) {
-  std::string out = "[";
+  auto list = nlohmann::json::array();
   for (const WorkerReport& w : workers) {
-    if (out.size() > 1) out += ',';
-    out += fmt::format(R"({{"worker":{},"backend_pid":{},"partition_id":{},"step":"{}","rows_done":{},"rows_total":{},"step_seconds":{:.3f}}})", w.worker,
-                       w.backend_pid, w.partition_id, w.step, w.rows_done, w.rows_total, w.step_seconds);
+    list.push_back({{"worker", w.worker}, {"backend_pid", w.backend_pid}, {"partition_id", w.partition_id}, {"step", w.step},
+                    {"rows_done", w.rows_done}, {"rows_total", w.rows_total}, {"step_seconds", w.step_seconds}});
   }
-  return out += ']';
+  return list.dump();
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 #include "regfeatd/queue/failover.hpp"
 
-#include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 
@@ -29,14 +29,12 @@ void record_writer_verified(pg::Session& session) {
 
 std::vector<PartitionId> requeue_lost(pg::Session& session, const std::vector<AcknowledgedCommit>& acknowledged) {
   return pg::guarded("looking for lost commits", [&] {
-    std::string list = "[";
-    for (const AcknowledgedCommit& a : acknowledged) {
-      list += fmt::format(R"({}{{"partition_id":{},"epoch":{}}})", list.size() > 1 ? "," : "", a.partition.value, a.epoch.value);
-    }
+    auto list = nlohmann::json::array();
+    for (const AcknowledgedCommit& a : acknowledged) list.push_back({{"partition_id", a.partition.value}, {"epoch", a.epoch.value}});
     pqxx::work tx(session.sql());
     pg::be_brief(tx);
     std::vector<PartitionId> lost;
-    for (const auto& row : tx.exec_params("SELECT partition_id FROM regfeat.requeue_lost($1)", list + ']')) lost.push_back({row[0].as<std::int64_t>()});
+    for (const auto& row : tx.exec_params("SELECT partition_id FROM regfeat.requeue_lost($1)", list.dump())) lost.push_back({row[0].as<std::int64_t>()});
     tx.commit();
     return lost;
   });

@@ -1,6 +1,7 @@
 #include "regfeatd/queue/progress.hpp"
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <optional>
@@ -185,12 +186,7 @@ RemainingWork ProgressWriter::FeatureSet::remaining(pqxx::transaction_base& tx, 
       "SELECT coalesce((SELECT jsonb_agg(x) FROM unnest(tail_rows) x), '[]')::text, partitions, \"rows\", "
       "squared_rows, empty, unknown FROM regfeat.remaining_rows($1, $2)",
       c.id, kTail);
-  const auto list = r[0].as<std::string>();
-  for (std::size_t at = 1; at + 1 < list.size();) {
-    const std::size_t end = std::min(list.find(',', at), list.size() - 1);
-    work.pending_rows.push_back(std::stod(list.substr(at, end - at)));
-    at = end + 1;
-  }
+  work.pending_rows = nlohmann::json::parse(r[0].as<std::string>()).get<std::vector<double>>();
   work.earlier = {r[1].as<double>(), r[2].as<double>(), r[3].as<double>(), r[4].as<double>()};
   work.rows_known = r[5].as<std::int64_t>() == 0;
   // Those that are between two partitions work on this one too, unless other feature sets have them.
@@ -225,10 +221,9 @@ void ProgressWriter::FeatureSet::store(pqxx::transaction_base& tx, std::int64_t 
   const auto cost = model.cost(1);
   const auto curve = model.curve();
   if (!cost || curve.empty()) return;
-  std::string list;
+  auto list = nlohmann::json::array();
   for (const CurvePoint& p : curve) {
-    list += fmt::format(R"({}{{"workers":{},"seconds_per_row":{},"rows_measured":{},"partitions":{}}})",
-                        list.empty() ? "" : ",", p.workers, p.seconds_per_row, p.rows, p.partitions);
+    list.push_back({{"workers", p.workers}, {"seconds_per_row", p.seconds_per_row}, {"rows_measured", p.rows}, {"partitions", p.partitions}});
   }
   tx.exec_params(R"(
       WITH m AS (
@@ -240,7 +235,7 @@ void ProgressWriter::FeatureSet::store(pqxx::transaction_base& tx, std::int64_t 
       SELECT m.feature_set_id, c.* FROM m, jsonb_to_recordset($5::jsonb) AS c(workers int, seconds_per_row float8, rows_measured float8, partitions float8)
       ON CONFLICT (feature_set_id, workers) DO UPDATE SET seconds_per_row = excluded.seconds_per_row, rows_measured = excluded.rows_measured,
         partitions = excluded.partitions)",
-                 id, cost->fixed_rows, cost->empty_s, model.scaling_exponent(), '[' + list + ']');
+                 id, cost->fixed_rows, cost->empty_s, model.scaling_exponent(), list.dump());
 }
 
 ProgressWriter::ProgressWriter() = default;
@@ -316,17 +311,15 @@ std::map<std::int64_t, double> ProgressWriter::write_daemon(pqxx::transaction_ba
 
 void record_commit_times(pg::Session& session, const std::vector<CommitTime>& times) {
   if (times.empty()) return;
-  std::string list;
-  for (const CommitTime& t : times)
-    list +=
-        fmt::format(R"({}{{"attempt_id":{},"ms":{:.3f}}})", list.empty() ? "" : ",", t.attempt.value, t.ms);
+  auto list = nlohmann::json::array();
+  for (const CommitTime& t : times) list.push_back({{"attempt_id", t.attempt.value}, {"ms", t.ms}});
   pg::guarded("recording commit times", [&] {
     pqxx::work tx(session.sql());
     tx.exec_params(
         "UPDATE regfeat.attempt a SET commit_ms = t.ms FROM jsonb_to_recordset($1::jsonb) AS t(attempt_id "
         "bigint, ms float8) "
         " WHERE a.attempt_id = t.attempt_id",
-        '[' + list + ']');
+        list.dump());
     tx.commit();
   });
 }
