@@ -3,10 +3,8 @@
 #include <signal.h>
 
 #include <chrono>
-#include <functional>
-#include <thread>
 
-#include "pg_fixture.hpp"
+#include "chaos.hpp"
 #include "regfeatd/queue/daemons.hpp"
 #include "regfeatd/queue/migrate.hpp"
 #include "regfeatd/queue/work.hpp"
@@ -15,15 +13,6 @@ namespace regfeatd::test {
 namespace {
 
 using namespace std::chrono_literals;
-
-/// Waits for something that must come; how long it takes is not judged.
-bool eventually(const std::function<bool()>& condition) {
-  for (int i = 0; i < 600; ++i) {
-    if (condition()) return true;
-    std::this_thread::sleep_for(50ms);
-  }
-  return false;
-}
 
 class Operators : public ::testing::Test {
  protected:

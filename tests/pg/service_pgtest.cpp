@@ -14,10 +14,8 @@
 #include <cstring>
 #include <ctime>
 #include <fstream>
-#include <functional>
-#include <thread>
 
-#include "pg_fixture.hpp"
+#include "chaos.hpp"
 
 namespace regfeatd::test {
 namespace {
@@ -115,13 +113,6 @@ class Service : public ::testing::Test {
   /// As systemd starts it, with WatchdogSec=1s.
   [[nodiscard]] std::vector<std::string> daemon(const std::string& config) const {
     return {"/usr/bin/env", "NOTIFY_SOCKET=" + socket_.path(), "WATCHDOG_USEC=1000000", REGFEATD_BINARY, "run", "--config", config, "--conninfo", db_.conninfo()};
-  }
-  static bool eventually(const std::function<bool()>& condition) {
-    for (int i = 0; i < 3000; ++i) {
-      if (condition()) return true;
-      std::this_thread::sleep_for(10ms);
-    }
-    return false;
   }
 
   Database db_;

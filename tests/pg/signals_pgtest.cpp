@@ -4,10 +4,8 @@
 
 #include <chrono>
 #include <fstream>
-#include <functional>
-#include <thread>
 
-#include "pg_fixture.hpp"
+#include "chaos.hpp"
 
 namespace regfeatd::test {
 namespace {
@@ -19,15 +17,6 @@ class Signals : public ::testing::Test {
     db_.make_bars("eurusd", 30);
     const TemporaryFile file("spec.yaml", bars_specification({"eurusd"}, 30));
     ASSERT_EQ(db_.regfeatd({"apply", file.path()}).exit_status, 0);
-  }
-
-  /// Waits, for half a minute at the most, until `condition` holds.
-  static bool eventually(const std::function<bool()>& condition) {
-    for (int i = 0; i < 3000; ++i) {
-      if (condition()) return true;
-      std::this_thread::sleep_for(std::chrono::milliseconds{10});
-    }
-    return false;
   }
 
   [[nodiscard]] std::vector<std::string> daemon(const std::string& config) const {

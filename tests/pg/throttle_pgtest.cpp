@@ -9,7 +9,7 @@
 #include <functional>
 #include <thread>
 
-#include "pg_fixture.hpp"
+#include "chaos.hpp"
 
 namespace regfeatd::test {
 namespace {
@@ -21,17 +21,9 @@ void wait_until(Process& daemon, const std::function<bool()>& there) {
   while (daemon.running() && !there()) std::this_thread::sleep_for(milliseconds{50});
 }
 
-void apply_bars(const Database& db, int days) {
-  db.migrate();
-  db.make_bars("eurusd", days);
-  const TemporaryFile spec("spec.yaml", bars_specification({"eurusd"}, days));
-  const Finished f = db.regfeatd({"apply", spec.path()});
-  ASSERT_EQ(f.exit_status, 0) << f.out;
-}
-
 TEST(Throttling, SlowCommitsLowerTheWorkersUntilTheyAreFastAgain) {
   const Database db;
-  apply_bars(db, 12);
+  apply_bars_job(db, {"eurusd"}, 12);
   // Every COMMIT of a partition waits for a lock that the test holds.
   db.exec(R"(
     CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared(4711); RETURN NULL; END $$;
@@ -65,7 +57,7 @@ TEST(Throttling, SlowCommitsLowerTheWorkersUntilTheyAreFastAgain) {
 
 TEST(Throttling, RestingWorkersClaimNothing) {
   const Database db;
-  apply_bars(db, 36);
+  apply_bars_job(db, {"eurusd"}, 36);
   // Commits take longer than the limit for good: one worker does it all from the moment at which that was
   // noticed.
   db.exec(R"(
@@ -86,7 +78,7 @@ TEST(Throttling, RestingWorkersClaimNothing) {
 /// workers.
 TEST(Throttling, RowsStayBelowTheRateAndAReloadLiftsIt) {
   const Database db;
-  apply_bars(db, 5);
+  apply_bars_job(db, {"eurusd"}, 5);
   constexpr int kRate = 2000;
   const TemporaryFile config(
       "regfeatd.yaml",
