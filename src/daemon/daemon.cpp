@@ -81,13 +81,14 @@ class Daemon {
 int Daemon::worker_count(const spec::Settings& s) const {
   if (ordered_) return *ordered_;
   if (options_.workers) return *options_.workers;
-  return s.workers.value_or(spec::available_cores());
+  return s.workers ? *s.workers : spec::automatic_workers();
 }
 
 /// The number of workers that the memory budget carries, and the division of the budget among them.
 int Daemon::plan_workers(const spec::Settings& s) {
   const MemoryPlan plan = plan_memory(s.memory_budget_bytes, worker_count(s));
   shared_.memory.configure(plan);
+  shared_.write_turns.set_limit(s.writers);
   shared_.set_workers_reason(plan.reason);
   if (!plan.reason.empty()) log::warning("fewer workers than asked for", {{"reason", plan.reason}});
   return plan.workers;

@@ -13,6 +13,7 @@
 
 #include "regfeatd/base/ids.hpp"
 #include "regfeatd/base/mutex.hpp"
+#include "regfeatd/populate/write_turns.hpp"
 #include "regfeatd/queue/progress.hpp"
 #include "regfeatd/spec/settings.hpp"
 #include "failover.hpp"
@@ -82,6 +83,7 @@ class Shared {
   }
 
   MemoryPool memory;
+  populate::WriteTurns write_turns;
   RateLimiter rate;
   CommitTimes commit_times;
   std::atomic<int> workers_allowed{1024};  ///< worker i claims while i < workers_allowed; lowered by the throttle

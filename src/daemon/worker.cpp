@@ -167,6 +167,7 @@ void Worker::run(const queue::Claim& claim) {
     populate::RunOptions options;
     options.input_budget_bytes = shared_.memory.share_bytes();
     options.lease = settings->lease;
+    options.turns = &shared_.write_turns;
     options.reserve = [&](std::size_t wanted) {
       memory = shared_.memory.reserve(wanted);
       return memory.bytes();

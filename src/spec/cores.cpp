@@ -76,4 +76,9 @@ int available_cores() {
   return std::max(cores, 1);
 }
 
+int automatic_workers() {
+  const int cores = available_cores();
+  return cores + (cores + 1) / 2;
+}
+
 }  // namespace regfeatd::spec

@@ -73,16 +73,16 @@ void read_database(const Field& field, Settings& settings, Findings& findings) {
   settings.conninfo = *conninfo;
 }
 
-void read_workers(const Field& field, Settings& settings, Findings& findings) {
-  if (field.node->kind == YamlNode::Kind::scalar && field.node->text == "auto") return;
+/// A number of workers, or the word that stands for leaving it open.
+void read_count(const Field& field, const std::string& open, std::optional<int>& out, Findings& findings) {
+  if (field.node->kind == YamlNode::Kind::scalar && field.node->text == open) return;
   const bool is_number = field.node->kind == YamlNode::Kind::scalar && !field.node->text.empty() &&
                          field.node->text.find_first_not_of("-0123456789") == std::string::npos;
   if (!is_number) {
-    (void)read_word(field, {"auto", "a whole number from 1 to 1024"}, findings);
+    (void)read_word(field, {open, "a whole number from 1 to 1024"}, findings);
     return;
   }
-  if (const auto workers = read_integer(field, {1, 1024}, findings))
-    settings.workers = static_cast<int>(*workers);
+  if (const auto count = read_integer(field, {1, 1024}, findings)) out = static_cast<int>(*count);
 }
 
 void read_memory(const Field& field, Settings& settings, Findings& findings) {
@@ -200,13 +200,14 @@ void check_together(const Settings& s, const Lines& lines, Findings& findings) {
 
 Settings read_settings(const Field& document, Findings& findings) {
   const MapReader map(document,
-                      {"database", "workers", "memory_budget", "lease", "heartbeat", "poll", "progress",
+                      {"database", "workers", "writers", "memory_budget", "lease", "heartbeat", "poll", "progress",
                        "retry", "retention", "throttle", "shutdown_grace", "listen", "daemon_name", "http", "log"},
                       findings);
   Settings settings;
   Lines lines;
   if (const auto f = map.find("database")) read_database(*f, settings, findings);
-  if (const auto f = map.find("workers")) read_workers(*f, settings, findings);
+  if (const auto f = map.find("workers")) read_count(*f, "auto", settings.workers, findings);
+  if (const auto f = map.find("writers")) read_count(*f, "all", settings.writers, findings);
   if (const auto f = map.find("memory_budget")) read_memory(*f, settings, findings);
   read_times(map, settings, lines, findings);
   if (const auto f = map.find("retry")) read_retry(*f, settings.retry, lines, findings);

@@ -39,6 +39,7 @@ const char* name_of(log::Level level) {
 
 std::string settings_json(const Settings& s) {
   nlohmann::json out{{"workers", s.workers ? nlohmann::json(*s.workers) : nlohmann::json("auto")},
+                     {"writers", s.writers ? nlohmann::json(*s.writers) : nlohmann::json("all")},
                      {"memory_budget", exact(s.memory_budget_bytes)},
                      {"lease", exact(s.lease)},
                      {"heartbeat", exact(s.heartbeat)},

@@ -9,9 +9,11 @@ TEST(Bench, MeasuresEveryPathInADatabaseOfItsOwnAndLeavesNothing) {
   const Database db;
   for (const char* publish : {"create", "swap"}) {
     const Finished f = db.regfeatd({"bench", "--partitions", "2", "--rows", "500", "--connections", "1,2",
-                                    "--rounds", "1", "--publish", publish});
+                                    "--rounds", "1", "--publish", publish, "--paths",
+                                    "bare,raw,pipeline,ahead,raw-compact,compact,compact-real"});
     ASSERT_EQ(f.exit_status, 0) << f.out;
-    for (const char* said : {"2 connections", "bare COPY", "pipeline / raw COPY: median", "workers' time",
+    for (const char* said : {"2 connections", "bare COPY", "pipeline / raw COPY: median", "pipeline, ahead / raw COPY: median",
+                             "compact real / raw COPY: median", "compact, 3 workers' time", "by CPU time",
                              "1000 each", "CPU client"}) {
       EXPECT_NE(f.out.find(said), std::string::npos) << said << '\n' << f.out;
     }

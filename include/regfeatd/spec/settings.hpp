@@ -16,7 +16,8 @@ struct Settings {
   std::vector<std::string> password_command;  ///< program and arguments; prints a password for one connection
   std::chrono::microseconds password_command_timeout = std::chrono::seconds{10};
   std::chrono::microseconds statement_timeout = std::chrono::seconds{60};  ///< of the daemon's short statements; 0: none
-  std::optional<int> workers;         ///< absent: auto, the cores that cgroup and affinity allow
+  std::optional<int> workers;         ///< absent: auto, see automatic_workers
+  std::optional<int> writers;         ///< of the workers, how many load at a time; absent: all
   std::uint64_t memory_budget_bytes = 1ull << 30;
   std::chrono::microseconds lease = std::chrono::seconds{60};
   std::chrono::microseconds heartbeat = std::chrono::seconds{10};
@@ -70,5 +71,9 @@ struct Settings {
 
 /// Cores this process may use: the least of the affinity mask and the cgroup v2 CPU quota (rounded up), at least 1.
 [[nodiscard]] int available_cores();
+
+/// `workers: auto`: half as many again as the cores, so that some read ahead or wait for a commit while the others keep
+/// the cores busy (docs/performance.md).
+[[nodiscard]] int automatic_workers();
 
 }  // namespace regfeatd::spec

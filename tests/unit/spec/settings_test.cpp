@@ -16,7 +16,7 @@ using namespace std::chrono_literals;
 
 TEST(Settings, ReadsEveryKey) {
   const Settings s = parse_settings(
-      "database: { conninfo: \"service=bqx\" }\nworkers: 3\nmemory_budget: 512MiB\nlease: 30s\nheartbeat: "
+      "database: { conninfo: \"service=bqx\" }\nworkers: 3\nwriters: 2\nmemory_budget: 512MiB\nlease: 30s\nheartbeat: "
       "5s\npoll: 1s\n"
       "progress: 500ms\nretry: { attempts: 7, base: 2s, cap: 1min }\nshutdown_grace: 0s\nlisten: "
       "false\ndaemon_name: a b\n"
@@ -24,6 +24,7 @@ TEST(Settings, ReadsEveryKey) {
       "c.yaml");
   EXPECT_EQ(s.conninfo, "service=bqx");
   EXPECT_EQ(s.workers, 3);
+  EXPECT_EQ(s.writers, 2);
   EXPECT_EQ(s.memory_budget_bytes, 512U << 20);
   EXPECT_EQ(s.lease, 30s);
   EXPECT_EQ(s.heartbeat, 5s);
@@ -71,6 +72,7 @@ TEST(Settings, AnEmptyDocumentGivesTheDefaults) {
   s.file.clear();
   EXPECT_EQ(s, Settings{});
   EXPECT_EQ(parse_settings("workers: auto\n", "c.yaml").workers, std::nullopt);
+  EXPECT_EQ(parse_settings("writers: all\n", "c.yaml").writers, std::nullopt);
 }
 
 TEST(Settings, AllMistakesAtOnce) {
@@ -86,6 +88,8 @@ TEST(Settings, AllMistakesAtOnce) {
                   "c.yaml:6: poll: must be from 10 ms to 1 h 00 min, not \"2d\""}));
   EXPECT_EQ(settings_findings("workers: many\n"),
             List{"c.yaml:1: workers: must be auto or a whole number from 1 to 1024, not \"many\""});
+  EXPECT_EQ(settings_findings("writers: auto\n"),
+            List{"c.yaml:1: writers: must be all or a whole number from 1 to 1024, not \"auto\""});
   EXPECT_EQ(settings_findings("workers: 1025\n"),
             List{"c.yaml:1: workers: must be a whole number from 1 to 1024, not \"1025\""});
   EXPECT_EQ(settings_findings("workers: [1]\n"),
@@ -231,6 +235,7 @@ TEST_F(Cores, UnreadableQuotasAreNone) {
 
 TEST(AvailableCores, AtLeastOne) {
   EXPECT_GE(available_cores(), 1);
+  EXPECT_GT(automatic_workers(), available_cores());
 }
 
 }  // namespace
