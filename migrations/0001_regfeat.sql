@@ -37,6 +37,7 @@ CREATE TABLE regfeat.specification (
   version          integer NOT NULL,
   document         text NOT NULL,
   output_identity  text NOT NULL,
+  calendar         text NOT NULL DEFAULT '',
   applied_at       timestamptz NOT NULL DEFAULT now(),
   applied_by       text NOT NULL DEFAULT current_user,
   build_id         text NOT NULL,
@@ -44,6 +45,7 @@ CREATE TABLE regfeat.specification (
 );
 COMMENT ON TABLE  regfeat.specification IS 'Every version of every specification, verbatim.';
 COMMENT ON COLUMN regfeat.specification.output_identity IS 'What of the specification decides its output, in canonical form: equal texts give equal rows.';
+COMMENT ON COLUMN regfeat.specification.calendar IS 'cadence and calendar in canonical form; empty: none. A change counts the rows again.';
 
 -- ---------------------------------------------------------------------------------------------- daemons
 
@@ -61,21 +63,25 @@ CREATE TABLE regfeat.daemon (
   state                text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'draining', 'stopped', 'lost')),
   workers_configured   integer NOT NULL,
   workers_active       integer NOT NULL DEFAULT 0,
+  workers_reason       text,
   workers_desired      integer CHECK (workers_desired BETWEEN 0 AND 1024),
   desired_generation   integer NOT NULL DEFAULT 0,
   applied_generation   integer NOT NULL DEFAULT 0,
   settings_generation  integer NOT NULL DEFAULT 1,
   settings             jsonb NOT NULL DEFAULT '{}',
+  throttle             text,
   message              text
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
 COMMENT ON TABLE  regfeat.daemon IS 'One row per started daemon process. Its heartbeat is the lease of all partitions that it runs.';
 COMMENT ON COLUMN regfeat.daemon.process_identity IS 'Boot, process namespace and start time: a daemon that starts on the same machine can tell that this one is dead before its lease runs out.';
 COMMENT ON COLUMN regfeat.daemon.workers_configured IS 'The number of workers that the daemon keeps running now.';
+COMMENT ON COLUMN regfeat.daemon.workers_reason IS 'Why the daemon keeps fewer workers than it was told to: memory_budget does not carry more. NULL: it does.';
 COMMENT ON COLUMN regfeat.daemon.workers_desired IS 'What regfeat.set_workers asked for; NULL: the configuration decides.';
 COMMENT ON COLUMN regfeat.daemon.desired_generation IS 'Grows with every set_workers.';
 COMMENT ON COLUMN regfeat.daemon.applied_generation IS 'The desired_generation that the daemon has applied: equal means acknowledged.';
 COMMENT ON COLUMN regfeat.daemon.settings_generation IS 'Grows with every change of settings that took effect, by SIGHUP or set_workers.';
 COMMENT ON COLUMN regfeat.daemon.settings IS 'The settings in force.';
+COMMENT ON COLUMN regfeat.daemon.throttle IS 'What holds the daemon back at the moment (throttle of its configuration): workers that rest because commits or replicas are slow, a bound on rows per second. NULL: nothing.';
 COMMENT ON COLUMN regfeat.daemon.heartbeat_at IS 'A daemon whose heartbeat is older than its lease is lost: its partitions are given to others.';
 
 CREATE TABLE regfeat.worker (
@@ -174,6 +180,7 @@ CREATE TABLE regfeat.attempt (
   nulls_out              bigint,
   claim_ms               double precision,
   read_ms                double precision,
+  wait_ms                double precision,
   fit_ms                 double precision,
   send_ms                double precision,
   publish_ms             double precision,
@@ -181,6 +188,7 @@ CREATE TABLE regfeat.attempt (
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE  regfeat.attempt IS 'Every try at a partition, recorded when it starts.';
 COMMENT ON COLUMN regfeat.attempt.outcome IS 'running; done, empty, unchanged (success); failed (charged); disturbed (connection or server lost, not charged); fenced (a requeue, cancel or another daemon came first); lost (its daemon''s lease ran out); returned (given back at shutdown).';
+COMMENT ON COLUMN regfeat.attempt.wait_ms IS 'Between reading and loading, where `writers` lets no more workers load.';
 COMMENT ON COLUMN regfeat.attempt.send_ms IS 'Encoding and sending, the server''s COPY included.';
 CREATE INDEX attempt_partition ON regfeat.attempt (partition_id, attempt_id);
 CREATE INDEX attempt_finished ON regfeat.attempt (feature_set_id, finished_at);
@@ -189,29 +197,62 @@ CREATE INDEX attempt_running ON regfeat.attempt (daemon_id) WHERE outcome = 'run
 -- ---------------------------------------------------------------------------------------------- progress
 
 CREATE TABLE regfeat.progress (
-  at                  timestamptz NOT NULL DEFAULT now(),
-  feature_set_id      integer NOT NULL REFERENCES regfeat.feature_set ON DELETE CASCADE,
-  daemon_id           bigint,
-  pending             bigint NOT NULL,
-  running             bigint NOT NULL,
-  done                bigint NOT NULL,
-  empty               bigint NOT NULL,
-  failed              bigint NOT NULL,
-  cancelled           bigint NOT NULL,
-  rows_done           bigint NOT NULL,
-  rows_total          bigint,
-  percent             double precision,
-  rows_per_second     double precision,
-  workers_active      integer NOT NULL,
-  eta                 timestamptz,
-  eta_low             timestamptz,
-  eta_high            timestamptz
+  at                   timestamptz NOT NULL DEFAULT now(),
+  feature_set_id       integer NOT NULL REFERENCES regfeat.feature_set ON DELETE CASCADE,
+  daemon_id            bigint,
+  pending              bigint NOT NULL,
+  running              bigint NOT NULL,
+  done                 bigint NOT NULL,
+  empty                bigint NOT NULL,
+  failed               bigint NOT NULL,
+  cancelled            bigint NOT NULL,
+  rows_done            bigint NOT NULL,
+  rows_total           bigint,
+  bytes_done           bigint,
+  bytes_total          bigint,
+  percent              double precision,
+  rows_per_second      double precision,
+  rows_per_second_now  double precision,
+  workers_active       integer NOT NULL,
+  workers_configured   integer,
+  eta                  timestamptz,
+  eta_low              timestamptz,
+  eta_high             timestamptz,
+  stalled              text,
+  limited_by           text CHECK (limited_by IN ('server', 'network', 'fits', 'source', 'throttle')),
+  throttle             text,
+  slow_partitions      bigint
 ) WITH (autovacuum_vacuum_scale_factor = 0.2);
 COMMENT ON TABLE  regfeat.progress IS 'A row per feature set every few seconds while any of its work is in hand.';
 COMMENT ON COLUMN regfeat.progress.daemon_id IS 'The daemon that wrote the row. Counts are of the whole feature set, whoever writes.';
 COMMENT ON COLUMN regfeat.progress.rows_total IS 'Source rows of all partitions: counted where computed, estimated from statistics elsewhere. NULL: unknown.';
-COMMENT ON COLUMN regfeat.progress.rows_per_second IS 'Source rows per second over the last minute, of all daemons.';
+COMMENT ON COLUMN regfeat.progress.bytes_done IS 'Bytes of the COPY streams of the partitions that are done.';
+COMMENT ON COLUMN regfeat.progress.bytes_total IS 'The same of all partitions, by bytes per row so far. NULL: unknown.';
+COMMENT ON COLUMN regfeat.progress.rows_per_second IS 'Source rows per second of all daemons, smoothed: what the ETA is made from. NULL: unknown.';
+COMMENT ON COLUMN regfeat.progress.rows_per_second_now IS 'Source rows per second of all daemons since the row before this one.';
+COMMENT ON COLUMN regfeat.progress.workers_active IS 'Workers that run a partition of the feature set.';
+COMMENT ON COLUMN regfeat.progress.workers_configured IS 'Workers of all daemons that are alive.';
+COMMENT ON COLUMN regfeat.progress.eta IS 'When the last partition will be done: the median. NULL: unknown, because nothing has been measured or nothing runs.';
+COMMENT ON COLUMN regfeat.progress.eta_low IS 'With eta_high the interval in which four of five runs end.';
+COMMENT ON COLUMN regfeat.progress.stalled IS 'No partition finished and no row was written for three times the expected time: which worker, which step, how long. NULL: not stalled.';
+COMMENT ON COLUMN regfeat.progress.limited_by IS 'Where the workers spend their time: server (COPY, constraints, commit), network, fits, source (reading), throttle.';
+COMMENT ON COLUMN regfeat.progress.throttle IS 'What held daemons back when the row was written, with their names; NULL: nothing.';
+COMMENT ON COLUMN regfeat.progress.slow_partitions IS 'Rows of regfeat.slow_partitions for the feature set, when it was last counted (every 30 s).';
 CREATE INDEX progress_latest ON regfeat.progress (feature_set_id, at DESC);
+
+CREATE TABLE regfeat.daemon_progress (
+  at                  timestamptz NOT NULL DEFAULT now(),
+  daemon_id           bigint NOT NULL REFERENCES regfeat.daemon ON DELETE CASCADE,
+  workers_active      integer NOT NULL,
+  workers_configured  integer NOT NULL,
+  partitions          bigint NOT NULL,
+  rows_per_second     double precision
+);
+CREATE INDEX daemon_progress_latest ON regfeat.daemon_progress (daemon_id, at DESC);
+CREATE INDEX daemon_progress_at ON regfeat.daemon_progress (at);
+COMMENT ON TABLE  regfeat.daemon_progress IS 'A row per daemon every few seconds while it works: its share of what regfeat.progress says of feature sets.';
+COMMENT ON COLUMN regfeat.daemon_progress.partitions IS 'Attempts that it finished since its row before this one, whatever their outcome.';
+COMMENT ON COLUMN regfeat.daemon_progress.rows_per_second IS 'Source rows of the partitions among them that are done, per second. NULL in its first row.';
 
 -- ---------------------------------------------------------------------------------------------- helpers
 
@@ -516,6 +557,7 @@ CREATE VIEW regfeat.daemons AS
 SELECT d.daemon_id, d.name, d.host, d.process_id, d.build_id, d.state,
        CASE WHEN d.state IN ('running', 'draining') THEN d.heartbeat_at + d.lease > now() ELSE false END AS alive,
        d.started_at, d.heartbeat_at, d.lease, d.stopped_at, d.workers_desired, d.workers_configured, d.workers_active,
-       d.desired_generation, d.applied_generation, d.settings_generation, d.settings, d.message
+       d.desired_generation, d.applied_generation, d.settings_generation, d.settings, d.message,
+       d.workers_reason, d.throttle
   FROM regfeat.daemon d ORDER BY d.daemon_id DESC;
-COMMENT ON VIEW regfeat.daemons IS 'Every daemon process, newest first: what was asked of it (workers_desired), what it runs (workers_configured, settings), and whether the two have met (applied_generation = desired_generation).';
+COMMENT ON VIEW regfeat.daemons IS 'Every daemon process, newest first: what was asked of it (workers_desired), what it runs (workers_configured, settings), whether the two have met (applied_generation = desired_generation), and what holds it back (workers_reason, throttle).';

@@ -190,33 +190,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION regfeat.set_priority IS 'Higher goes first, across feature sets. Of partitions that are not done; running ones go on.';
 
-CREATE FUNCTION regfeat.requeue_preview(feature_set text, series text DEFAULT NULL, "from" text DEFAULT NULL, "to" text DEFAULT NULL, widen boolean DEFAULT false)
-  RETURNS TABLE (partitions bigint, running bigint, "rows" bigint, rows_unknown bigint, workers bigint, estimated_time interval, basis text)
-  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-DECLARE
-  f regfeat.feature_set := regfeat.feature_set_named(feature_set);
-  ids bigint[] := ARRAY(SELECT regfeat.select_partitions(f, series, "from", "to", widen));
-  sample bigint;
-  seconds_per_row double precision;
-BEGIN
-  SELECT count(*), percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM a.finished_at - a.started_at)::double precision / a.rows_in)
-    INTO sample, seconds_per_row
-    FROM (SELECT x.* FROM regfeat.attempt x WHERE x.feature_set_id = f.feature_set_id AND x.outcome = 'done' AND x.rows_in > 0
-           ORDER BY x.finished_at DESC LIMIT 200) a;
-  SELECT coalesce(sum(d.workers_configured), 0) INTO workers FROM regfeat.daemon d
-   WHERE d.state = 'running' AND d.heartbeat_at + d.lease >= now();
-  SELECT count(*), count(*) FILTER (WHERE p.state = 'running'), coalesce(sum(coalesce(p.rows_in, p.estimated_rows)), 0)::bigint,
-         count(*) FILTER (WHERE coalesce(p.rows_in, p.estimated_rows) IS NULL)
-    INTO partitions, running, "rows", rows_unknown FROM regfeat.partition p WHERE p.partition_id = ANY (ids);
-  estimated_time := date_trunc('second', "rows" * seconds_per_row / greatest(least(workers, partitions), 1) * interval '1 second' + interval '999 ms');
-  basis := CASE WHEN sample = 0 THEN 'no history: time unknown'
-                ELSE format('median of the last %s attempts, with %s', sample,
-                            CASE WHEN workers = 0 THEN 'one worker (no daemon is alive)' ELSE least(workers, partitions) || ' workers' END) END;
-  RETURN NEXT;
-END $$;
-COMMENT ON FUNCTION regfeat.requeue_preview IS 'What requeue with the same arguments would compute: partitions, rows, estimated time. Changes nothing.';
-
 CREATE FUNCTION regfeat.set_workers(daemon text, workers integer) RETURNS SETOF regfeat.daemons
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -275,12 +248,16 @@ CREATE FUNCTION regfeat.prune_progress(before timestamptz, batch integer) RETURN
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   n bigint;
+  more bigint;
 BEGIN
   DELETE FROM regfeat.progress p WHERE p.ctid = ANY (ARRAY(
     SELECT g.ctid FROM regfeat.feature_set f CROSS JOIN LATERAL
       (SELECT x.ctid FROM regfeat.progress x WHERE x.feature_set_id = f.feature_set_id AND x.at < before ORDER BY x.at LIMIT batch) g LIMIT batch));
   GET DIAGNOSTICS n = ROW_COUNT;
-  RETURN n;
+  DELETE FROM regfeat.daemon_progress p WHERE p.ctid = ANY (ARRAY(
+    SELECT x.ctid FROM regfeat.daemon_progress x WHERE x.at < before ORDER BY x.at LIMIT batch));
+  GET DIAGNOSTICS more = ROW_COUNT;
+  RETURN n + more;
 END $$;
 COMMENT ON FUNCTION regfeat.prune_progress IS 'Deletes a batch of old progress rows.';
 

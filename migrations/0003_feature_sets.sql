@@ -1,4 +1,4 @@
--- The tables that feature sets write, quarantine of keys.
+-- The tables that feature sets write, quarantine of keys, completeness.
 
 CREATE TABLE regfeat.target (
   target      regclass PRIMARY KEY,
@@ -23,9 +23,6 @@ CREATE INDEX quarantine_partition ON regfeat.quarantine (partition_id);
 COMMENT ON TABLE  regfeat.quarantine IS 'Keys whose rows could not be used when their partition was last computed. Their rows are in no target; the other keys are complete.';
 COMMENT ON COLUMN regfeat.quarantine.position IS 'Where in the source the reason stands.';
 COMMENT ON COLUMN regfeat.quarantine.rows_left_out IS 'Source rows inside the partition that were not computed.';
-
-ALTER TABLE regfeat.specification ADD COLUMN calendar text NOT NULL DEFAULT '';
-COMMENT ON COLUMN regfeat.specification.calendar IS 'cadence and calendar in canonical form; empty: none. A change counts the rows again.';
 
 CREATE TABLE regfeat.expectation (
   partition_id  bigint PRIMARY KEY REFERENCES regfeat.partition ON DELETE CASCADE,

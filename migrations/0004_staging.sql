@@ -36,10 +36,3 @@ BEGIN
   RETURN dropped;
 END $$;
 COMMENT ON FUNCTION regfeat.drop_leftovers IS 'Drops staging tables that no running attempt owns, as far as the caller may; how many. Daemons call it; calling it is always safe.';
-
-DO $$
-BEGIN
-  IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'regfeat_daemon') THEN
-    GRANT SELECT, INSERT, UPDATE, DELETE ON regfeat.staging TO regfeat_daemon;
-  END IF;
-END $$;

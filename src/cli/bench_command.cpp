@@ -80,22 +80,21 @@ void print_phases(const Results& results, BenchPath path) {
     const double all = m.seconds * m.workers * 1000;
     const queue::Timings& t = m.timings;
     const double parts[] = {t.claim_ms,  t.read_ms, t.fit_ms, t.encode_ms, t.send_ms - t.encode_ms,
-                            t.publish_ms};
+                            t.publish_ms, t.wait_ms};
     double known = 0;
-    for (int i = 0; i < 6; ++i) {
+    for (int i = 0; i < 7; ++i) {
       shares[i].push_back(100 * parts[i] / all);
       known += parts[i];
     }
-    shares[6].push_back(100 * (all - known) / all);
-    shares[7].push_back(100 * (t.read_ms + t.fit_ms + t.encode_ms) / all);
+    shares[7].push_back(100 * (all - known) / all);
+    shares[8].push_back(100 * (t.read_ms + t.fit_ms + t.encode_ms) / all);
   }
   fmt::print(
       "  {}, {} workers' time: claim {:.1f} %, read {:.1f} %, fit {:.1f} %, encode {:.1f} %, send {:.1f} %, publish "
-      "{:.1f} %, the rest (begin, complete, commit, "
-      "waiting) {:.1f} %; read + fit + encode {:.1f} %\n",
+      "{:.1f} %, wait for a turn {:.1f} %, the rest (begin, complete, commit, end) {:.1f} %; read + fit + encode {:.1f} %\n",
       populate::to_string(path), results.at(path).front().workers,
       median(shares[0]), median(shares[1]), median(shares[2]), median(shares[3]), median(shares[4]),
-      median(shares[5]), median(shares[6]), median(shares[7]));
+      median(shares[5]), median(shares[6]), median(shares[7]), median(shares[8]));
 }
 
 void measure_copy(const Options& o, populate::Bench& bench, int connections) {

@@ -162,7 +162,7 @@ void Reporter::report() {
     drain_written_ = true;
   }
   look_for_orders();
-  throttle();
+  throttle(write_commit_times());
   write_progress(settings->progress);
   if (callbacks_.on_status || callbacks_.site != nullptr) {
     const auto status = queue::read_status(*session_);
@@ -174,19 +174,25 @@ void Reporter::report() {
   next_report_ = start + std::max<Clock::duration>(settings->progress, 10 * took);
 }
 
+/// Returns the median of the commits since the last call.
+std::optional<double> Reporter::write_commit_times() {
+  auto times = shared_.commit_times.take();
+  queue::record_commit_times(*session_, times);
+  return median_ms(std::move(times));
+}
+
 void Reporter::write_progress(std::chrono::microseconds interval) {
   const DaemonId self{shared_.daemon_id.load()};
-  queue::record_commit_times(*session_, shared_.take_commit_times());
   queue::report(*session_, self, callbacks_.workers());
   progress_.write(*session_, self, interval);
 }
 
 /// With every report: how many workers may claim, and why not all.
-void Reporter::throttle() {
+void Reporter::throttle(std::optional<double> commit_ms) {
   const auto settings = shared_.settings();
   const auto& limits = settings->throttle;
   Throttle::Sample sample;
-  sample.commit_ms = shared_.commit_times.take_median();
+  sample.commit_ms = commit_ms;
   for (const queue::WorkerReport& w : callbacks_.workers()) {
     if (std::string_view(w.step) == populate::to_string(populate::Step::commit)) sample.commit_ms = std::max(sample.commit_ms.value_or(0), 1000 * w.step_seconds);
   }
@@ -271,6 +277,7 @@ void Reporter::stop(const std::string& message) {
       const MutexLock lock(mutex_);
       canceller_ = session_->canceller();
     }
+    (void)write_commit_times();
     write_progress(std::chrono::microseconds{0});
     if (callbacks_.on_status) callbacks_.on_status(queue::read_status(*session_));
     queue::record_stopped(*session_, DaemonId{shared_.daemon_id.load()}, message);

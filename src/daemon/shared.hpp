@@ -14,7 +14,6 @@
 #include "regfeatd/base/ids.hpp"
 #include "regfeatd/base/mutex.hpp"
 #include "regfeatd/populate/write_turns.hpp"
-#include "regfeatd/queue/progress.hpp"
 #include "regfeatd/spec/settings.hpp"
 #include "failover.hpp"
 #include "memory.hpp"
@@ -62,16 +61,6 @@ class Shared {
   void wake_reporter() noexcept { (void)!write(reporter_event_, &kOne, sizeof kOne); }
   [[nodiscard]] int reporter_fd() const noexcept { return reporter_event_; }
 
-  /// For the reporting thread to write down: the workers have better things to do. Bounded; what is too much is dropped.
-  void commit_took(const queue::CommitTime& time) {
-    const MutexLock lock(mutex_);
-    if (commit_times_.size() < kCommitTimes) commit_times_.push_back(time);
-  }
-  [[nodiscard]] std::vector<queue::CommitTime> take_commit_times() {
-    const MutexLock lock(mutex_);
-    return std::exchange(commit_times_, {});
-  }
-
   /// Why there are fewer workers than were asked for (memory_budget); empty: there are not.
   [[nodiscard]] std::string workers_reason() {
     const MutexLock lock(mutex_);
@@ -103,8 +92,6 @@ class Shared {
   std::shared_ptr<const spec::Settings> settings_ REGFEATD_GUARDED_BY(mutex_);
   static constexpr std::uint64_t kOne = 1;
   const int reporter_event_;
-  static constexpr std::size_t kCommitTimes = 10'000;
-  std::vector<queue::CommitTime> commit_times_ REGFEATD_GUARDED_BY(mutex_);
   std::uint64_t wakeups_ REGFEATD_GUARDED_BY(mutex_) = 0;
   std::string workers_reason_ REGFEATD_GUARDED_BY(mutex_);
 };

@@ -35,21 +35,21 @@ bool RateLimiter::held_up() {
   return std::exchange(held_up_, false);
 }
 
-void CommitTimes::add(double ms) {
+void CommitTimes::add(const queue::CommitTime& time) {
   const MutexLock lock(mutex_);
-  ms_.push_back(ms);
+  if (times_.size() < kMost) times_.push_back(time);
 }
 
-std::optional<double> CommitTimes::take_median() {
-  std::vector<double> ms;
-  {
-    const MutexLock lock(mutex_);
-    ms.swap(ms_);
-  }
-  if (ms.empty()) return std::nullopt;
-  const auto middle = ms.begin() + static_cast<std::ptrdiff_t>(ms.size() / 2);
-  std::nth_element(ms.begin(), middle, ms.end());
-  return *middle;
+std::vector<queue::CommitTime> CommitTimes::take() {
+  const MutexLock lock(mutex_);
+  return std::exchange(times_, {});
+}
+
+std::optional<double> median_ms(std::vector<queue::CommitTime> times) {
+  if (times.empty()) return std::nullopt;
+  const auto middle = times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2);
+  std::nth_element(times.begin(), middle, times.end(), [](const auto& a, const auto& b) { return a.ms < b.ms; });
+  return middle->ms;
 }
 
 std::optional<double> Throttle::commit_limit_ms(const spec::Settings::Throttle& limits) const {

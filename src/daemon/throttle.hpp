@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "regfeatd/base/mutex.hpp"
+#include "regfeatd/queue/progress.hpp"
 #include "regfeatd/spec/settings.hpp"
 
 namespace regfeatd::daemon {
@@ -29,17 +30,21 @@ class RateLimiter {
   bool held_up_ REGFEATD_GUARDED_BY(mutex_) = false;
 };
 
-/// How long COMMITs take, of all workers. Thread-safe.
+/// How long COMMITs take, of all workers, until the reporting thread decides by them and writes them down: the workers
+/// have better things to do. Bounded; what is too much is dropped. Thread-safe.
 class CommitTimes {
  public:
-  void add(double ms);
-  /// The median of those added since the last call; nothing where there were none.
-  [[nodiscard]] std::optional<double> take_median();
+  static constexpr std::size_t kMost = 10'000;
+  void add(const queue::CommitTime& time);
+  /// Those added since the last call.
+  [[nodiscard]] std::vector<queue::CommitTime> take();
 
  private:
   Mutex mutex_;
-  std::vector<double> ms_ REGFEATD_GUARDED_BY(mutex_);
+  std::vector<queue::CommitTime> times_ REGFEATD_GUARDED_BY(mutex_);
 };
+/// Nothing where there are none.
+[[nodiscard]] std::optional<double> median_ms(std::vector<queue::CommitTime> times);
 
 /// Decides how many workers may claim, from what commits take and how far replicas lag. Not thread-safe: the
 /// reporting thread asks it with every report. Halves at once, gives back one at a time.

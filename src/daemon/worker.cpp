@@ -23,8 +23,17 @@ void cancel_in_background(std::shared_ptr<pg::Canceller> canceller) {
   }
 }
 
-}  // namespace
+const char* in_words(queue::Verdict verdict) {
+  switch (verdict) {
+    case queue::Verdict::retried: return "attempt failed; the partition will be tried again";
+    case queue::Verdict::failed: return "partition failed for good";
+    case queue::Verdict::breaker_open: return "attempt failed; the breaker of the feature set is open: one partition at a time will be tried until one succeeds";
+    case queue::Verdict::fenced: return "partition fenced: it was requeued, cancelled or taken over";
+  }
+  return "attempt failed";
+}
 
+}  // namespace
 
 Worker::Worker(Shared& shared, int number) : shared_(shared), number_(number), thread_([this] { loop(); }) {}
 
@@ -175,16 +184,14 @@ void Worker::run(const queue::Claim& claim) {
     rows_paced_ = 0;
     const auto start = std::chrono::steady_clock::now();
     const auto result = runner_.run(*session_, claim, options, *this, stop, timings_);
-    const auto end = std::chrono::steady_clock::now();
-    const auto took = std::chrono::duration_cast<std::chrono::microseconds>(end - start);
-    if (result != populate::RunResult::fenced) shared_.commit_times.add(std::chrono::duration<double, std::milli>(end - step_since_.load()).count());
+    const auto took = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start);
     run_over();
     if (result == populate::RunResult::fenced) {
       log::info("partition fenced: it was requeued, cancelled or taken over",
                 {{"partition", std::to_string(claim.partition.value)}, {"series", claim.series}});
       queue::record_fenced(*session_, claim, "complete");
     } else {
-      shared_.commit_took({claim.attempt, timings_.commit_ms});
+      shared_.commit_times.add({claim.attempt, timings_.commit_ms});
       shared_.recent_commits.add(claim);
       log::debug("partition done", {{"partition", std::to_string(claim.partition.value)},
                                     {"series", claim.series},
@@ -268,10 +275,8 @@ void Worker::record(const queue::Claim& claim, const Fault& fault) {
   const std::string what = fault.what();
   const std::string step = what.substr(0, what.find(':'));
   const auto verdict = queue::fail(*session_, claim, fault, step, timings_, settings->retry);
-  const char* const outcome = verdict == queue::Verdict::failed   ? "partition failed for good"
-                              : verdict == queue::Verdict::fenced ? "partition fenced: it was requeued, cancelled or taken over"
-                                                                  : "attempt failed; the partition will be tried again";
-  log::write(verdict == queue::Verdict::failed ? log::Level::error : log::Level::warning, outcome,
+  const bool needs_somebody = verdict == queue::Verdict::failed || verdict == queue::Verdict::breaker_open;
+  log::write(needs_somebody ? log::Level::error : log::Level::warning, in_words(verdict),
              {{"partition", id},
               {"series", claim.series},
               {"class", std::string(to_string(fault.fault_class()))},

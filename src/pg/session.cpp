@@ -76,6 +76,20 @@ void Canceller::hang_up() noexcept {
   if (socket_ >= 0) (void)shutdown(socket_, SHUT_RDWR);
 }
 
+namespace {
+
+/// A Unix socket lets its writer go on when three quarters of the buffer have been read; what is left has to keep the server
+/// busy until the next rows are fitted and encoded. The kernel bounds this by net.core.wmem_max (TCP grows by itself).
+void widen_socket(int socket) noexcept {
+  constexpr int kBytes = 1 << 20;
+  sockaddr_storage address{};
+  socklen_t length = sizeof address;
+  if (getsockname(socket, reinterpret_cast<sockaddr*>(&address), &length) != 0 || address.ss_family != AF_UNIX) return;
+  (void)setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &kBytes, sizeof kBytes);
+}
+
+}  // namespace
+
 Session::Session(const ConnectOptions& options) : canceller_(std::make_shared<Canceller>()) {
   const std::string password =
       options.password_command.empty() ? std::string{} : run_password_command(options.password_command, options.password_command_timeout);
@@ -90,6 +104,7 @@ Session::Session(const ConnectOptions& options) : canceller_(std::make_shared<Ca
     throw connect_failure(trimmed(e.what()));
   }
   PQsetNoticeProcessor(raw(), [](void*, const char*) {}, nullptr);
+  widen_socket(PQsocket(raw()));
   canceller_->handle_ = std::shared_ptr<pg_cancel>(PQgetCancel(raw()), PQfreeCancel);
   // A descriptor of our own: libpq may close its own at any time, and the number would soon be somebody else's.
   canceller_->socket_ = fcntl(PQsocket(raw()), F_DUPFD_CLOEXEC, 0);

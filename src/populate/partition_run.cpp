@@ -465,7 +465,10 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
       } else {
         tx.reset();  // it has read, no more; who waits must not hold a snapshot
         enter(Step::wait);
-        turn = options.turns->take(stop);
+        {
+          const Stopwatch watch(timings.wait_ms);
+          turn = options.turns->take(stop);
+        }
         tx = begin(session, options.lease);
         if (!queue::still_ours(*tx, claim)) return RunResult::fenced;
       }

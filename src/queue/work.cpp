@@ -110,8 +110,9 @@ bool complete(pqxx::transaction_base& tx, const Claim& claim, const Completion& 
   const Timings& t = c.timings;
   tx.exec_params(
       "UPDATE regfeat.attempt SET outcome = $2, finished_at = clock_timestamp(), rows_in = $3, rows_out = $4, bytes_out = $5, nulls_out = $6, "
-      "       claim_ms = $7, read_ms = $8, fit_ms = $9, send_ms = $10, publish_ms = $11 WHERE attempt_id = $1",
-      claim.attempt.value, c.unchanged ? "unchanged" : state, c.rows_in, c.rows_out, c.bytes_out, c.nulls_out, t.claim_ms, t.read_ms, t.fit_ms, t.send_ms, t.publish_ms);
+      "       claim_ms = $7, read_ms = $8, fit_ms = $9, send_ms = $10, publish_ms = $11, wait_ms = $12 WHERE attempt_id = $1",
+      claim.attempt.value, c.unchanged ? "unchanged" : state, c.rows_in, c.rows_out, c.bytes_out, c.nulls_out, t.claim_ms, t.read_ms, t.fit_ms, t.send_ms, t.publish_ms,
+      t.wait_ms);
   tx.exec_params("UPDATE regfeat.feature_set SET breaker_faults = 0, breaker_partition_id = NULL, breaker_until = NULL, breaker_reason = NULL "
                  " WHERE feature_set_id = $1 AND breaker_faults > 0",
                  claim.feature_set.value);
@@ -149,26 +150,27 @@ void record_attempt(pqxx::transaction_base& tx, const Claim& claim, const std::s
                     const std::string& message, const Timings& t) {
   tx.exec_params("UPDATE regfeat.attempt SET outcome = $2, finished_at = clock_timestamp(), fault_class = nullif($3, ''), step = $4, "
                  "       sqlstate = nullif($5, ''), message = $6, context = nullif($7, ''), claim_ms = $8, read_ms = $9, fit_ms = $10, "
-                 "       send_ms = $11, publish_ms = $12 WHERE attempt_id = $1 AND (outcome = 'running' OR (outcome = 'lost' AND $2 = 'fenced'))",
+                 "       send_ms = $11, publish_ms = $12, wait_ms = $13 WHERE attempt_id = $1 AND (outcome = 'running' OR (outcome = 'lost' AND $2 = 'fenced'))",
                  claim.attempt.value, outcome, fault == nullptr ? std::string() : std::string(to_string(fault->fault_class())), step,
                  fault == nullptr ? std::string() : fault->sqlstate(), message, fault == nullptr ? std::string() : fault->context(), t.claim_ms,
-                 t.read_ms, t.fit_ms, t.send_ms, t.publish_ms);
+                 t.read_ms, t.fit_ms, t.send_ms, t.publish_ms, t.wait_ms);
 }
 
 /// Opens the breaker once configuration faults have hit enough different partitions in a row. While it is open, faults
 /// are not charged (the feature set is to blame), and the partition stays away from the next probe, so that one broken
-/// series cannot keep the breaker open for the others.
-void count_configuration_fault(pqxx::transaction_base& tx, const Claim& claim, const std::string& message) {
+/// series cannot keep the breaker open for the others. Returns whether the breaker is open.
+bool count_configuration_fault(pqxx::transaction_base& tx, const Claim& claim, const std::string& message) {
   tx.exec_params(
       "UPDATE regfeat.feature_set SET breaker_faults = breaker_faults + 1, breaker_partition_id = $2, breaker_reason = $3, "
       "       breaker_until = CASE WHEN breaker_faults + 1 >= $4 THEN clock_timestamp() + "
       "         least(interval '2 minutes', interval '10 seconds' * power(2, least(breaker_faults + 1 - $4, 10))) END "
       " WHERE feature_set_id = $1 AND (breaker_partition_id IS DISTINCT FROM $2 OR breaker_until IS NOT NULL)",
       claim.feature_set.value, claim.partition.value, message, kBreakerFaults);
-  tx.exec_params("UPDATE regfeat.partition p SET attempts = greatest(p.attempts - 1, 0), state = 'pending', "
-                 "       not_before = greatest(p.not_before, f.breaker_until + interval '1 second') "
-                 "  FROM regfeat.feature_set f WHERE f.feature_set_id = $1 AND f.breaker_until IS NOT NULL AND p.partition_id = $2",
-                 claim.feature_set.value, claim.partition.value);
+  return tx.exec_params("UPDATE regfeat.partition p SET attempts = greatest(p.attempts - 1, 0), state = 'pending', "
+                        "       not_before = greatest(p.not_before, f.breaker_until + interval '1 second') "
+                        "  FROM regfeat.feature_set f WHERE f.feature_set_id = $1 AND f.breaker_until IS NOT NULL AND p.partition_id = $2",
+                        claim.feature_set.value, claim.partition.value)
+             .affected_rows() == 1;
 }
 
 }  // namespace
@@ -201,8 +203,9 @@ Verdict fail(pg::Session& session, const Claim& claim, const Fault& fault, const
                    "       changed_at = clock_timestamp(), message = $7 WHERE partition_id = $1 AND epoch = $2",
                    claim.partition.value, claim.epoch.value, give_up ? "failed" : "pending", transient ? 1 : 0, disturbances, delay.count(),
                    std::string(fault.what()));
-    if (fault.fault_class() == FaultClass::configuration) count_configuration_fault(tx, claim, fault.what());
+    const bool breaker_open = fault.fault_class() == FaultClass::configuration && count_configuration_fault(tx, claim, fault.what());
     tx.commit();
+    if (breaker_open) return Verdict::breaker_open;
     return give_up ? Verdict::failed : Verdict::retried;
   });
 }

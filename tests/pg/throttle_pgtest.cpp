@@ -98,7 +98,7 @@ TEST(Throttling, RowsStayBelowTheRateAndAReloadLiftsIt) {
   EXPECT_GE(db.count(fmt::format(
                 "SELECT count(*) FROM regfeat.progress WHERE throttle LIKE '%: held to {} rows/s'", kRate)),
             1);
-  EXPECT_GE(db.count("SELECT count(*) FROM regfeat.progress WHERE rows_done > 0"), 5);
+  EXPECT_GE(db.count("SELECT count(*) FROM regfeat.progress WHERE rows_done > 0"), 2) << "two to compare";
   // Between any two rows: the rate, the burst of a quarter of a second, and a block of 1024 rows in the hands
   // of each worker.
   EXPECT_EQ(

@@ -83,6 +83,7 @@ TEST_F(Writers, OneLoadsWhileTheOthersHaveReadAndAllAreDone) {
   EXPECT_GT(waited.load(), 0);
   EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.partition WHERE state = 'done'"), 5);
   EXPECT_EQ(db_.count("SELECT count(*) FROM bqx.reg_rate_eurusd"), db_.count("SELECT sum(rows_out) FROM regfeat.partition"));
+  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.attempt WHERE wait_ms > 0"), waited.load());
 }
 
 TEST_F(Writers, WhoWaitsHoldsNoTransactionAndIsFencedWhenThePartitionIsTakenAway) {

@@ -35,6 +35,7 @@ struct Timings {
   double claim_ms = 0, read_ms = 0, fit_ms = 0, send_ms = 0, publish_ms = 0;
   double commit_ms = 0;  ///< recorded after the fact, see record_commit_times
   double encode_ms = 0;  ///< a part of send_ms
+  double wait_ms = 0;    ///< for a turn to load
 
   Timings& operator+=(const Timings& other) noexcept {
     claim_ms += other.claim_ms;
@@ -44,6 +45,7 @@ struct Timings {
     publish_ms += other.publish_ms;
     commit_ms += other.commit_ms;
     encode_ms += other.encode_ms;
+    wait_ms += other.wait_ms;
     return *this;
   }
 };
@@ -102,7 +104,12 @@ struct Completion {
 [[nodiscard]] bool committed(pg::Session& session, const Claim& claim);
 
 /// How a failed attempt was recorded.
-enum class Verdict { retried, failed, fenced };
+enum class Verdict {
+  retried,       ///< pending again, after a back-off
+  failed,        ///< at the limit
+  breaker_open,  ///< pending again, not charged: nothing of the feature set is claimed until the breaker's next probe
+  fenced
+};
 
 /// Records a failed attempt and decides what becomes of the partition: pending again after a back-off, or `failed` at
 /// the limit. Transient faults are not charged, but bounded by `kMaxDisturbances`. A configuration fault counts towards

@@ -119,12 +119,23 @@ TEST(RateLimiter, RestIsNotSavedUp) {
   EXPECT_GT(limiter.book(1, 1000, later), later);
 }
 
-TEST(CommitTimes, GivesTheMedianSinceTheLastLook) {
+TEST(CommitTimes, GivesThoseSinceTheLastLookAndTheirMedian) {
   CommitTimes times;
-  EXPECT_FALSE(times.take_median());
-  for (const double ms : {5.0, 1.0, 900.0}) times.add(ms);
-  EXPECT_EQ(times.take_median(), 5.0);
-  EXPECT_FALSE(times.take_median());
+  EXPECT_FALSE(median_ms(times.take()));
+  std::int64_t attempt = 0;
+  for (const double ms : {5.0, 1.0, 900.0}) times.add({AttemptId{++attempt}, ms});
+  const auto taken = times.take();
+  ASSERT_EQ(taken.size(), 3u);
+  EXPECT_EQ(taken[2].attempt.value, 3);
+  EXPECT_EQ(taken[2].ms, 900.0);
+  EXPECT_EQ(median_ms(taken), 5.0);
+  EXPECT_TRUE(times.take().empty());
+}
+
+TEST(CommitTimes, AreBounded) {
+  CommitTimes times;
+  for (std::size_t i = 0; i < CommitTimes::kMost + 1; ++i) times.add({AttemptId{1}, 1});
+  EXPECT_EQ(times.take().size(), CommitTimes::kMost);
 }
 
 }  // namespace

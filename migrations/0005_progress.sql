@@ -1,30 +1,10 @@
--- Progress: rates, stall verdicts, what limits a run, slow partitions. docs/progress.md explains every figure.
+-- Progress: slow partitions, the newest rows, the model behind the ETA. docs/progress.md explains every figure.
 
-ALTER TABLE regfeat.progress
-  ADD COLUMN rows_per_second_now double precision,
-  ADD COLUMN bytes_done          bigint,
-  ADD COLUMN bytes_total         bigint,
-  ADD COLUMN workers_configured  integer,
-  ADD COLUMN stalled             text,
-  ADD COLUMN limited_by          text CHECK (limited_by IN ('server', 'network', 'fits', 'source', 'throttle')),
-  ADD COLUMN slow_partitions     bigint;
-COMMENT ON COLUMN regfeat.progress.rows_per_second IS 'Source rows per second of all daemons, smoothed: what the ETA is made from. NULL: unknown.';
-COMMENT ON COLUMN regfeat.progress.rows_per_second_now IS 'Source rows per second of all daemons since the row before this one.';
-COMMENT ON COLUMN regfeat.progress.bytes_done IS 'Bytes of the COPY streams of the partitions that are done.';
-COMMENT ON COLUMN regfeat.progress.bytes_total IS 'The same of all partitions, by bytes per row so far. NULL: unknown.';
-COMMENT ON COLUMN regfeat.progress.workers_active IS 'Workers that run a partition of the feature set.';
-COMMENT ON COLUMN regfeat.progress.workers_configured IS 'Workers of all daemons that are alive.';
-COMMENT ON COLUMN regfeat.progress.eta IS 'When the last partition will be done: the median. NULL: unknown, because nothing has been measured or nothing runs.';
-COMMENT ON COLUMN regfeat.progress.eta_low IS 'With eta_high the interval in which four of five runs end.';
-COMMENT ON COLUMN regfeat.progress.stalled IS 'No partition finished and no row was written for three times the expected time: which worker, which step, how long. NULL: not stalled.';
-COMMENT ON COLUMN regfeat.progress.limited_by IS 'Where the workers spend their time: server (COPY, constraints, commit), network, fits, source (reading), throttle.';
-COMMENT ON COLUMN regfeat.progress.slow_partitions IS 'Rows of regfeat.slow_partitions for the feature set, when it was last counted (every 30 s).';
-
--- The last successful attempt of each partition against the median of its feature set.
+-- The last successful attempt of each partition against the median of its feature set. Waiting for a turn to load tells nothing of a partition.
 CREATE VIEW regfeat.slow_partitions AS
 WITH attempt AS (
   SELECT p.feature_set_id, p.series, p.lower_bound, p.upper_bound, p.partition_id, a.attempt_id, a.rows_in, a.daemon_id, a.worker, a.finished_at,
-         extract(epoch FROM a.finished_at - a.started_at)::double precision AS seconds,
+         extract(epoch FROM a.finished_at - a.started_at)::double precision - coalesce(a.wait_ms, 0) / 1000 AS seconds,
          ARRAY[a.claim_ms, a.read_ms, a.fit_ms, a.send_ms, a.publish_ms, coalesce(a.commit_ms, 0)] AS phase_ms
     FROM regfeat.partition p JOIN regfeat.attempt a USING (attempt_id)
    WHERE p.state = 'done' AND a.outcome = 'done' AND a.rows_in > 0
@@ -58,20 +38,6 @@ SELECT f.name AS feature_set, g.*
   FROM regfeat.feature_set f
   CROSS JOIN LATERAL (SELECT x.* FROM regfeat.progress x WHERE x.feature_set_id = f.feature_set_id ORDER BY x.at DESC LIMIT 1) g;
 COMMENT ON VIEW regfeat.latest_progress IS 'The newest progress row of each feature set, however old it is.';
-
-CREATE TABLE regfeat.daemon_progress (
-  at                  timestamptz NOT NULL DEFAULT now(),
-  daemon_id           bigint NOT NULL REFERENCES regfeat.daemon ON DELETE CASCADE,
-  workers_active      integer NOT NULL,
-  workers_configured  integer NOT NULL,
-  partitions          bigint NOT NULL,
-  rows_per_second     double precision
-);
-CREATE INDEX daemon_progress_latest ON regfeat.daemon_progress (daemon_id, at DESC);
-CREATE INDEX daemon_progress_at ON regfeat.daemon_progress (at);
-COMMENT ON TABLE  regfeat.daemon_progress IS 'A row per daemon every few seconds while it works: its share of what regfeat.progress says of feature sets.';
-COMMENT ON COLUMN regfeat.daemon_progress.partitions IS 'Attempts that it finished since its row before this one, whatever their outcome.';
-COMMENT ON COLUMN regfeat.daemon_progress.rows_per_second IS 'Source rows of the partitions among them that are done, per second. NULL in its first row.';
 
 -- ---------------------------------------------------------------------------------------------- the model
 
@@ -185,7 +151,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION regfeat.eta_by_workers IS 'How long what is left takes with 1, 2, … workers, from the measured curve. basis says whether that number of workers was ever seen. Changes nothing.';
 
-CREATE OR REPLACE FUNCTION regfeat.requeue_preview(feature_set text, series text DEFAULT NULL, "from" text DEFAULT NULL, "to" text DEFAULT NULL, widen boolean DEFAULT false)
+CREATE FUNCTION regfeat.requeue_preview(feature_set text, series text DEFAULT NULL, "from" text DEFAULT NULL, "to" text DEFAULT NULL, widen boolean DEFAULT false)
   RETURNS TABLE (partitions bigint, running bigint, "rows" bigint, rows_unknown bigint, workers bigint, estimated_time interval, basis text)
   LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -208,22 +174,7 @@ BEGIN
                 ELSE format('measured cost per row, with %s', CASE WHEN workers = 0 THEN 'one worker (no daemon is alive)' ELSE with_workers || ' workers' END) END;
   RETURN NEXT;
 END $$;
-
-CREATE OR REPLACE FUNCTION regfeat.prune_progress(before timestamptz, batch integer) RETURNS bigint
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  n bigint;
-  more bigint;
-BEGIN
-  DELETE FROM regfeat.progress p WHERE p.ctid = ANY (ARRAY(
-    SELECT g.ctid FROM regfeat.feature_set f CROSS JOIN LATERAL
-      (SELECT x.ctid FROM regfeat.progress x WHERE x.feature_set_id = f.feature_set_id AND x.at < before ORDER BY x.at LIMIT batch) g LIMIT batch));
-  GET DIAGNOSTICS n = ROW_COUNT;
-  DELETE FROM regfeat.daemon_progress p WHERE p.ctid = ANY (ARRAY(
-    SELECT x.ctid FROM regfeat.daemon_progress x WHERE x.at < before ORDER BY x.at LIMIT batch));
-  GET DIAGNOSTICS more = ROW_COUNT;
-  RETURN n + more;
-END $$;
+COMMENT ON FUNCTION regfeat.requeue_preview IS 'What requeue with the same arguments would compute: partitions, rows, estimated time. Changes nothing.';
 
 -- What the ETA needs to know of the pending partitions: the last ones in the order of claims, and of those before them their
 -- number, rows, squares of rows, and how many are empty.
@@ -243,45 +194,3 @@ CREATE FUNCTION regfeat.remaining_rows(wanted integer, tail integer)
          coalesce(sum(n * n) FILTER (WHERE from_last > tail), 0), count(*) FILTER (WHERE from_last > tail AND n <= 0), count(*) FILTER (WHERE n IS NULL)
     FROM pending $$;
 COMMENT ON FUNCTION regfeat.remaining_rows IS 'The pending partitions of a feature set (by id) as the ETA model takes them.';
-
--- ---------------------------------------------------------------------------------------------- validation
-
-CREATE TABLE regfeat.validation_run (
-  validation_run_id  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  feature_set        text NOT NULL,
-  started_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
-  finished_at        timestamptz,
-  started_by         text NOT NULL DEFAULT current_user,
-  build_id           text NOT NULL,
-  seed               bigint NOT NULL,
-  partitions         bigint NOT NULL DEFAULT 0,
-  partitions_of      bigint NOT NULL DEFAULT 0,
-  rows_checked       bigint NOT NULL DEFAULT 0,
-  values_checked     bigint NOT NULL DEFAULT 0,
-  oracle_values      bigint NOT NULL DEFAULT 0,
-  findings           bigint NOT NULL DEFAULT 0
-);
-COMMENT ON TABLE  regfeat.validation_run IS 'Every `regfeatd validate`: what it looked at, and how many findings.';
-COMMENT ON COLUMN regfeat.validation_run.finished_at IS 'NULL: it runs, or was interrupted.';
-COMMENT ON COLUMN regfeat.validation_run.partitions_of IS 'Finished partitions that it chose its sample from.';
-COMMENT ON COLUMN regfeat.validation_run.values_checked IS 'Values compared bit by bit with a new computation.';
-COMMENT ON COLUMN regfeat.validation_run.oracle_values IS 'Values compared with the naive oracle.';
-
-CREATE TABLE regfeat.validation (
-  validation_run_id  bigint NOT NULL REFERENCES regfeat.validation_run ON DELETE CASCADE,
-  found_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
-  feature_set        text NOT NULL,
-  series             text NOT NULL,
-  partition_id       bigint,
-  "from"             text,
-  "to"               text,
-  what               text NOT NULL,
-  target             text,
-  column_name        text,
-  position           text,
-  message            text NOT NULL
-);
-CREATE INDEX validation_by_run ON regfeat.validation (validation_run_id);
-COMMENT ON TABLE  regfeat.validation IS 'The findings of `regfeatd validate`. docs/validate.md says what each `what` means and what to do.';
-COMMENT ON COLUMN regfeat.validation.partition_id IS 'NULL: the finding is about a table as a whole.';
-COMMENT ON COLUMN regfeat.validation.position IS 'The row: its time or sequence number, and its key.';
