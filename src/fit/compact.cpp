@@ -62,7 +62,7 @@ std::vector<Part> find(const std::vector<Need>& needs, std::string_view name) {
   for (const Need& need : needs) {
     if (std::find(need.names.begin(), need.names.end(), name) != need.names.end()) return need.parts;
   }
-  assert(!"every metric has its needs");
+  assert(false && "every metric has its needs");
   return {};
 }
 
@@ -80,7 +80,7 @@ std::vector<Part> needs_of(Metric metric) {
     case Family::stored:
       break;
   }
-  assert(!"not a metric of the catalogue");
+  assert(false && "not a metric of the catalogue");
   return {};
 }
 

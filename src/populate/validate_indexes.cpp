@@ -105,11 +105,13 @@ std::vector<queue::Finding> audit_indexes(pqxx::transaction_base& tx, const spec
     parents[t.target].push_back(tables.front());
     series[t.target].push_back(t.series);
   }
-  for (const auto& [target, tables] : parents) {
+  for (const auto& entry : parents) {
+    const auto& tables = entry.second;
+    const auto& names = series[entry.first];
     std::vector<const Table*> all;
     for (const Table& t : tables) all.push_back(&t);
     compare(all, "tables of this target", [&](const Table& t, const std::string& m) {
-      report(series[target][static_cast<std::size_t>(&t - tables.data())], "index_missing", t.name, m);
+      report(names[static_cast<std::size_t>(&t - tables.data())], "index_missing", t.name, m);
     });
   }
   return findings;
