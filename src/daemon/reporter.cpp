@@ -184,7 +184,7 @@ std::optional<double> Reporter::write_commit_times() {
 void Reporter::write_progress(std::chrono::microseconds interval) {
   const DaemonId self{shared_.daemon_id.load()};
   queue::report(*session_, self, callbacks_.workers());
-  progress_.write(*session_, self, interval);
+  progress_.write(*session_, self, interval, shared_.settings()->stalled_after);
 }
 
 /// With every report: how many workers may claim, and why not all.

@@ -17,8 +17,8 @@ namespace {
 using pg::quote_identifier;
 using spec::Publish;
 
-// Autoanalyze of all feature columns costs three times what the load costs, and a reload would wait a second
-// for each that it meets; `settle` analyses the columns that queries filter on. COPY FREEZE leaves nothing
+// A reload would wait a second for each autoanalyze that it meets, and that of all feature columns costs more
+// than the load: `settle` analyses what the specification's `statistics` asks for. COPY FREEZE leaves nothing
 // for an insert-triggered vacuum.
 constexpr const char* kChildOptions =
     "autovacuum_analyze_threshold = 2147483647, autovacuum_vacuum_insert_threshold = -1";
@@ -233,9 +233,17 @@ void TargetWriter::create_child(pqxx::transaction_base& tx, const std::string& l
       destination().quoted(), like, kLike, resolved_.order_column, in_range(resolved_, range_),
       kChildOptions));
   // The order column is spread evenly: its ends say enough, and every bucket more means a larger sample to
-  // read.
+  // read. What somebody has set on the parent, or on the child that is replaced, holds here too: LIKE leaves
+  // it out.
   tx.exec(fmt::format("ALTER TABLE {} ALTER COLUMN {} SET STATISTICS 1", destination().quoted(),
                       resolved_.order_column));
+  const pqxx::row set = tx.exec_params1(
+      "SELECT string_agg(format('ALTER COLUMN %I SET STATISTICS %s', attname, attstattarget), ', ') "
+      "  FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped AND "
+      "attstattarget >= 0",
+      like);
+  if (!set[0].is_null())
+    tx.exec(fmt::format("ALTER TABLE {} {}", destination().quoted(), set[0].as<std::string>()));
 }
 
 void TargetWriter::clear(pqxx::transaction_base& tx) {
@@ -330,8 +338,19 @@ void TargetWriter::copy_grants(pqxx::transaction_base& tx) const {
     tx.exec(fmt::format("ALTER TABLE {} SET ({})", staging_.quoted(), row[1].as<std::string>()));
 }
 
+void TargetWriter::analyze(pqxx::transaction_base& tx) const {
+  const bool all = resolved_.statistics == spec::Statistics::all;
+  if (placement_.strategy != Strategy::remove) {
+    tx.exec(fmt::format("ANALYZE {}{}", destination().quoted(),
+                        all ? "" : " (" + resolved_.filter_columns + ")"));
+  } else if (all && placement_.child_owned) {
+    // DELETE promises to wait for nobody; and CREATE INDEX CONCURRENTLY, which holds the lock that ANALYZE
+    // takes, waits for us.
+    tx.exec(fmt::format("ANALYZE (SKIP_LOCKED) {}", placement_.table.quoted()));
+  }
+}
+
 void TargetWriter::settle(pqxx::transaction_base& tx) {
-  if (placement_.strategy == Strategy::remove) return;
   if (swaps()) {
     build_keys(tx);
     copy_grants(tx);
@@ -343,7 +362,7 @@ void TargetWriter::settle(pqxx::transaction_base& tx) {
                     resolved_.table.name.quoted(), child, order_literal(resolved_.order_type, range_.lower),
                     order_literal(resolved_.order_type, range_.upper), child));
   }
-  tx.exec(fmt::format("ANALYZE {} ({})", destination().quoted(), resolved_.filter_columns));
+  analyze(tx);
 }
 
 void TargetWriter::fend_off_vacuum(pqxx::transaction_base& tx) const {

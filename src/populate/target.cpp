@@ -191,6 +191,7 @@ std::optional<ResolvedTarget> resolve_target(pqxx::transaction_base& tx, const s
   out.layout.key_fields = fs.key.size();
   std::vector<std::string> columns{target.order_column};
   columns.insert(columns.end(), fs.key.begin(), fs.key.end());
+  out.statistics = spec::statistics_of(fs, target);
   out.filter_columns = join(quoted(columns));
   columns.insert(columns.end(), out.features.begin(), out.features.end());
   out.copy_columns = join(quoted(columns));

@@ -23,7 +23,6 @@ constexpr double kUsualExponent =
     0.3;                            // cost of a row ~ workers^this before two numbers of workers were seen
 constexpr double kOwnSpeed = 0.06;  // with so much written its own speed counts as much as that of the others
 constexpr double kLeastProgress = 0.02;  // of a running partition, to tell anything by it
-constexpr double kLeastPatience_s = 30;
 constexpr double kPatienceWithoutHistory_s = 600;
 // A bootstrap of few measurements claims too much. How much too much was measured on the replays of
 // tests/unit/queue.
@@ -122,7 +121,7 @@ double EtaModel::patience_s() const {
   for (const RunningPartition& r : running_) rows = std::max(rows, r.rows);
   const auto known = cost(static_cast<int>(running_.size()));
   if (!known) return kPatienceWithoutHistory_s;
-  return std::max(kLeastPatience_s, 3 * known->seconds_per_row * (rows + known->fixed_rows));
+  return std::max(least_patience_s_, 3 * known->seconds_per_row * (rows + known->fixed_rows));
 }
 
 /// A silence longer than a stall's was one, whatever ended it: it says nothing about what partitions cost.

@@ -241,7 +241,8 @@ void ProgressWriter::FeatureSet::store(pqxx::transaction_base& tx, std::int64_t 
 ProgressWriter::ProgressWriter() = default;
 ProgressWriter::~ProgressWriter() = default;
 
-void ProgressWriter::write(pg::Session& session, DaemonId self, std::chrono::microseconds interval) {
+void ProgressWriter::write(pg::Session& session, DaemonId self, std::chrono::microseconds interval,
+                           std::chrono::microseconds stalled_after) {
   pg::guarded("writing progress", [&] {
     pqxx::work tx(session.sql());
     std::vector<Counts> active;
@@ -258,6 +259,7 @@ void ProgressWriter::write(pg::Session& session, DaemonId self, std::chrono::mic
       auto& slot = feature_sets_[c.id];
       if (!slot) slot = std::make_unique<FeatureSet>();
       FeatureSet& set = *slot;
+      set.model.set_least_patience(std::chrono::duration<double>(stalled_after).count());
       set.learn(tx, c.id);
       auto running = set.look(tx, c);
       const auto now = Clock::now();

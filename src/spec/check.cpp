@@ -141,6 +141,7 @@ class ColumnCheck {
     if (a.partition != b.partition) differ(draft_.targets[t].partition, "partition");
     if (a.publish != b.publish) differ(b.mark.line, "publish");
     if (a.storage != b.storage) differ(b.mark.line, "storage");
+    if (statistics_of(draft_.fs, a) != statistics_of(draft_.fs, b)) differ(b.mark.line, "statistics");
     if (is_compact(storage_of(draft_.fs, a)) || is_compact(storage_of(draft_.fs, b))) {
       report(t, draft_.targets[t].table,
              "writes the same table as " + path_of_target(first) +

@@ -49,6 +49,9 @@ struct NamedLine {
 /// `storage:` of a feature set or of a target: double, real, compact or [compact, real].
 [[nodiscard]] std::optional<Storage> read_storage(const Field& field, Findings& findings);
 
+/// `statistics:` of a feature set or of a target: order or all.
+[[nodiscard]] std::optional<Statistics> read_statistics(const Field& field, Findings& findings);
+
 void read_source(const Field& field, Draft& draft, Findings& findings);
 void read_inputs(const Field& field, Draft& draft, Findings& findings);
 void read_partition(const Field& field, Draft& draft, Findings& findings);

@@ -61,6 +61,9 @@ void read_options(const MapReader& map, Draft& draft, Findings& findings) {
   if (const auto f = map.find("storage")) {
     fs.storage = read_storage(*f, findings).value_or(fs.storage);
   }
+  if (const auto f = map.find("statistics")) {
+    fs.statistics = read_statistics(*f, findings).value_or(fs.statistics);
+  }
   if (const auto f = map.find("on_bad_key")) {
     fs.on_bad_key =
         read_enum<OnBadKey>(*f, {{"quarantine", OnBadKey::quarantine}, {"fail", OnBadKey::fail}}, findings)
@@ -108,13 +111,17 @@ std::optional<Storage> read_storage(const Field& field, Findings& findings) {
   return real ? Storage::real : Storage::double_precision;
 }
 
+std::optional<Statistics> read_statistics(const Field& field, Findings& findings) {
+  return read_enum<Statistics>(field, {{"order", Statistics::order}, {"all", Statistics::all}}, findings);
+}
+
 namespace {
 
 Draft read_draft(const Field& document, Findings& findings) {
   const MapReader map(
       document,
       {"feature_set", "series", "series_query", "partition", "source", "key", "inputs", "windows", "metrics",
-       "lookback", "storage", "targets", "depends_on", "on_bad_key", "claim_order", "priority", "cadence", "calendar"},
+       "lookback", "storage", "statistics", "targets", "depends_on", "on_bad_key", "claim_order", "priority", "cadence", "calendar"},
       findings);
   Draft draft;
   if (const auto f = map.require("feature_set")) draft.fs.name = read_name(*f, findings);

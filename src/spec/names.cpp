@@ -72,6 +72,10 @@ Storage storage_of(const FeatureSet& fs, const Target& target) noexcept {
   return target.storage.value_or(fs.storage);
 }
 
+Statistics statistics_of(const FeatureSet& fs, const Target& target) noexcept {
+  return target.statistics.value_or(fs.statistics);
+}
+
 fit::Plan written_plan(const FeatureSet& fs, const Target& target) {
   return is_compact(storage_of(fs, target)) ? fit::compact_plan(fs.plan()) : fs.plan();
 }

@@ -181,6 +181,7 @@ void read_times(const MapReader& map, Settings& settings, Lines& lines, Findings
                      &lines.heartbeat);
   read_duration_into(map, "poll", {milliseconds{10}, hours{1}}, settings.poll, findings);
   read_duration_into(map, "progress", {milliseconds{100}, hours{1}}, settings.progress, findings);
+  read_duration_into(map, "stalled_after", {milliseconds{1000}, hours{24}}, settings.stalled_after, findings);
   read_duration_into(map, "shutdown_grace", {microseconds{0}, hours{1}}, settings.shutdown_grace, findings);
 }
 
@@ -201,7 +202,7 @@ void check_together(const Settings& s, const Lines& lines, Findings& findings) {
 Settings read_settings(const Field& document, Findings& findings) {
   const MapReader map(document,
                       {"database", "workers", "writers", "memory_budget", "lease", "heartbeat", "poll", "progress",
-                       "retry", "retention", "throttle", "shutdown_grace", "listen", "daemon_name", "http", "log"},
+                       "stalled_after", "retry", "retention", "throttle", "shutdown_grace", "listen", "daemon_name", "http", "log"},
                       findings);
   Settings settings;
   Lines lines;

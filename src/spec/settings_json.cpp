@@ -46,6 +46,7 @@ std::string settings_json(const Settings& s) {
                      {"poll", exact(s.poll)},
                      {"listen", s.listen},
                      {"progress", exact(s.progress)},
+                     {"stalled_after", exact(s.stalled_after)},
                      {"retry", {{"attempts", s.retry.attempts}, {"base", exact(s.retry.base)}, {"cap", exact(s.retry.cap)}}},
                      {"retention", {{"attempts", exact(s.retention.attempts)}, {"progress", exact(s.retention.progress)}}},
                      {"shutdown_grace", exact(s.shutdown_grace)},

@@ -34,11 +34,13 @@ void read_target_options(const MapReader& map, Target& target, Draft::TargetLine
                                {"delete", Publish::remove}};
     target.publish = read_enum(*f, words, findings).value_or(Publish::automatic);
   }
+  if (const auto f = map.find("statistics")) target.statistics = read_statistics(*f, findings);
 }
 
 void read_target(const Field& field, Draft& draft, Findings& findings) {
   const MapReader map(
-      field, {"input", "inputs", "table", "time", "sequence", "column", "partition", "storage", "publish"},
+      field, {"input", "inputs", "table", "time", "sequence", "column", "partition", "storage", "publish",
+       "statistics"},
       findings);
   if (!map.is_mapping()) return;
   Target target;

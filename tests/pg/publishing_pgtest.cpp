@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 #include <signal.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <functional>
 #include <set>
 #include <thread>
+#include <vector>
 
 #include "pg_fixture.hpp"
 #include "regfeatd/populate/partition_run.hpp"
@@ -189,64 +191,108 @@ INSTANTIATE_TEST_SUITE_P(Publishing, EveryStrategy, ::testing::Values("create", 
                                                                      : std::string(how.param) + "_";
                          });
 
-/// Reads in a loop until it is told to stop; keeps what it saw and how long the longest read took.
+/// Reads in a loop until it is told to stop; keeps what it saw, in order, and how long the longest read took.
 class Reader {
  public:
-  Reader(const Database& db, const char* query, bool old_snapshot)
-      : session_(db.session()), thread_([this, query, old_snapshot](const std::stop_token& stop) {
-          while (!stop.stop_requested()) read(query, old_snapshot);
-        }) {}
+  enum class Snapshot { fresh, old };
+  Reader(const Database& db, const char* name, std::string query, Snapshot snapshot)
+      : name_(name),
+        query_(std::move(query)),
+        snapshot_(snapshot),
+        session_(db.session()),
+        thread_([this](const std::stop_token& stop) { run(stop); }) {}
 
-  std::set<std::string> finish() {
+  /// Waits until it has read once more, from begin to end.
+  void wait_for_a_read() const {
+    const int begun = reads_;
+    while (!failed_ && reads_ < begun + 2) std::this_thread::sleep_for(milliseconds{1});
+  }
+  /// What it saw, each repeated value once. "" was added by a read that failed, which has failed the test
+  /// too.
+  std::vector<std::string> finish() {
     thread_.request_stop();
     thread_.join();
+    std::printf("%s: %d reads, %zu generations seen, longest read %.1f ms, %d reads over 100 ms\n", name_,
+                reads_.load(), seen_.size(), longest_ms_, longer_than_100_ms_);
     return seen_;
   }
-  double longest_ms = 0;
-  int reads = 0, longer_than_100_ms = 0;
 
  private:
-  void read(const char* query, bool old_snapshot) {
+  void run(const std::stop_token& stop) {
+    try {
+      while (!stop.stop_requested()) read();
+    } catch (const std::exception& e) {
+      ADD_FAILURE() << name_ << ": " << e.what();
+      seen_.emplace_back();
+      failed_ = true;
+    }
+  }
+
+  void read() {
     pqxx::work tx(session_->sql());
-    if (old_snapshot) {
+    if (snapshot_ == Snapshot::old) {
       // A snapshot from before the exchange, of a transaction that has not touched the targets.
       tx.exec("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ");
       tx.exec("SELECT FROM regfeat.feature_set");
       std::this_thread::sleep_for(milliseconds{15});
     }
     const auto start = std::chrono::steady_clock::now();
-    seen_.insert(tx.exec1(query)[0].as<std::string>());
+    auto value = tx.exec1(query_)[0].as<std::string>();
     const double ms =
         std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-    longest_ms = std::max(longest_ms, ms);
-    longer_than_100_ms += ms > 100 ? 1 : 0;
-    ++reads;
     tx.commit();
+    if (seen_.empty() || seen_.back() != value) seen_.push_back(std::move(value));
+    longest_ms_ = std::max(longest_ms_, ms);
+    longer_than_100_ms_ += ms > 100 ? 1 : 0;
+    ++reads_;
   }
+
+  const char* name_;
+  const std::string query_;
+  const Snapshot snapshot_;
   std::unique_ptr<pg::Session> session_;
-  std::set<std::string> seen_;
+  std::vector<std::string> seen_;
+  double longest_ms_ = 0;
+  int longer_than_100_ms_ = 0;
+  std::atomic<int> reads_ = 0;
+  std::atomic<bool> failed_ = false;
   std::jthread thread_;
 };
 
-TEST(Swap, ReadersSeeCompleteGenerationsOnly) {
+/// `kGeneration`, from the day's tables by their own names.
+std::string generation_of_children() {
+  std::string query = Publishing::kGeneration;
+  for (const std::string table : {"bqx.reg_rate_eurusd", "bqx.reg_bqx_eurusd"})
+    query.insert(query.find(table) + table.size(), "_2024_07_01");
+  return query;
+}
+
+TEST(Swap, ReadersSeeCompleteGenerationsInOrderAndEachOfThem) {
   Publishing p;
   Nothing nothing;
   ASSERT_EQ(p.run_here(nothing), populate::RunResult::done);
-  std::set<std::string> generations{p.generation()};
-  Reader quick(p.db, Publishing::kGeneration, false), old(p.db, Publishing::kGeneration, true);
+  std::vector<std::string> generations{p.generation()};
+  Reader fresh(p.db, "fresh snapshots", Publishing::kGeneration, Reader::Snapshot::fresh);
+  Reader old(p.db, "older snapshots", Publishing::kGeneration, Reader::Snapshot::old);
+  Reader child(p.db, "the child by its name", generation_of_children(), Reader::Snapshot::fresh);
+  const std::array readers{&fresh, &old, &child};
+  for (const Reader* r : readers) r->wait_for_a_read();
   for (int g = 0; g < 20; ++g) {
+    const std::string table = p.db.text("SELECT 'bqx.reg_rate_eurusd_2024_07_01'::regclass::oid");
     p.next_generation();
     ASSERT_EQ(p.run_here(nothing), populate::RunResult::done);
-    generations.insert(p.generation());
+    EXPECT_NE(p.db.text("SELECT 'bqx.reg_rate_eurusd_2024_07_01'::regclass::oid"), table) << "no exchange";
+    generations.push_back(p.generation());
+    for (const Reader* r : readers) r->wait_for_a_read();
   }
-  for (Reader* r : {&quick, &old}) {
-    const auto seen = r->finish();
-    EXPECT_GT(seen.size(), 1u) << "the reader was not there";
-    for (const std::string& s : seen) EXPECT_TRUE(generations.contains(s)) << "half a partition: " << s;
-    std::printf("reader: %d reads, the longest %.1f ms, %d longer than 100 ms\n", r->reads, r->longest_ms,
-                r->longer_than_100_ms);
+  // All rows of both tables, and other values every time; so that nothing else is taken for a generation.
+  const std::string rows = p.db.text("SELECT count(*) FROM bqx.m1_eurusd") + ":";
+  for (const std::string& g : generations) {
+    EXPECT_TRUE(g.starts_with(rows)) << g;
+    EXPECT_NE(g.find(" " + rows), std::string::npos) << g;
   }
-  EXPECT_EQ(generations.size(), 21u);
+  EXPECT_EQ(std::set<std::string>(generations.begin(), generations.end()).size(), 21u);
+  for (Reader* r : readers) EXPECT_EQ(r->finish(), generations);
   EXPECT_EQ(p.leftovers(), 0);
 }
 

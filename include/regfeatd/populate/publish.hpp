@@ -67,6 +67,7 @@ class TargetWriter {
   void create_child(pqxx::transaction_base& tx, const std::string& like);
   void build_keys(pqxx::transaction_base& tx);
   void copy_grants(pqxx::transaction_base& tx) const;
+  void analyze(pqxx::transaction_base& tx) const;
   [[nodiscard]] pg::TableName destination() const;
 
   const ResolvedTarget& resolved_;

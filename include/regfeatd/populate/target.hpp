@@ -21,6 +21,7 @@ struct ResolvedTarget {
   std::vector<std::string> features;  ///< names of the feature columns, in the order of their computation
   pg::TupleLayout layout;
   std::string copy_columns;           ///< quoted list for COPY: order, keys, features
+  spec::Statistics statistics = spec::Statistics::order;
   std::string filter_columns;         ///< quoted list: order, keys: what queries filter on
 };
 

@@ -69,6 +69,9 @@ struct PartitionCost {
 /// Pure: it knows of no clock and no database, and the same events give the same answers. Not thread-safe.
 class EtaModel {
  public:
+  /// The shortest silence that is called a stall; 30 s until it is set.
+  void set_least_patience(double seconds) { least_patience_s_ = seconds; }
+
   /// Events, in the order of their times.
   void workers_changed(double at_s, int workers);
   void finished(const FinishedPartition& partition);
@@ -110,6 +113,7 @@ class EtaModel {
   std::map<std::int64_t, double> rows_done_;      ///< at the last look
   std::vector<RunningPartition> running_;
   std::optional<double> last_life_s_;
+  double least_patience_s_ = 30;
 };
 
 /// The finish of a list of partitions on `workers` equal workers, each taking the next as soon as it is free:

@@ -28,7 +28,9 @@ class ProgressWriter {
 
   /// A progress row for each feature set whose newest one is older than half of `interval`, and one for the
   /// daemon. After a throw it may be called again, also with another session: nothing is counted twice.
-  void write(pg::Session& session, DaemonId self, std::chrono::microseconds interval);
+  /// `stalled_after`: the shortest silence that is called a stall.
+  void write(pg::Session& session, DaemonId self, std::chrono::microseconds interval,
+             std::chrono::microseconds stalled_after);
 
  private:
   struct FeatureSet;

@@ -50,6 +50,8 @@ enum class OnBadKey { quarantine, fail };
 enum class ClaimOrder { oldest_first, newest_first };
 /// How a partition's rows replace what its target held before. `automatic`: chosen from the catalogue.
 enum class Publish { automatic, create, truncate, swap, remove };
+/// Which columns of a loaded partition get planner statistics: the order column and the keys, or all.
+enum class Statistics { order, all };
 
 struct Target {
   std::vector<std::string> inputs;  ///< names of inputs; their columns stand side by side
@@ -60,6 +62,7 @@ struct Target {
   std::string partition;            ///< template of the child's name, {table} {series} {start:FORMAT} {end:FORMAT}; empty: not partitioned
   std::optional<Storage> storage;   ///< absent: the feature set's; see `storage_of`
   Publish publish = Publish::automatic;
+  std::optional<Statistics> statistics;  ///< absent: the feature set's; see `statistics_of`
   Mark mark;
 };
 
@@ -99,6 +102,7 @@ struct FeatureSet {
   Lookback lookback = Lookback::rows;
   std::vector<Target> targets;
   Storage storage = Storage::double_precision;
+  Statistics statistics = Statistics::order;
   OnBadKey on_bad_key = OnBadKey::quarantine;
   std::vector<std::string> depends_on;
   Calendar calendar;
@@ -133,7 +137,7 @@ struct FeatureSetDocument {
 [[nodiscard]] FeatureSetDocument read_feature_set(const std::string& path);
 
 /// What of a specification decides the values, names and places of its output rows, in one canonical line of text:
-/// equal texts, equal output. Leaves out series, range, priority, claim order and the like.
+/// equal texts, equal output. Leaves out series, range, publish, statistics, priority, claim order and the like.
 [[nodiscard]] std::string output_identity(const FeatureSet& fs);
 
 /// The calendar in canonical form: equal texts, equal counts in regfeat.completeness. Empty: there is none.
@@ -169,6 +173,7 @@ struct QueryPiece {
 [[nodiscard]] std::vector<std::string> written_columns(const FeatureSet& fs, const Target& target);
 
 [[nodiscard]] Storage storage_of(const FeatureSet& fs, const Target& target) noexcept;
+[[nodiscard]] Statistics statistics_of(const FeatureSet& fs, const Target& target) noexcept;
 /// What is computed for a target: `fs.plan()`, or with compact storage what is kept of it.
 [[nodiscard]] fit::Plan written_plan(const FeatureSet& fs, const Target& target);
 

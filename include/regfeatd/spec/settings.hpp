@@ -23,6 +23,7 @@ struct Settings {
   std::chrono::microseconds heartbeat = std::chrono::seconds{10};
   std::chrono::microseconds poll = std::chrono::seconds{5};
   std::chrono::microseconds progress = std::chrono::seconds{2};  ///< between progress rows
+  std::chrono::microseconds stalled_after = std::chrono::seconds{30};  ///< the shortest silence that is called a stall
   struct Retry {
     int attempts = 5;
     std::chrono::microseconds base = std::chrono::seconds{1};

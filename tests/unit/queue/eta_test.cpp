@@ -189,6 +189,21 @@ TEST(Eta, AStallHasACauseAndALength) {
   EXPECT_FALSE(model.stalled(851).has_value());
 }
 
+TEST(Eta, AStallIsNoShorterThanTheLeastPatience) {
+  EtaModel model;
+  model.workers_changed(0, 1);
+  for (int i = 0; i < 10; ++i) model.finished({i * 1.0, i + 1.0, 100});
+  model.observe(10, {{11, 10, 100, 0}});
+  EXPECT_FALSE(model.stalled(39).has_value()) << "three times a second, but at least 30";
+  EXPECT_TRUE(model.stalled(41).has_value());
+  model.set_least_patience(5);
+  EXPECT_FALSE(model.stalled(14).has_value());
+  EXPECT_TRUE(model.stalled(16).has_value());
+  model.set_least_patience(1);
+  EXPECT_FALSE(model.stalled(12).has_value()) << "a partition may still take three times as long as usual";
+  EXPECT_TRUE(model.stalled(14).has_value());
+}
+
 TEST(Eta, AQueueThatWaitsIsNotStalled) {
   EtaModel model;
   for (int i = 0; i < 10; ++i) model.finished({i * 1.0, i + 1.0, 100});

@@ -26,6 +26,7 @@ TEST(FeatureSet, ReadsADocument) {
   EXPECT_EQ(fs.targets[0].mark.file, "f.yaml");
   EXPECT_EQ(fs.lookback, Lookback::rows);
   EXPECT_EQ(fs.storage, Storage::double_precision);
+  EXPECT_EQ(fs.statistics, Statistics::order);
   EXPECT_EQ(fs.on_bad_key, OnBadKey::quarantine);
   EXPECT_EQ(fs.claim_order, ClaimOrder::oldest_first);
   EXPECT_EQ(fs.priority, 0);
@@ -265,9 +266,32 @@ TEST(FeatureSet, TargetsOfOneTable) {
             "input: bqx, table: \"bqx.r_{series}\", time: u, column: \"{metric}_{window}_b\", partition: "
             "\"{table}_{start:%Y_%m}\""}}),
       List{"f.yaml:15: targets[1]: writes the same table as targets[0] but differs in its order column"});
+  EXPECT_EQ(findings_with({{was, same + ", partition: \"{table}_{start:%Y_%m}\", statistics: all"}}),
+            List{"f.yaml:15: targets[1]: writes the same table as targets[0] but differs in statistics"});
   EXPECT_EQ(findings_with({{"bqx.q_{series}", "bqx.r_eurusd"}}).front(),
             "f.yaml:15: targets[1].table: \"bqx.r_eurusd\" is written by targets[0] too; give both the same "
             "template");
+}
+
+TEST(FeatureSet, StatisticsOfATargetBeforeThoseOfTheSet) {
+  const auto of_targets = [](const Edits& edits) {
+    const FeatureSet fs = parsed(edits);
+    return std::pair{statistics_of(fs, fs.targets[0]), statistics_of(fs, fs.targets[1])};
+  };
+  const std::string last = "column: \"{metric}_{window}\" }\n";
+  EXPECT_EQ(of_targets({}), (std::pair{Statistics::order, Statistics::order}));
+  EXPECT_EQ(of_targets({{last, "column: \"{metric}_{window}\", statistics: all }\n"}}),
+            (std::pair{Statistics::order, Statistics::all}));
+  EXPECT_EQ(of_targets({{"metrics: terms", "metrics: terms\nstatistics: all"}}),
+            (std::pair{Statistics::all, Statistics::all}));
+  EXPECT_EQ(of_targets({{"metrics: terms", "metrics: terms\nstatistics: all"},
+                        {last, "column: \"{metric}_{window}\", statistics: order }\n"}}),
+            (std::pair{Statistics::all, Statistics::order}));
+  EXPECT_EQ(findings_with({{"metrics: terms", "metrics: terms\nstatistics: some"}}),
+            List{"f.yaml:13: statistics: must be order or all, not \"some\""});
+  EXPECT_EQ(findings_with({{last, "column: \"{metric}_{window}\", statistics: [all] }\n"}}).size(), 1U);
+  EXPECT_EQ(findings_with({{last, "column: \"{metric}_{window}\", statistics: ts }\n"}}),
+            List{"f.yaml:15: targets[1].statistics: must be order or all, not \"ts\""});
 }
 
 TEST(FeatureSet, RowsMustFitIntoPostgres) {

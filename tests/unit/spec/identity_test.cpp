@@ -27,6 +27,10 @@ TEST(OutputIdentity, StaysForWhatDoesNotTouchTheRows) {
   EXPECT_EQ(identity({{"time: t, column: \"{metric}_{window}\" }",
                        "time: t, column: \"{metric}_{window}\", publish: delete }"}}),
             same);
+  EXPECT_EQ(identity({{"metrics: terms", "metrics: terms\nstatistics: all"}}), same);
+  EXPECT_EQ(identity({{"time: t, column: \"{metric}_{window}\" }",
+                       "time: t, column: \"{metric}_{window}\", statistics: all }"}}),
+            same);
   EXPECT_EQ(identity({{"metrics: terms", "metrics: terms\nstorage: double\nlookback: rows"}}), same);
 }
 

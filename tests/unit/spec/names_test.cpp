@@ -36,6 +36,7 @@ TEST(NameTemplate, Expands) {
                           .columns = {},
                           .partition = "",
                           .storage = {},
+                          .statistics = {},
                           .mark = {}},
                          "{series}"),
             "s.{series}");

@@ -18,7 +18,7 @@ TEST(Settings, ReadsEveryKey) {
   const Settings s = parse_settings(
       "database: { conninfo: \"service=bqx\" }\nworkers: 3\nwriters: 2\nmemory_budget: 512MiB\nlease: 30s\nheartbeat: "
       "5s\npoll: 1s\n"
-      "progress: 500ms\nretry: { attempts: 7, base: 2s, cap: 1min }\nshutdown_grace: 0s\nlisten: "
+      "progress: 500ms\nstalled_after: 1min\nretry: { attempts: 7, base: 2s, cap: 1min }\nshutdown_grace: 0s\nlisten: "
       "false\ndaemon_name: a b\n"
       "log: { level: warning, format: json }\n",
       "c.yaml");
@@ -30,6 +30,7 @@ TEST(Settings, ReadsEveryKey) {
   EXPECT_EQ(s.heartbeat, 5s);
   EXPECT_EQ(s.poll, 1s);
   EXPECT_EQ(s.progress, 500ms);
+  EXPECT_EQ(s.stalled_after, 60s);
   EXPECT_EQ(s.retry, (Settings::Retry{7, 2s, 1min}));
   EXPECT_EQ(s.shutdown_grace, 0s);
   EXPECT_FALSE(s.listen);
