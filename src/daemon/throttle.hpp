@@ -30,8 +30,8 @@ class RateLimiter {
   bool held_up_ REGFEATD_GUARDED_BY(mutex_) = false;
 };
 
-/// How long COMMITs take, of all workers, until the reporting thread decides by them and writes them down: the workers
-/// have better things to do. Bounded; what is too much is dropped. Thread-safe.
+/// How long COMMITs take, of all workers, until the reporting thread decides by them and writes them down:
+/// the workers have better things to do. Bounded; what is too much is dropped. Thread-safe.
 class CommitTimes {
  public:
   static constexpr std::size_t kMost = 10'000;
@@ -68,8 +68,8 @@ class Throttle {
   [[nodiscard]] std::optional<double> commit_limit_ms(const spec::Settings::Throttle& limits) const;
   void learn(const Sample& sample);
 
-  int allowed_ = 0;        ///< 0: no decision yet
-  int wanted_ = 0;         ///< as of the last decision
+  int allowed_ = 0;  ///< 0: no decision yet
+  int wanted_ = 0;   ///< as of the last decision
   int calm_samples_ = 0;
   std::string cause_;
   std::optional<double> baseline_ms_;  ///< what commits take when nothing is wrong

@@ -166,9 +166,8 @@ std::vector<RunningPartition> ProgressWriter::FeatureSet::look(pqxx::transaction
     const double seconds = r[8].as<double>();
     if (seconds > longest) {
       longest = seconds;
-      slowest_worker =
-          fmt::format("worker {}/{} in step {} for {}", r[5].as<std::string>(), r[6].as<int>(), step,
-                      format_seconds(seconds));
+      slowest_worker = fmt::format("worker {}/{} in step {} for {}", r[5].as<std::string>(), r[6].as<int>(),
+                                   step, format_seconds(seconds));
     }
     if (step != "write" || r[10].is_null() || r[10].as<std::string>() != "active") continue;
     constexpr double kForget = 0.98;
@@ -200,7 +199,8 @@ RemainingWork ProgressWriter::FeatureSet::remaining(pqxx::transaction_base& tx, 
 std::string ProgressWriter::FeatureSet::verdict(double now_s) const {
   const auto stall = model.stalled(now_s);
   if (!stall) return {};
-  std::string out = fmt::format("nothing finished and no row was written for {}", format_seconds(stall->silent_s));
+  std::string out =
+      fmt::format("nothing finished and no row was written for {}", format_seconds(stall->silent_s));
   if (stall->expected_s > 0) out += fmt::format(", where {} is usual", format_seconds(stall->expected_s));
   return out + (slowest_worker.empty() ? "" : ": " + slowest_worker);
 }
@@ -223,7 +223,10 @@ void ProgressWriter::FeatureSet::store(pqxx::transaction_base& tx, std::int64_t 
   if (!cost || curve.empty()) return;
   auto list = nlohmann::json::array();
   for (const CurvePoint& p : curve) {
-    list.push_back({{"workers", p.workers}, {"seconds_per_row", p.seconds_per_row}, {"rows_measured", p.rows}, {"partitions", p.partitions}});
+    list.push_back({{"workers", p.workers},
+                    {"seconds_per_row", p.seconds_per_row},
+                    {"rows_measured", p.rows},
+                    {"partitions", p.partitions}});
   }
   tx.exec_params(R"(
       WITH m AS (

@@ -21,18 +21,24 @@ TEST(Breaker, TheLogSaysFailedForGoodOfThoseOnlyThatAre) {
   pqxx::work tx(session->sql());
   tx.exec("LOCK TABLE bqx.m1_eurusd IN ACCESS EXCLUSIVE MODE");
   const auto daemon = start_daemon(db.conninfo(), 1, "poll: 100ms\nretry: { attempts: 1 }\n");
-  ASSERT_TRUE(eventually([&] { return db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'running'") == 1; }));
+  ASSERT_TRUE(eventually(
+      [&] { return db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'running'") == 1; }));
   tx.exec("ALTER TABLE bqx.m1_eurusd RENAME TO no_longer_there");
   tx.commit();
-  ASSERT_TRUE(eventually([&] { return db.count("SELECT count(*) FROM regfeat.feature_set WHERE breaker_until IS NOT NULL") == 1; }));
+  ASSERT_TRUE(eventually([&] {
+    return db.count("SELECT count(*) FROM regfeat.feature_set WHERE breaker_until IS NOT NULL") == 1;
+  }));
   daemon->signal(SIGTERM);
   const Finished f = daemon->wait();
   EXPECT_EQ(f.exit_status, 0) << f.out;
   const std::int64_t failed = db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'failed'");
   EXPECT_EQ(failed, queue::kBreakerFaults - 1) << f.out;
   EXPECT_EQ(lines_with(f.out, "partition failed for good"), failed) << f.out;
-  EXPECT_EQ(lines_with(f.out, "the breaker of the feature set is open"), db.count("SELECT count(*) FROM regfeat.attempt WHERE outcome = 'failed'") - failed) << f.out;
-  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'pending'"), 10 - failed) << "the breaker keeps the rest";
+  EXPECT_EQ(lines_with(f.out, "the breaker of the feature set is open"),
+            db.count("SELECT count(*) FROM regfeat.attempt WHERE outcome = 'failed'") - failed)
+      << f.out;
+  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'pending'"), 10 - failed)
+      << "the breaker keeps the rest";
 }
 
 }  // namespace
