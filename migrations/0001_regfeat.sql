@@ -370,10 +370,11 @@ COMMENT ON COLUMN regfeat.dependency.lookback IS 'How far before its range a par
 CREATE INDEX partition_undone ON regfeat.partition (feature_set_id, series, lower_bound) WHERE state NOT IN ('done', 'empty') AND NOT removed;
 
 -- Called for every pending partition of a dependent feature set until one is free: hence the index of its own, and settings that
--- keep to it.
+-- keep to it, planned once a session. ROWS: believing in the usual 1,000, a plan that joins the result would read whole tables.
 CREATE FUNCTION regfeat.waits_for(feature_set_id integer, series text, lower_bound bigint, upper_bound bigint, at_most bigint DEFAULT NULL)
-  RETURNS SETOF bigint
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+  RETURNS SETOF regfeat.partition
+  LANGUAGE plpgsql STABLE ROWS 10 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+  SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
 DECLARE
   wanted_series text := series;
   low bigint := lower_bound;
@@ -383,12 +384,12 @@ DECLARE
 BEGIN
   FOR d IN SELECT x.requires_id, x.lookback FROM regfeat.dependency x WHERE x.feature_set_id = dependent LOOP
     IF EXISTS (SELECT FROM regfeat.partition a WHERE a.feature_set_id = d.requires_id AND a.series = wanted_series AND NOT a.removed) THEN
-      RETURN QUERY SELECT a.partition_id FROM regfeat.partition a
+      RETURN QUERY SELECT a.* FROM regfeat.partition a
         WHERE a.feature_set_id = d.requires_id AND a.series = wanted_series AND a.state NOT IN ('done', 'empty') AND NOT a.removed
           AND a.lower_bound < high AND (d.lookback IS NULL OR a.upper_bound > low - d.lookback)
         ORDER BY a.lower_bound DESC LIMIT at_most;  -- the nearest first, so that one is found at once
     ELSE  -- it has none of that name: all of its series count
-      RETURN QUERY SELECT a.partition_id FROM regfeat.partition a
+      RETURN QUERY SELECT a.* FROM regfeat.partition a
         WHERE a.feature_set_id = d.requires_id AND a.state NOT IN ('done', 'empty') AND NOT a.removed
           AND a.lower_bound < high AND (d.lookback IS NULL OR a.upper_bound > low - d.lookback) LIMIT at_most;
     END IF;
@@ -404,8 +405,7 @@ BEGIN
   RETURN (SELECT format('waits for %s, series %s, %s: %s%s', g.name, a.series, regfeat.order_text(g.order_kind, a.lower_bound), a.state,
                         coalesce(' (' || a.message || ')', ''))
             FROM regfeat.partition p
-            CROSS JOIN LATERAL regfeat.waits_for(p.feature_set_id, p.series, p.lower_bound, p.upper_bound) w(partition_id)
-            JOIN regfeat.partition a ON a.partition_id = w.partition_id
+            CROSS JOIN LATERAL regfeat.waits_for(p.feature_set_id, p.series, p.lower_bound, p.upper_bound) a
             JOIN regfeat.feature_set g ON g.feature_set_id = a.feature_set_id
            WHERE p.partition_id = wanted
            ORDER BY a.state = 'failed' DESC, a.state = 'cancelled' DESC, a.lower_bound, a.partition_id

@@ -6,17 +6,17 @@
 namespace regfeatd::test {
 namespace {
 
-/// One partition of 1,425 rows in plain targets; half of the first COPY waits for a lock that the test holds. The rows are
-/// wide (3.6 kB), so that what is left of the COPY by then fits into no socket's buffer, and the server has to ask for more.
+/// One partition of five days in plain targets, more than a socket holds; from a quarter of the first day on the first COPY waits for a lock that the
+/// test holds.
 class StalledDaemon : public ::testing::Test {
  protected:
   static void make(const Database& db) {
     db.migrate();
-    db.make_bars("eurusd", 1);
-    std::string windows;
-    for (int rows = 10; rows <= 200; rows += 10) windows += (windows.empty() ? "{ w" : ", w") + std::to_string(rows) + ": " + std::to_string(rows);
-    std::string plain = bars_specification({"eurusd"}, 1, "rows", "coefficients", windows + " }");
+    db.make_bars("eurusd", 5);
+    std::string plain = bars_specification({"eurusd"}, 1);
     for (std::size_t at = 0; (at = plain.find(", partition: \"{table}", at)) != std::string::npos;) plain.erase(at, plain.find('}', plain.find("%d", at)) + 2 - at);
+    const std::string day = "by: day, from: 2024-07-01, to: 2024-07-02";
+    plain.replace(plain.find(day), day.size(), "by: month, from: 2024-07-01, to: 2024-08-01");
     const TemporaryFile file("spec.yaml", plain);
     const Finished f = db.regfeatd({"apply", file.path()});
     ASSERT_EQ(f.exit_status, 0) << f.out;
