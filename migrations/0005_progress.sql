@@ -1,6 +1,6 @@
 -- Progress: slow partitions, the newest rows, the model behind the ETA. docs/progress.md explains every figure.
 
--- The last successful attempt of each partition against the median of its feature set. Waiting for a turn to load tells nothing of a partition.
+-- The last successful attempt of each partition against the median of its feature set. Waiting for a turn to send rows tells nothing of a partition.
 CREATE VIEW regfeat.slow_partitions AS
 WITH attempt AS (
   SELECT p.feature_set_id, p.series, p.lower_bound, p.upper_bound, p.partition_id, a.attempt_id, a.rows_in, a.daemon_id, a.worker, a.finished_at,

@@ -146,7 +146,7 @@ void add_bench_command(CLI::App& app, Action& action) {
       "like those of the main job, and\n"
       "measures in turn: COPY of encoded rows into bare tables, the same with keys and publishing, and the "
       "whole pipeline on the same rows, also\n"
-      "with more workers than may load at a time (`writers`), and with compact storage; then INSERTs on a sample. The database is dropped at the end. Ratios are of neighbours in time "
+      "with more workers than send rows at a time (`writers`), and with compact storage; then INSERTs on a sample. The database is dropped at the end. Ratios are of neighbours in time "
       "(docs/performance.md).");
   options->database.add_to(*command);
   command->add_option("--connections", options->connections, "Numbers of connections to measure with")

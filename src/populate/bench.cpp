@@ -45,7 +45,7 @@ struct PathInfo {
   const char* name;
   Form form;
   bool encoded;  ///< rows that were encoded before; else from the sources
-  bool ahead;    ///< with more workers than may load at a time
+  bool ahead;    ///< with more workers than send rows at a time
 };
 
 const PathInfo& info(BenchPath path) {
@@ -295,6 +295,12 @@ Bench::Impl::Job& Bench::Impl::job(Form form) {
   for (const ResolvedTarget& t : job.places.front().targets)
     job.streams.push_back(encoded_rows(*control, t.table.name.quoted()));
   if (job.streams.front().empty()) throw Fault(FaultClass::fatal, "bench: there was no partition to claim");
+  if (form == Form::wide) {  // its partitions come and go
+    pqxx::work tx(control->sql());
+    const std::string target = job.places.front().targets.front().table.name.quoted();
+    tx.exec("CREATE TABLE bench.sample (LIKE " + target + " INCLUDING INDEXES); INSERT INTO bench.sample SELECT * FROM " + target);
+    tx.commit();
+  }
   return job;
 }
 
@@ -428,14 +434,13 @@ BenchMeasurement Bench::measure(BenchPath which, int connections) {
 
 BenchMeasurement Bench::measure_inserts(int rows, int rows_per_statement) {
   Impl& b = *impl_;
-  const std::string target = b.job(Form::wide).places.front().targets.front().table.name.quoted();
+  (void)b.job(Form::wide);
   std::vector<std::string> statements;
   {
     pqxx::work tx(b.control->sql());
-    tx.exec("DROP TABLE IF EXISTS bench.inserts; CREATE TABLE bench.inserts (LIKE " + target +
-            " INCLUDING INDEXES)");
+    tx.exec("DROP TABLE IF EXISTS bench.inserts; CREATE TABLE bench.inserts (LIKE bench.sample INCLUDING INDEXES)");
     int taken = 0;
-    for (const auto& row : tx.exec(fmt::format("SELECT * FROM {} LIMIT {}", target, rows))) {
+    for (const auto& row : tx.exec(fmt::format("SELECT * FROM bench.sample LIMIT {}", rows))) {
       if (taken++ % rows_per_statement == 0) statements.emplace_back("INSERT INTO bench.inserts VALUES ");
       std::string& statement = statements.back();
       statement += statement.back() == ' ' ? "(" : ",(";

@@ -481,10 +481,10 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
       write->clear(*tx);
     } else if (write) {
       write->write(*tx, completion);
+      turn.give_back();
       enter(Step::publish);
       const Stopwatch watch(timings.publish_ms);
       write->settle(*tx);
-      turn.give_back();
       if (write->hidden()) {
         // What comes now is short, and so are the locks that readers may meet.
         tx->commit();

@@ -1,4 +1,4 @@
-// `writers`: of the workers, how many load at a time; the others have read and wait, without a transaction.
+// `writers`: of the workers, how many send rows at a time; those that have read and wait hold no transaction.
 #include <fmt/format.h>
 #include <signal.h>
 

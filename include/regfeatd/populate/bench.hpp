@@ -17,7 +17,7 @@ namespace regfeatd::populate {
 
 struct BenchOptions {
   pg::ConnectOptions connect;  ///< the server; a database of its own is made there
-  int partitions = 8;
+  int partitions = 12;
   int rows = 30'700;  ///< of a partition; at most 44,640, the minutes of a month
   pg::FeatureType columns = pg::FeatureType::float8;  ///< of the targets
   spec::Publish publish = spec::Publish::create;      ///< create or swap
@@ -29,7 +29,7 @@ enum class BenchPath {
   bare,          ///< COPY of encoded rows into new tables without keys or statistics: nothing less fills a table
   raw,           ///< the same, published as the pipeline publishes: keys, statistics, ATTACH or exchange
   pipeline,      ///< claim, read, fit, encode, send, publish, commit, by as many workers
-  ahead,         ///< the same with half as many workers more: as many load at a time, the others read ahead or commit
+  ahead,         ///< the same with half as many workers more: as many send rows at a time, the others read ahead, build keys or commit
   raw_compact,   ///< `raw` of what `storage: compact` keeps
   compact,       ///< `ahead` with `storage: compact`
   compact_real,  ///< `ahead` with `storage: [compact, real]`
@@ -55,7 +55,7 @@ class Bench {
   explicit Bench(const BenchOptions& options);
   ~Bench();
 
-  /// All partitions once, `connections` of them loading at a time. Clearing up and a CHECKPOINT come before and are
+  /// All partitions once, `connections` of them sent at a time. Clearing up and a CHECKPOINT come before and are
   /// not in the result.
   BenchMeasurement measure(BenchPath path, int connections);
   /// `rows` rows of one target, `rows_per_statement` in each INSERT, in one transaction on one connection, as

@@ -35,7 +35,7 @@ struct RunOptions {
   /// Asked before rows are read with the bytes that they are expected to need: how much they may occupy. Absent:
   /// `input_budget_bytes`.
   std::function<std::size_t(std::size_t wanted_bytes)> reserve;
-  /// Absent: loads whenever it has read. A turn lasts until keys are built and the rest is fence and commit.
+  /// Who sends rows when; absent: at once. A turn lasts from the first row to the last, without keys and commit.
   WriteTurns* turns = nullptr;
   /// Rows encoded and sent at a time: with 90 columns 140 kB, less than a socket holds (docs/performance.md has others).
   std::size_t send_rows = 128;

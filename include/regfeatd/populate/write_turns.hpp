@@ -10,11 +10,11 @@
 
 namespace regfeatd::populate {
 
-/// Bounds how many runs load tables at a time; the others read ahead meanwhile, or wait for their commits. First come,
-/// first served. Thread-safe.
+/// Bounds how many runs send rows at a time; the others read ahead meanwhile, build keys or commit. First come, first
+/// served. Thread-safe.
 class WriteTurns {
  public:
-  /// The right to load; given back with the object.
+  /// The right to send rows; given back with the object.
   class Turn {
    public:
     Turn() = default;

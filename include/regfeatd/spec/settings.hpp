@@ -17,7 +17,7 @@ struct Settings {
   std::chrono::microseconds password_command_timeout = std::chrono::seconds{10};
   std::chrono::microseconds statement_timeout = std::chrono::seconds{60};  ///< of the daemon's short statements; 0: none
   std::optional<int> workers;         ///< absent: auto, see automatic_workers
-  std::optional<int> writers;         ///< of the workers, how many load at a time; absent: all
+  std::optional<int> writers;         ///< of the workers, how many send rows at a time; absent: all
   std::uint64_t memory_budget_bytes = 1ull << 30;
   std::chrono::microseconds lease = std::chrono::seconds{60};
   std::chrono::microseconds heartbeat = std::chrono::seconds{10};
