@@ -99,3 +99,29 @@ configure() { # preset; the working directory is the checkout
   if [[ -f $cache ]] && ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$PWD" "$cache"; then fresh=(--fresh); fi
   output=$(cmake --preset "$1" "${fresh[@]}" 2>&1) || { printf '%s\n' "$output" >&2; die "cmake failed"; }
 }
+
+# Applies the demo's feature set once more, with its own series and range, under another name and storage, in a schema of that name:
+# apply_copy NAME STORAGE. Wants $regfeatd, $conninfo and sql().
+# shellcheck disable=SC2154
+apply_copy() {
+  local series from to spec
+  series=$(sql "SELECT string_agg(DISTINCT p.series, ',') FROM regfeat.partition p JOIN regfeat.feature_set f USING (feature_set_id) WHERE f.name = 'bqx_regression' AND p.state = 'done'")
+  [[ -n $series ]] || die "the demo's server holds no features: run scripts/demo first"
+  read -r from to < <(sql "SELECT to_char(timestamp '2000-01-01' + min(lower_bound) * interval '1 microsecond', 'YYYY-MM-DD') || ' ' ||
+    to_char(timestamp '2000-01-01' + max(upper_bound) * interval '1 microsecond', 'YYYY-MM-DD')
+    FROM regfeat.partition p JOIN regfeat.feature_set f USING (feature_set_id) WHERE f.name = 'bqx_regression' AND p.state = 'done'")
+  drop_copy "$1"
+  sql "CREATE SCHEMA $1"
+  spec=$(mktemp --suffix=.yaml)
+  sql "SELECT document FROM regfeat.specification s JOIN regfeat.feature_set f ON f.feature_set_id = s.feature_set_id AND f.specification_version = s.version WHERE f.name = 'bqx_regression'" |
+    sed -e "s/^feature_set:.*/feature_set: $1\nstorage: $2/" -e "s/bqx\.reg_/$1.reg_/" >"$spec"
+  "$regfeatd" apply "$spec" --series "$series" --from "$from" --to "$to" --conninfo "$conninfo" >/dev/null
+  rm "$spec"
+}
+
+# What apply_copy and the runs after it have made.
+drop_copy() {
+  sql "DROP SCHEMA IF EXISTS $1 CASCADE" 2>/dev/null || true
+  sql "DELETE FROM regfeat.target WHERE feature_set = '$1'" 2>/dev/null || true
+  sql "DELETE FROM regfeat.feature_set WHERE name = '$1'" 2>/dev/null || true
+}
