@@ -8,7 +8,7 @@
 #include <functional>
 #include <thread>
 
-#include "pg_fixture.hpp"
+#include "chaos.hpp"
 #include "regfeatd/populate/partition_run.hpp"
 #include "regfeatd/queue/daemons.hpp"
 
@@ -16,14 +16,6 @@ namespace regfeatd::test {
 namespace {
 
 using populate::Step;
-
-void apply_bars(const Database& db, int days) {
-  db.migrate();
-  db.make_bars("eurusd", days);
-  const TemporaryFile spec("spec.yaml", bars_specification({"eurusd"}, days));
-  const Finished f = db.regfeatd({"apply", spec.path()});
-  ASSERT_EQ(f.exit_status, 0) << f.out;
-}
 
 /// Tells of every step.
 class Watcher : public populate::RunObserver {
@@ -40,7 +32,7 @@ class Watcher : public populate::RunObserver {
 class Writers : public ::testing::Test {
  protected:
   void SetUp() override {
-    apply_bars(db_, 5);  // Monday to Friday
+    apply_bars_job(db_, {"eurusd"}, 5);  // Monday to Friday
     const auto session = db_.session();
     daemon_ = queue::register_daemon(*session, {"test", "test", 0, ""}, std::chrono::minutes{5}, 3);
     options_.turns = &turns_;
@@ -125,13 +117,9 @@ TEST_F(Writers, AStopEndsTheWait) {
   EXPECT_FALSE(session->broken());
 }
 
-void wait_until(Process& daemon, const std::function<bool()>& there) {
-  while (daemon.running() && !there()) std::this_thread::sleep_for(std::chrono::milliseconds{20});
-}
-
 TEST(WritersOfADaemon, AreBoundedAndChangedByReload) {
   const Database db;
-  apply_bars(db, 8);
+  apply_bars_job(db, {"eurusd"}, 8);
   // Whoever loads needs the target's definition and waits for this lock.
   const auto holder = db.session();
   pqxx::work lock(holder->sql());
@@ -141,12 +129,11 @@ TEST(WritersOfADaemon, AreBoundedAndChangedByReload) {
   const auto steps = [&](int write, int wait) {
     return db.count("SELECT count(*) FROM regfeat.worker WHERE step = 'write'") == write && db.count("SELECT count(*) FROM regfeat.worker WHERE step = 'wait'") == wait;
   };
-  wait_until(daemon, [&] { return steps(1, 3); });
-  EXPECT_TRUE(daemon.running()) << daemon.output();
+  ASSERT_TRUE(eventually([&] { return steps(1, 3); })) << daemon.output();
   EXPECT_EQ(db.text("SELECT settings->>'writers' FROM regfeat.daemons"), "1");
   std::ofstream(config.path()) << "workers: 4\nwriters: 3\nprogress: 100ms\nheartbeat: 100ms\npoll: 100ms\n";
   daemon.signal(SIGHUP);
-  wait_until(daemon, [&] { return steps(3, 1); });
+  ASSERT_TRUE(eventually([&] { return steps(3, 1); })) << daemon.output();
   daemon.signal(SIGTERM);  // those that wait are in hand: they are finished first
   lock.abort();
   const Finished f = daemon.wait();
