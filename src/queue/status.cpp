@@ -152,15 +152,16 @@ std::vector<HeatMap> heat_maps_in(pqxx::transaction_base& tx, const std::string&
   return out;
 }
 
-/// The last progress row of each slice of time.
+/// The last progress row of each slice of time, with the means of the rates that the slice knows: the row after the last partition has none.
 constexpr const char* kHistory = R"(
-  SELECT DISTINCT ON (f.name, floor(extract(epoch FROM g.at) / $2))
-         f.name, to_char(g.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), g.percent, g.rows_done, g.rows_per_second, g.rows_per_second_now, g.workers_active,
-         g.workers_configured, extract(epoch FROM g.eta - g.at)::float8, extract(epoch FROM g.eta_low - g.at)::float8,
-         extract(epoch FROM g.eta_high - g.at)::float8
-    FROM regfeat.progress g JOIN regfeat.feature_set f USING (feature_set_id)
+  SELECT DISTINCT ON (f.name, slice)
+         f.name, to_char(g.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), g.percent, g.rows_done, avg(g.rows_per_second) OVER slices,
+         avg(g.rows_per_second_now) OVER slices, g.workers_active, g.workers_configured, extract(epoch FROM g.eta - g.at)::float8,
+         extract(epoch FROM g.eta_low - g.at)::float8, extract(epoch FROM g.eta_high - g.at)::float8
+    FROM regfeat.progress g JOIN regfeat.feature_set f USING (feature_set_id), floor(extract(epoch FROM g.at) / $2) slice
    WHERE g.at > now() - $1 * interval '1 minute'
-   ORDER BY f.name, floor(extract(epoch FROM g.at) / $2), g.at DESC)";
+  WINDOW slices AS (PARTITION BY f.name, slice)
+   ORDER BY f.name, slice, g.at DESC)";
 
 std::vector<ProgressPoint> history_in(pqxx::transaction_base& tx, int minutes, int points) {
   std::vector<ProgressPoint> out;

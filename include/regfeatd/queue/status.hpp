@@ -71,12 +71,12 @@ struct HeatMap {
   std::vector<std::string> rows;
 };
 
-/// A progress row, for charts.
+/// The last progress row of a slice of time, for charts.
 struct ProgressPoint {
   std::string feature_set, at;
   double percent = 0;
   std::int64_t rows_done = 0;
-  std::optional<double> rows_per_second, rows_per_second_now;
+  std::optional<double> rows_per_second, rows_per_second_now;  ///< means over the slice
   int workers_active = 0, workers_configured = 0;
   std::optional<double> eta_s, eta_low_s, eta_high_s;  ///< seconds after `at`
 };
