@@ -75,26 +75,28 @@ void print_ratio(const Results& results, BenchPath of, BenchPath to) {
 /// Where the workers' time goes, as medians over the rounds.
 void print_phases(const Results& results, BenchPath path) {
   if (!results.contains(path)) return;
-  std::map<int, std::vector<double>> shares;
-  for (const BenchMeasurement& m : results.at(path)) {
-    const double all = m.seconds * m.workers * 1000;
-    const queue::Timings& t = m.timings;
-    const double parts[] = {t.claim_ms,  t.read_ms, t.fit_ms, t.encode_ms, t.send_ms - t.encode_ms,
-                            t.publish_ms, t.wait_ms};
-    double known = 0;
-    for (int i = 0; i < 7; ++i) {
-      shares[i].push_back(100 * parts[i] / all);
-      known += parts[i];
-    }
-    shares[7].push_back(100 * (all - known) / all);
-    shares[8].push_back(100 * (t.read_ms + t.fit_ms + t.encode_ms) / all);
-  }
-  fmt::print(
-      "  {}, {} workers' time: claim {:.1f} %, read {:.1f} %, fit {:.1f} %, encode {:.1f} %, send {:.1f} %, publish "
-      "{:.1f} %, wait for a turn {:.1f} %, the rest (begin, complete, commit, end) {:.1f} %; read + fit + encode {:.1f} %\n",
-      populate::to_string(path), results.at(path).front().workers,
-      median(shares[0]), median(shares[1]), median(shares[2]), median(shares[3]), median(shares[4]),
-      median(shares[5]), median(shares[6]), median(shares[7]), median(shares[8]));
+  using Part = std::pair<const char*, double (*)(const queue::Timings&)>;
+  constexpr Part kParts[] = {{"claim", [](const queue::Timings& t) { return t.claim_ms; }},
+                             {"read", [](const queue::Timings& t) { return t.read_ms; }},
+                             {"fit", [](const queue::Timings& t) { return t.fit_ms; }},
+                             {"encode", [](const queue::Timings& t) { return t.encode_ms; }},
+                             {"send", [](const queue::Timings& t) { return t.send_ms - t.encode_ms; }},
+                             {"publish", [](const queue::Timings& t) { return t.publish_ms; }},
+                             {"wait for a turn", [](const queue::Timings& t) { return t.wait_ms; }}};
+  const auto share = [&](auto&& of) {
+    std::vector<double> percent;
+    for (const BenchMeasurement& m : results.at(path)) percent.push_back(100 * of(m.timings) / (m.seconds * m.workers * 1000));
+    return median(percent);
+  };
+  fmt::print("  {}, {} workers' time:", populate::to_string(path), results.at(path).front().workers);
+  for (const auto& [name, of] : kParts) fmt::print(" {} {:.1f} %,", name, share(of));
+  const double known = share([&](const queue::Timings& t) {
+    double sum = 0;
+    for (const auto& part : kParts) sum += part.second(t);
+    return sum;
+  });
+  fmt::print(" the rest (begin, complete, commit, end) {:.1f} %; read + fit + encode {:.1f} %\n", 100 - known,
+             share([](const queue::Timings& t) { return t.read_ms + t.fit_ms + t.encode_ms; }));
 }
 
 void measure_copy(const Options& o, populate::Bench& bench, int connections) {
@@ -146,8 +148,9 @@ void add_bench_command(CLI::App& app, Action& action) {
       "like those of the main job, and\n"
       "measures in turn: COPY of encoded rows into bare tables, the same with keys and publishing, and the "
       "whole pipeline on the same rows, also\n"
-      "with more workers than send rows at a time (`writers`), and with compact storage; then INSERTs on a sample. The database is dropped at the end. Ratios are of neighbours in time "
-      "(docs/performance.md).");
+      "with more workers than send rows at a time (`writers`), and with compact storage; then INSERTs on a "
+      "sample. The database is dropped at the end.\n"
+      "Ratios are of neighbours in time (docs/performance.md).");
   options->database.add_to(*command);
   command->add_option("--connections", options->connections, "Numbers of connections to measure with")
       ->delimiter(',')

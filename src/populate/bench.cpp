@@ -163,12 +163,13 @@ class ScratchDatabase {
           FaultClass::configuration,
           "bench works in a database of its own, which it creates and drops: the role needs CREATEDB");
     }
-    // What a run left that was killed; one that goes on has sessions in its database.
+    // What a run left that was killed; one that goes on has this session, which bears its database's name.
+    tx.exec("SET application_name = " + pg::quote_literal(name_));
     for (const auto& row :
          tx.exec("SELECT datname FROM pg_database d WHERE datname ~ '^regfeatd_bench_[0-9]+$' AND "
                  "pg_has_role(datdba, 'USAGE') "
-                 "   AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datid = d.oid)")) {
-      tx.exec("DROP DATABASE IF EXISTS " + pg::quote_identifier(row[0].as<std::string>()));
+                 "   AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.application_name = d.datname)")) {
+      tx.exec("DROP DATABASE IF EXISTS " + pg::quote_identifier(row[0].as<std::string>()) + " WITH (FORCE)");
     }
     tx.exec("CREATE DATABASE " + name_);
   }

@@ -410,6 +410,21 @@ Transaction begin(pg::Session& session, std::chrono::microseconds lease) {
   return tx;
 }
 
+/// Reads the rows of the partition and says what they are.
+queue::Completion read_input(pg::Session& session, pqxx::transaction_base& tx, const Prepared& prepared, const SeriesPlaces& places,
+                             const queue::Claim& claim, const RunOptions& options, InputStore& input, queue::Timings& timings) {
+  {
+    const Stopwatch watch(timings.read_ms);
+    input.clear(prepared.fs.inputs.size(), reserve_memory(tx, prepared, claim, options));
+    read_source(session, tx, prepared.fs, places.source, claim.range, input);
+  }
+  queue::Completion out;
+  describe_input(prepared, claim, input, out);
+  if (prepared.fs.calendar.cadence > 0) out.presence = presence(tx, prepared.fs, places.source, claim.range, input);
+  out.unchanged = nothing_changed(tx, places, claim, out);
+  return out;
+}
+
 /// The fence and the exchange of staging tables, as one step that is taken back as a whole while a lock is missing.
 bool complete_and_exchange(pqxx::transaction_base& tx, const queue::Claim& claim, const queue::Completion& completion, const PartitionWrite& write,
                            const std::stop_token& stop) {
@@ -420,6 +435,11 @@ bool complete_and_exchange(pqxx::transaction_base& tx, const queue::Claim& claim
     if (ours) write.exchange(attempt);
   });
   return ours;
+}
+
+WriteTurns::Turn wait_for_turn(WriteTurns& turns, const std::stop_token& stop, queue::Timings& timings) {
+  const Stopwatch watch(timings.wait_ms);
+  return turns.take(stop);
 }
 
 }  // namespace
@@ -448,15 +468,7 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
     enter(Step::read);
     InputStore& input = impl_->input;
     const ReleaseAtEnd release(input, options.input_budget_bytes);
-    queue::Completion completion;
-    {
-      const Stopwatch watch(timings.read_ms);
-      input.clear(prepared.fs.inputs.size(), reserve_memory(*tx, prepared, claim, options));
-      read_source(session, *tx, prepared.fs, places.source, claim.range, input);
-    }
-    describe_input(prepared, claim, input, completion);
-    if (prepared.fs.calendar.cadence > 0) completion.presence = presence(*tx, prepared.fs, places.source, claim.range, input);
-    completion.unchanged = nothing_changed(*tx, places, claim, completion);
+    queue::Completion completion = read_input(session, *tx, prepared, places, claim, options, input, timings);
 
     WriteTurns::Turn turn;
     if (options.turns != nullptr && !completion.empty && !completion.unchanged) {
@@ -465,10 +477,7 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
       } else {
         tx.reset();  // it has read, no more; who waits must not hold a snapshot
         enter(Step::wait);
-        {
-          const Stopwatch watch(timings.wait_ms);
-          turn = options.turns->take(stop);
-        }
+        turn = wait_for_turn(*options.turns, stop, timings);
         tx = begin(session, options.lease);
         if (!queue::still_ours(*tx, claim)) return RunResult::fenced;
       }

@@ -6,7 +6,10 @@ namespace regfeatd::test {
 namespace {
 
 TEST(Bench, MeasuresEveryPathInADatabaseOfItsOwnAndLeavesNothing) {
-  const Database db;
+  const Cluster cluster;  // on the one that tests share, others may be at it
+  const Database db(cluster.conninfo());
+  const auto session = db.session();
+  pqxx::nontransaction(session->sql()).exec("CREATE DATABASE regfeatd_bench_1");  // of a run that was killed
   for (const char* publish : {"create", "swap"}) {
     const Finished f = db.regfeatd({"bench", "--partitions", "2", "--rows", "500", "--connections", "1,2",
                                     "--rounds", "1", "--publish", publish, "--paths",

@@ -21,6 +21,7 @@ TEST(KillCycles, TheTablesAreThoseOfAnUndisturbedRun) {
   const auto partitions = db.count("SELECT count(*) FROM regfeat.partition");
   std::mt19937 random(chaos_seed());
   std::int64_t requeued = 0;
+  double longest_ms = 300;  // grows until kills meet work in hand
   for (int i = 0; i < cycles; ++i) {
     // Enough work for all cycles: what is done is computed anew, whatever its fingerprint says.
     if (db.count("SELECT count(*) FROM regfeat.partition WHERE state IN ('pending', 'running')") < 8) {
@@ -31,9 +32,10 @@ TEST(KillCycles, TheTablesAreThoseOfAnUndisturbedRun) {
       tx.commit();
     }
     const auto daemon = start_daemon(db.conninfo(), workers);
-    std::this_thread::sleep_for(std::chrono::milliseconds{std::uniform_int_distribution<int>(0, 300)(random)});
+    std::this_thread::sleep_for(std::chrono::milliseconds{std::uniform_int_distribution<int>(0, static_cast<int>(longest_ms))(random)});
     daemon->signal(SIGKILL);
     EXPECT_EQ(daemon->wait().exit_status, -SIGKILL);
+    if (db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'running'") == 0) longest_ms *= 1.2;
   }
   const Finished f = db.regfeatd({"run", "--once", "--workers", std::to_string(workers)});
   EXPECT_EQ(f.exit_status, 0) << f.out;
