@@ -162,7 +162,9 @@ void Reporter::report() {
     drain_written_ = true;
   }
   look_for_orders();
-  throttle(write_commit_times());
+  const auto commits = shared_.commit_times.take();
+  throttle(median_ms(commits));
+  queue::record_commit_times(*session_, commits);
   write_progress(settings->progress);
   if (callbacks_.on_status || callbacks_.site != nullptr) {
     const auto status = queue::read_status(*session_);
@@ -172,13 +174,6 @@ void Reporter::report() {
   // However large the work table: reports never take more than a tenth of this thread's time.
   const auto took = Clock::now() - start;
   next_report_ = start + std::max<Clock::duration>(settings->progress, 10 * took);
-}
-
-/// Returns the median of the commits since the last call.
-std::optional<double> Reporter::write_commit_times() {
-  auto times = shared_.commit_times.take();
-  queue::record_commit_times(*session_, times);
-  return median_ms(std::move(times));
 }
 
 void Reporter::write_progress(std::chrono::microseconds interval) {
@@ -277,7 +272,7 @@ void Reporter::stop(const std::string& message) {
       const MutexLock lock(mutex_);
       canceller_ = session_->canceller();
     }
-    (void)write_commit_times();
+    queue::record_commit_times(*session_, shared_.commit_times.take());
     write_progress(std::chrono::microseconds{0});
     if (callbacks_.on_status) callbacks_.on_status(queue::read_status(*session_));
     queue::record_stopped(*session_, DaemonId{shared_.daemon_id.load()}, message);

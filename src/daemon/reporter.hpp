@@ -56,7 +56,6 @@ class Reporter {
   void beat();
   void report();
   void write_progress(std::chrono::microseconds interval);
-  [[nodiscard]] std::optional<double> write_commit_times();
   void throttle(std::optional<double> commit_ms);
   void look_for_end();
   void write_settings();
