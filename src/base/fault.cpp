@@ -4,10 +4,14 @@ namespace regfeatd {
 
 std::string_view to_string(FaultClass c) noexcept {
   switch (c) {
-    case FaultClass::transient: return "transient";
-    case FaultClass::partition: return "partition";
-    case FaultClass::configuration: return "configuration";
-    case FaultClass::fatal: return "fatal";
+    case FaultClass::transient:
+      return "transient";
+    case FaultClass::partition:
+      return "partition";
+    case FaultClass::configuration:
+      return "configuration";
+    case FaultClass::fatal:
+      return "fatal";
   }
   return "unknown";
 }

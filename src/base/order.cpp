@@ -21,7 +21,8 @@ constexpr std::int64_t days_from_civil(std::int64_t year, std::int64_t month, st
   const std::int64_t day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
   return era * kDaysPerEra + day_of_era - kEpochFromMarchOfYear0;
 }
-static_assert(days_from_civil(2000, 1, 1) == 0 && days_from_civil(2000, 3, 1) == 60 && days_from_civil(1999, 12, 31) == -1);
+static_assert(days_from_civil(2000, 1, 1) == 0 && days_from_civil(2000, 3, 1) == 60 &&
+              days_from_civil(1999, 12, 31) == -1);
 
 unsigned days_in_month(unsigned year, unsigned month) {
   return static_cast<unsigned>(days_from_civil(month == 12 ? year + 1 : year, month == 12 ? 1 : month + 1, 1) -
@@ -92,7 +93,8 @@ CivilTime to_civil(OrderValue t) noexcept {
 
 OrderValue from_civil(const CivilTime& c) noexcept {
   const OrderValue seconds = OrderValue{c.hour} * 3600 + OrderValue{c.minute} * 60 + c.second;
-  const __int128 t = __int128{days_from_civil(c.year, c.month, c.day)} * kMicrosPerDay + seconds * kMicrosPerSecond + c.micro;
+  const __int128 t =
+      __int128{days_from_civil(c.year, c.month, c.day)} * kMicrosPerDay + seconds * kMicrosPerSecond + c.micro;
   constexpr __int128 kLeast = std::numeric_limits<OrderValue>::min(), kMost = std::numeric_limits<OrderValue>::max();
   return static_cast<OrderValue>(t < kLeast ? kLeast : t > kMost ? kMost : t);
 }
@@ -144,8 +146,8 @@ std::string format_time(OrderValue t) {
   if (t == std::numeric_limits<OrderValue>::min()) return "-infinity";
   const CivilTime c = to_civil(t);
   char buffer[80];
-  std::snprintf(buffer, sizeof buffer, "%04d-%02u-%02u %02u:%02u:%02u", c.year > 0 ? c.year : 1 - c.year, c.month, c.day, c.hour,
-                c.minute, c.second);
+  std::snprintf(buffer, sizeof buffer, "%04d-%02u-%02u %02u:%02u:%02u", c.year > 0 ? c.year : 1 - c.year, c.month,
+                c.day, c.hour, c.minute, c.second);
   std::string text = buffer;
   if (c.micro != 0) {
     std::snprintf(buffer, sizeof buffer, ".%06u", c.micro);

@@ -35,14 +35,14 @@ std::optional<double> scaled(std::string_view text, const std::array<std::pair<s
 
 std::optional<std::chrono::microseconds> parse_duration(std::string_view text) {
   static constexpr std::array<std::pair<std::string_view, double>, 9> kUnits{{{"us", 1},
-                                                                             {"ms", 1e3},
-                                                                             {"s", 1e6},
-                                                                             {"min", 60e6},
-                                                                             {"m", 60e6},
-                                                                             {"h", 3600e6},
-                                                                             {"d", 86400e6},
-                                                                             {"day", 86400e6},
-                                                                             {"w", 7 * 86400e6}}};
+                                                                              {"ms", 1e3},
+                                                                              {"s", 1e6},
+                                                                              {"min", 60e6},
+                                                                              {"m", 60e6},
+                                                                              {"h", 3600e6},
+                                                                              {"d", 86400e6},
+                                                                              {"day", 86400e6},
+                                                                              {"w", 7 * 86400e6}}};
   const auto us = scaled(text, kUnits);
   if (!us || *us >= 9.2e18 || (*us > 0 && *us < 0.5)) return std::nullopt;  // not nothing, but less than can be told
   return std::chrono::microseconds{static_cast<std::int64_t>(std::llround(*us))};
@@ -50,15 +50,15 @@ std::optional<std::chrono::microseconds> parse_duration(std::string_view text) {
 
 std::optional<std::uint64_t> parse_bytes(std::string_view text) {
   static constexpr std::array<std::pair<std::string_view, double>, 10> kUnits{{{"", 1},
-                                                                              {"B", 1},
-                                                                              {"kB", 1e3},
-                                                                              {"MB", 1e6},
-                                                                              {"GB", 1e9},
-                                                                              {"TB", 1e12},
-                                                                              {"KiB", 1024.0},
-                                                                              {"MiB", 1048576.0},
-                                                                              {"GiB", 1073741824.0},
-                                                                              {"TiB", 1099511627776.0}}};
+                                                                               {"B", 1},
+                                                                               {"kB", 1e3},
+                                                                               {"MB", 1e6},
+                                                                               {"GB", 1e9},
+                                                                               {"TB", 1e12},
+                                                                               {"KiB", 1024.0},
+                                                                               {"MiB", 1048576.0},
+                                                                               {"GiB", 1073741824.0},
+                                                                               {"TiB", 1099511627776.0}}};
   const auto bytes = scaled(text, kUnits);
   if (!bytes || *bytes >= 1.8e19) return std::nullopt;
   return static_cast<std::uint64_t>(*bytes);

@@ -38,25 +38,28 @@ void print_plan(const spec::FeatureSet& fs, const populate::ApplyPlan& plan, boo
               : plan.new_version    ? "changed, its output not"
                                     : "unchanged");
   std::printf("  series      %zu\n", plan.series.size());
-  std::printf("  columns     %zu per input (%zu windows × %zu metrics), %zu inputs, %zu targets\n", fs.plan().column_count(), fs.windows.size(),
-              fs.metrics.size(), fs.inputs.size(), fs.targets.size());
+  std::printf("  columns     %zu per input (%zu windows × %zu metrics), %zu inputs, %zu targets\n",
+              fs.plan().column_count(), fs.windows.size(), fs.metrics.size(), fs.inputs.size(), fs.targets.size());
   std::printf("  partitions  %s new, %s to be computed anew, %s unchanged\n", format_count(plan.new_partitions).c_str(),
               format_count(plan.requeued_partitions).c_str(), format_count(plan.unchanged_partitions).c_str());
   if (!plan.removed.empty()) {
-    std::printf("  removed     %s partitions that the specification names no longer: cancelled; their rows stay in the targets\n",
-                format_count(static_cast<std::int64_t>(plan.removed.size())).c_str());
+    std::printf(
+        "  removed     %s partitions that the specification names no longer: cancelled; their rows stay in the targets\n",
+        format_count(static_cast<std::int64_t>(plan.removed.size())).c_str());
     constexpr std::size_t kShown = 10;
     for (std::size_t i = 0; i < std::min(kShown, plan.removed.size()); ++i) {
       const queue::KnownPartition& k = plan.removed[i];
-      std::printf("                %s, %s to %s\n", k.series.c_str(), format_order(fs.order, k.range.lower).c_str(), format_order(fs.order, k.range.upper).c_str());
+      std::printf("                %s, %s to %s\n", k.series.c_str(), format_order(fs.order, k.range.lower).c_str(),
+                  format_order(fs.order, k.range.upper).c_str());
     }
     if (plan.removed.size() > kShown) std::printf("                and %zu more\n", plan.removed.size() - kShown);
   }
-  std::printf("  to compute  about %s source rows, %s to be written (estimated from statistics)\n", format_count(plan.estimated_rows).c_str(),
-              format_bytes(plan.estimated_bytes).c_str());
+  std::printf("  to compute  about %s source rows, %s to be written (estimated from statistics)\n",
+              format_count(plan.estimated_rows).c_str(), format_bytes(plan.estimated_bytes).c_str());
   for (const std::string& line : plan.placement) std::printf("  publishing  %s\n", line.c_str());
   std::printf("  WAL         %s\n", plan.wal.c_str());
-  std::printf("  DDL         %zu statements%s\n", plan.ddl.size(), plan.ddl.empty() || show_ddl ? "" : " (shown with --ddl)");
+  std::printf("  DDL         %zu statements%s\n", plan.ddl.size(),
+              plan.ddl.empty() || show_ddl ? "" : " (shown with --ddl)");
   if (show_ddl) {
     for (const std::string& s : plan.ddl) std::printf("%s;\n", s.c_str());
   }
@@ -64,7 +67,8 @@ void print_plan(const spec::FeatureSet& fs, const populate::ApplyPlan& plan, boo
 
 void print_findings(const populate::ApplyPlan& plan) {
   std::fflush(stdout);
-  std::fprintf(stderr, "%zu finding%s; nothing was changed:\n", plan.findings.size(), plan.findings.size() == 1 ? "" : "s");
+  std::fprintf(stderr, "%zu finding%s; nothing was changed:\n", plan.findings.size(),
+               plan.findings.size() == 1 ? "" : "s");
   for (const std::string& f : plan.findings) std::fprintf(stderr, "  %s\n", f.c_str());
 }
 
@@ -85,19 +89,24 @@ int run(const Options& o, bool doing) {
     if (!doing) return kExitOk;
     const auto counts = populate::apply(tx, document, plan);
     tx.commit();
-    std::printf("applied: %s partitions added, %s requeued, %s unchanged\n", format_count(counts.added).c_str(), format_count(counts.requeued).c_str(),
-                format_count(counts.unchanged).c_str());
+    std::printf("applied: %s partitions added, %s requeued, %s unchanged\n", format_count(counts.added).c_str(),
+                format_count(counts.requeued).c_str(), format_count(counts.unchanged).c_str());
     return kExitOk;
   });
 }
 
-void add(CLI::App& app, Action& action, const char* name, const char* summary, const std::string& description, bool doing) {
+void add(CLI::App& app, Action& action, const char* name, const char* summary, const std::string& description,
+         bool doing) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand(name, summary);
   command->description(description);
-  command->add_option("SPEC", options->file, "The feature-set specification (docs/configuration.md)")->required()->type_name("FILE.yaml");
+  command->add_option("SPEC", options->file, "The feature-set specification (docs/configuration.md)")
+      ->required()
+      ->type_name("FILE.yaml");
   options->database.add_to(*command);
-  command->add_option("--series", options->series, "Only these series of the specification")->delimiter(',')->type_name("A,B");
+  command->add_option("--series", options->series, "Only these series of the specification")
+      ->delimiter(',')
+      ->type_name("A,B");
   command->add_option("--from", options->from, "Only partitions that end after this position")->type_name("TIME");
   command->add_option("--to", options->to, "Only partitions that begin before this position")->type_name("TIME");
   command->add_flag("--ddl", options->show_ddl, "Print the DDL statements");

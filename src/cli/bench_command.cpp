@@ -34,22 +34,18 @@ double median(std::vector<double> v) {
   return n % 2 == 1 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
 }
 
-double rate(const BenchMeasurement& m) {
-  return static_cast<double>(m.rows) / m.seconds;
-}
+double rate(const BenchMeasurement& m) { return static_cast<double>(m.rows) / m.seconds; }
 
 std::string cpu(const BenchMeasurement& m) {
-  return fmt::format(
-      "client {:5.2f} s, server {}", m.client_cpu_s,
-      m.server_cpu_s ? fmt::format("{:5.2f} s", *m.server_cpu_s) : std::string("unknown (elsewhere)"));
+  return fmt::format("client {:5.2f} s, server {}", m.client_cpu_s,
+                     m.server_cpu_s ? fmt::format("{:5.2f} s", *m.server_cpu_s) : std::string("unknown (elsewhere)"));
 }
 
 void print(const std::string& what, const BenchMeasurement& m) {
-  const std::string stream = m.bytes > 0
-                                 ? fmt::format("{:6.1f} MB/s", static_cast<double>(m.bytes) / m.seconds / 1e6)
-                                 : std::string("           ");
-  fmt::print("  {:<15} {:>9} rows/s  {}  {:6.2f} s  CPU {}\n", what,
-             format_count(static_cast<std::int64_t>(rate(m))), stream, m.seconds, cpu(m));
+  const std::string stream = m.bytes > 0 ? fmt::format("{:6.1f} MB/s", static_cast<double>(m.bytes) / m.seconds / 1e6)
+                                         : std::string("           ");
+  fmt::print("  {:<15} {:>9} rows/s  {}  {:6.2f} s  CPU {}\n", what, format_count(static_cast<std::int64_t>(rate(m))),
+             stream, m.seconds, cpu(m));
   std::fflush(stdout);
 }
 
@@ -67,8 +63,8 @@ void print_ratio(const Results& results, BenchPath of, BenchPath to) {
       cpu.push_back((*b[i].server_cpu_s + b[i].client_cpu_s) / (*a[i].server_cpu_s + a[i].client_cpu_s));
   }
   const auto [least, most] = std::minmax_element(ratios.begin(), ratios.end());
-  fmt::print("  {} / {}: median {:.3f} of {} pairs, {:.3f} to {:.3f}{}\n", populate::to_string(of), populate::to_string(to),
-             median(ratios), ratios.size(), *least, *most,
+  fmt::print("  {} / {}: median {:.3f} of {} pairs, {:.3f} to {:.3f}{}\n", populate::to_string(of),
+             populate::to_string(to), median(ratios), ratios.size(), *least, *most,
              cpu.empty() ? "" : fmt::format("; by CPU time {:.3f}", median(cpu)));
 }
 
@@ -85,7 +81,8 @@ void print_phases(const Results& results, BenchPath path) {
                              {"wait for a turn", [](const queue::Timings& t) { return t.wait_ms; }}};
   const auto share = [&](auto&& of) {
     std::vector<double> percent;
-    for (const BenchMeasurement& m : results.at(path)) percent.push_back(100 * of(m.timings) / (m.seconds * m.workers * 1000));
+    for (const BenchMeasurement& m : results.at(path))
+      percent.push_back(100 * of(m.timings) / (m.seconds * m.workers * 1000));
     return median(percent);
   };
   fmt::print("  {}, {} workers' time:", populate::to_string(path), results.at(path).front().workers);
@@ -141,8 +138,8 @@ int run(const Options& o) {
 
 void add_bench_command(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand(
-      "bench", "Measure what COPY can do on a server, and what of it the pipeline reaches");
+  CLI::App* command =
+      app.add_subcommand("bench", "Measure what COPY can do on a server, and what of it the pipeline reaches");
   command->description(
       "Makes a database of its own on the given server (the role needs CREATEDB), with sources and targets "
       "like those of the main job, and\n"
@@ -165,26 +162,24 @@ void add_bench_command(CLI::App& app, Action& action) {
   command->add_option("--rows", options->bench.rows, "Rows of a partition")
       ->check(CLI::Range(1, 44640))
       ->capture_default_str();
-  command
-      ->add_option("--columns", options->bench.columns,
-                   "Type of the feature columns: double, real or numeric")
-      ->transform(CLI::CheckedTransformer(
-                      std::map<std::string, pg::FeatureType>{{"double", pg::FeatureType::float8},
-                                                             {"real", pg::FeatureType::float4},
-                                                             {"numeric", pg::FeatureType::numeric}})
+  command->add_option("--columns", options->bench.columns, "Type of the feature columns: double, real or numeric")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, pg::FeatureType>{{"double", pg::FeatureType::float8},
+                                                                                 {"real", pg::FeatureType::float4},
+                                                                                 {"numeric", pg::FeatureType::numeric}})
                       .description("{double,real,numeric}"));
   command
       ->add_option("--publish", options->bench.publish,
                    "How partitions are published: create (new ones) or swap (that hold rows)")
-      ->transform(
-          CLI::CheckedTransformer(std::map<std::string, spec::Publish>{{"create", spec::Publish::create},
-                                                                       {"swap", spec::Publish::swap}})
-              .description("{create,swap}"));
+      ->transform(CLI::CheckedTransformer(std::map<std::string, spec::Publish>{{"create", spec::Publish::create},
+                                                                               {"swap", spec::Publish::swap}})
+                      .description("{create,swap}"));
   command->add_option("--send-rows", options->bench.send_rows, "Rows that the pipeline encodes and sends at a time")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
-  command->add_option("--paths", options->paths,
-                      "What is measured, of bare, raw, pipeline, ahead, raw-compact, compact and compact-real. Default: the first four")
+  command
+      ->add_option(
+          "--paths", options->paths,
+          "What is measured, of bare, raw, pipeline, ahead, raw-compact, compact and compact-real. Default: the first four")
       ->delimiter(',')
       ->transform(CLI::CheckedTransformer(std::map<std::string, BenchPath>{{"bare", BenchPath::bare},
                                                                            {"raw", BenchPath::raw},

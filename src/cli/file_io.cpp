@@ -20,13 +20,9 @@ namespace {
 /// limit.
 constexpr int kPipeBytes = 1 << 20;
 
-void widen_pipe(int fd) noexcept {
-  (void)::fcntl(fd, F_SETPIPE_SZ, kPipeBytes);
-}
+void widen_pipe(int fd) noexcept { (void)::fcntl(fd, F_SETPIPE_SZ, kPipeBytes); }
 
-std::string reason() {
-  return std::strerror(errno);
-}
+std::string reason() { return std::strerror(errno); }
 
 FileDescriptor open_input(const std::string& path) {
   if (path == "-") return FileDescriptor{STDIN_FILENO, false};
@@ -52,9 +48,7 @@ bool is_regular_or_new(const std::string& path) {
 FileDescriptor::FileDescriptor(FileDescriptor&& other) noexcept
     : fd_(std::exchange(other.fd_, -1)), owned_(std::exchange(other.owned_, false)) {}
 
-FileDescriptor::~FileDescriptor() {
-  (void)close();
-}
+FileDescriptor::~FileDescriptor() { (void)close(); }
 
 bool FileDescriptor::close() noexcept {
   const int fd = std::exchange(fd_, -1);

@@ -30,8 +30,7 @@ struct InputStart {
 };
 
 /// The first record of the next block that has one; blocks of empty lines are passed over. False at the end.
-bool read_first_record(BlockReader& reader, BlockReader::Limits limits, CsvBlock& block,
-                       std::vector<Field>& record) {
+bool read_first_record(BlockReader& reader, BlockReader::Limits limits, CsvBlock& block, std::vector<Field>& record) {
   while (reader.next(block, limits, BlockReader::Mode::wait) == BlockReader::Result::block) {
     if (RecordReader(block.bytes, block.first_line).next(record)) return true;
   }

@@ -83,10 +83,9 @@ std::string SeriesTracker::admit_order(const TableRows& rows, std::size_t row) {
   const std::string name = in_quotes(layout_.header[layout_.order_column]);
   const std::string in_key = layout_.key_columns.empty() ? "" : " of " + key_phrase(rows, row);
   const std::string text = format_order(layout_.order_kind, order);
-  if (order == *last)
-    return where(rows, row) + "column " + name + ": " + text + " stands on two rows" + in_key;
-  return where(rows, row) + "column " + name + ": " + text + " comes after " +
-         format_order(layout_.order_kind, *last) + in_key + ": the rows of a series must ascend";
+  if (order == *last) return where(rows, row) + "column " + name + ": " + text + " stands on two rows" + in_key;
+  return where(rows, row) + "column " + name + ": " + text + " comes after " + format_order(layout_.order_kind, *last) +
+         in_key + ": the rows of a series must ascend";
 }
 
 std::string SeriesTracker::where(const TableRows& rows, std::size_t row) const {
@@ -107,12 +106,11 @@ void SeriesTracker::lay_out(FitJob& job) {
     part.next = size + part.lookback;
     part.next_out = out_rows;
     if (part.inside > 0) {
-      job.pieces.push_back(
-          {.begin = size,
-           .lookback = part.lookback + part.before,
-           .count = part.inside,
-           .first_row_number = part.series->rows_placed - static_cast<std::int64_t>(part.lookback),
-           .out_row = out_rows});
+      job.pieces.push_back({.begin = size,
+                            .lookback = part.lookback + part.before,
+                            .count = part.inside,
+                            .first_row_number = part.series->rows_placed - static_cast<std::int64_t>(part.lookback),
+                            .out_row = out_rows});
     }
     size += part.lookback + part.before + part.inside;
     out_rows += part.inside;
@@ -155,8 +153,7 @@ void SeriesTracker::keep_newest(const FitJob& job) {
     series.order.insert(series.order.end(), job.order.begin() + from, job.order.begin() + to);
     series.rows_placed += to - from;
     for (std::size_t v = 0; v < job.values.size(); ++v) {
-      series.values[v].insert(series.values[v].end(), job.values[v].begin() + from,
-                              job.values[v].begin() + to);
+      series.values[v].insert(series.values[v].end(), job.values[v].begin() + from, job.values[v].begin() + to);
     }
     const std::size_t keep = lookback_rows(series);
     if (series.order.size() <= 2 * keep + kSlackRows) continue;

@@ -64,8 +64,7 @@ void choose_order(const FitOptions& options, const FeatureSet& fs, const std::ve
     return;
   }
   std::string scratch;
-  const bool is_integer =
-      !first_row.empty() && parse_sequence(field_value(first_row.front(), scratch)).has_value();
+  const bool is_integer = !first_row.empty() && parse_sequence(field_value(first_row.front(), scratch)).has_value();
   layout.order_kind = is_integer ? OrderKind::sequence : OrderKind::time;
 }
 
@@ -100,8 +99,7 @@ void choose_values(const FitOptions& options, const FeatureSet& fs, TableLayout&
       if (!is_key && c != layout.order_column) add(c, layout.header[c]);
     }
   }
-  if (layout.value_columns.empty())
-    throw UsageError(layout.file + " has no column to fit besides time and keys");
+  if (layout.value_columns.empty()) throw UsageError(layout.file + " has no column to fit besides time and keys");
 }
 
 fit::Plan make_plan(const FitOptions& options, const FeatureSet& fs, OrderKind order) {
@@ -121,9 +119,9 @@ fit::Plan make_plan(const FitOptions& options, const FeatureSet& fs, OrderKind o
 std::optional<OrderValue> position(const std::string& option, const std::string& text, OrderKind order) {
   if (text.empty()) return std::nullopt;
   if (const auto value = order == OrderKind::time ? parse_time(text) : parse_sequence(text)) return value;
-  throw UsageError(option + ": " + in_quotes(text) +
-                   (order == OrderKind::time ? " is not a time such as 2024-07-01 or 2024-07-01T12:30:00Z"
-                                             : " is not an integer"));
+  throw UsageError(
+      option + ": " + in_quotes(text) +
+      (order == OrderKind::time ? " is not a time such as 2024-07-01 or 2024-07-01T12:30:00Z" : " is not an integer"));
 }
 
 SeriesTracker::Options make_tracking(const FitOptions& options, const FeatureSet& fs, OrderKind order) {
@@ -164,8 +162,7 @@ std::string output_header(const FitSetup& setup, const std::vector<Field>& heade
   const auto claim = [&](const std::string& name, const std::string& owner) {
     const auto [at, is_new] = owners.emplace(name, owner);
     if (!is_new) {
-      throw UsageError("two output columns would be called " + in_quotes(name) + ": " + at->second + " and " +
-                       owner);
+      throw UsageError("two output columns would be called " + in_quotes(name) + ": " + at->second + " and " + owner);
     }
   };
   const TableLayout& layout = setup.layout;

@@ -40,9 +40,9 @@ void check_options(const FitOptions& options);
 
 /// `first_row`: the first record after the header, from which the kind of an unnamed first column is told;
 /// empty when the input has no rows. Throws UsageError.
-[[nodiscard]] FitSetup set_up_fit(const FitOptions& options,
-                                  const std::optional<spec::FeatureSet>& feature_set, const std::string& file,
-                                  const std::vector<Field>& header, const std::vector<Field>& first_row);
+[[nodiscard]] FitSetup set_up_fit(const FitOptions& options, const std::optional<spec::FeatureSet>& feature_set,
+                                  const std::string& file, const std::vector<Field>& header,
+                                  const std::vector<Field>& first_row);
 
 /// The header line of the output, with its line end. Throws UsageError when two columns would have the same
 /// name.

@@ -22,9 +22,8 @@ namespace {
 struct Slot {
   enum class Stage { free, read, rows_read, placed, fitted };
 
-  Stage stage = Stage::free;  ///< changed under the queue's mutex
-  std::exception_ptr
-      failure;  ///< of the last step: set before the stage changes, rethrown when the block's turn comes
+  Stage stage = Stage::free;   ///< changed under the queue's mutex
+  std::exception_ptr failure;  ///< of the last step: set before the stage changes, rethrown when the block's turn comes
   CsvBlock block;
   TableRows rows;
   FitJob job;
@@ -178,8 +177,7 @@ bool Pipeline::read_next() {
   next.failure = nullptr;
   next.job.error.clear();
   try {
-    switch (reader_.next(next.block, options_.limits,
-                         idle ? BlockReader::Mode::wait : BlockReader::Mode::try_only)) {
+    switch (reader_.next(next.block, options_.limits, idle ? BlockReader::Mode::wait : BlockReader::Mode::try_only)) {
       case BlockReader::Result::not_ready:
         return false;
       case BlockReader::Result::end:
@@ -241,8 +239,7 @@ BlockReader::Limits block_limits(const fit::Plan& plan, std::size_t inputs, bool
   // stay small.
   const auto lookback = static_cast<std::size_t>(plan.lookback_rows());
   const std::size_t wanted = std::max(kOutputBytes * (interleaved ? 4 : 1) / row_bytes, 2 * lookback);
-  const std::size_t rows =
-      std::clamp<std::size_t>(wanted, 64, std::max<std::size_t>(kMostOutputBytes / row_bytes, 64));
+  const std::size_t rows = std::clamp<std::size_t>(wanted, 64, std::max<std::size_t>(kMostOutputBytes / row_bytes, 64));
   return {.max_rows = std::min<std::size_t>(rows, 65'536), .max_bytes = std::size_t{4} << 20};
 }
 

@@ -90,8 +90,7 @@ void RowReader::add(const std::vector<Field>& fields, std::int64_t line) {
   }
   const OrderValue order = read_order(fields[layout_.order_column]);
   values_.clear();
-  for (const std::size_t column : layout_.value_columns)
-    values_.push_back(read_value(fields[column], column));
+  for (const std::size_t column : layout_.value_columns) values_.push_back(read_value(fields[column], column));
   const std::uint32_t key = read_key(fields);
 
   rows_.order.push_back(order);
@@ -165,8 +164,7 @@ std::string in_quotes(std::string_view text) {
   while (size < text.size() && size > 0 && (static_cast<unsigned char>(text[size]) & 0xC0) == 0x80)
     --size;  // not inside a character
   std::string shown = "\"";
-  for (const char c : text.substr(0, size))
-    shown += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
+  for (const char c : text.substr(0, size)) shown += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
   return shown + (size < text.size() ? "...\"" : "\"");
 }
 

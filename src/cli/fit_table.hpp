@@ -35,7 +35,7 @@ struct TableRows {
   std::vector<std::int64_t> line;
   std::vector<std::string_view> passed;  ///< passed_columns() a row, time first, as they stand in the block
   std::vector<std::string>
-      keys;  ///< the different keys, by first appearance; the text identifies, `describe_key` shows it
+      keys;           ///< the different keys, by first appearance; the text identifies, `describe_key` shows it
   std::string error;  ///< `file:line: ...` of the first row that is bad; the rows before it are good
 
   [[nodiscard]] std::size_t size() const noexcept { return order.size(); }

@@ -7,8 +7,7 @@ namespace regfeatd::cli {
 
 FitWorker::FitWorker(const TableLayout& layout, const fit::Plan& plan, std::size_t max_rows)
     : layout_(layout), fitter_(plan, max_rows) {
-  for (std::size_t i = 0; i < layout.value_columns.size(); ++i)
-    results_.emplace_back(plan.column_count(), max_rows);
+  for (std::size_t i = 0; i < layout.value_columns.size(); ++i) results_.emplace_back(plan.column_count(), max_rows);
 }
 
 void FitWorker::run(const TableRows& rows, const FitJob& job, TextBuffer& out) {
@@ -32,8 +31,7 @@ void FitWorker::fit(const FitJob& job) {
   }
 }
 
-void FitWorker::write_row(const TableRows& rows, std::size_t row, std::size_t out_row,
-                          TextBuffer& out) const {
+void FitWorker::write_row(const TableRows& rows, std::size_t row, std::size_t out_row, TextBuffer& out) const {
   const std::size_t passed = layout_.passed_columns();
   const std::size_t numbers = results_.size() * fitter_.plan().column_count();
   std::size_t needed = numbers * kMaxNumberChars + passed + 1;

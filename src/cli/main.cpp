@@ -13,10 +13,14 @@ namespace {
 
 int exit_status(const Fault& fault) {
   switch (fault.fault_class()) {
-    case FaultClass::transient: return kExitUnavailable;
-    case FaultClass::partition: return kExitFindings;
-    case FaultClass::configuration: return kExitConfiguration;
-    case FaultClass::fatal: return kExitInternal;
+    case FaultClass::transient:
+      return kExitUnavailable;
+    case FaultClass::partition:
+      return kExitFindings;
+    case FaultClass::configuration:
+      return kExitConfiguration;
+    case FaultClass::fatal:
+      return kExitInternal;
   }
   return kExitInternal;
 }

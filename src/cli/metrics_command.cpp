@@ -34,8 +34,7 @@ int print_metrics(const MetricsOptions& options) {
   if (!options.family.empty()) {
     family = fit::family_from_name(options.family);
     if (!family) {
-      std::fprintf(stderr,
-                   "regfeatd metrics: --family: there is no family \"%s\"; `regfeatd metrics` lists them\n",
+      std::fprintf(stderr, "regfeatd metrics: --family: there is no family \"%s\"; `regfeatd metrics` lists them\n",
                    options.family.c_str());
       return kExitUsage;
     }
@@ -43,8 +42,7 @@ int print_metrics(const MetricsOptions& options) {
   const std::string text = options.markdown ? metrics_markdown(family)
                            : options.json   ? metrics_json(family)
                                             : metrics_table(family, terminal_width());
-  const bool written =
-      std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
+  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
   return written ? kExitOk : kExitFindings;
 }
 
@@ -54,8 +52,7 @@ void add_metrics_command(CLI::App& app, Action& action) {
   CLI::App* const metrics =
       app.add_subcommand("metrics", "Print the metric catalogue: names, families, formulas, when NULL");
   const auto options = std::make_shared<MetricsOptions>();  // shared: lives as long as the callback
-  metrics->add_option("--family", options->family,
-                      "only this family: coefficients, terms, legacy_terms or inference");
+  metrics->add_option("--family", options->family, "only this family: coefficients, terms, legacy_terms or inference");
   CLI::Option* const markdown =
       metrics->add_flag("--markdown", options->markdown, "as Markdown, which is docs/metrics.md");
   metrics->add_flag("--json", options->json, "as JSON")->excludes(markdown);

@@ -147,8 +147,8 @@ std::string metrics_markdown(std::optional<Family> family) {
     text += "\n## Family `" + std::string(to_string(f)) + "`\n\n" + family_preface(f);
     text += "| metric | formula | unit | also NULL where |\n|---|---|---|---|\n";
     for (const MetricInfo& info : chosen(f)) {
-      text += "| `" + std::string(info.name) + "` | " + escaped(info.formula) + " | " + escaped(info.unit) +
-              " | " + escaped(also_null_where(info)) + " |\n";
+      text += "| `" + std::string(info.name) + "` | " + escaped(info.formula) + " | " + escaped(info.unit) + " | " +
+              escaped(also_null_where(info)) + " |\n";
     }
   }
   return text;

@@ -15,8 +15,7 @@ OrderValue position_option(OrderKind kind, const std::string& option, const std:
     if (used == text.size()) return v;
   } catch (const std::exception&) {  // reported below
   }
-  throw spec::SpecError(
-      {option + " " + text + ": expected an integer, as the feature set is ordered by a sequence"});
+  throw spec::SpecError({option + " " + text + ": expected an integer, as the feature set is ordered by a sequence"});
 }
 
 }  // namespace regfeatd::cli

@@ -21,8 +21,9 @@ struct Options {
 
 void print_plan(const populate::RemovalPlan& plan) {
   std::printf("feature set %s\n", plan.name.c_str());
-  std::printf("  partitions  %s (%s running), %s attempts of history: forgotten\n", format_count(plan.partitions).c_str(),
-              format_count(plan.running).c_str(), format_count(plan.attempts).c_str());
+  std::printf("  partitions  %s (%s running), %s attempts of history: forgotten\n",
+              format_count(plan.partitions).c_str(), format_count(plan.running).c_str(),
+              format_count(plan.attempts).c_str());
   for (const std::string& t : plan.dropped) std::printf("  dropped     %s, with all its rows\n", t.c_str());
   for (const std::string& t : plan.kept) std::printf("  kept        %s\n", t.c_str());
 }
@@ -71,7 +72,8 @@ void add_remove_command(CLI::App& app, Action& action) {
       "`apply` are never dropped. A feature set that others depend on is not removed (exit status 78).");
   command->add_option("FEATURE_SET", options->name, "Its name, as `regfeatd status` shows it")->required();
   options->database.add_to(*command);
-  command->add_flag("--drop-tables", options->drop_tables, "Also drop the target tables that `apply` created, with all their rows");
+  command->add_flag("--drop-tables", options->drop_tables,
+                    "Also drop the target tables that `apply` created, with all their rows");
   command->add_flag("--dry-run", options->dry_run, "Only say what would be removed");
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }

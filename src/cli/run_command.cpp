@@ -53,13 +53,15 @@ class ProgressDisplay {
     for (const auto& s : sets) {
       char percent[16];
       std::snprintf(percent, sizeof percent, "%.1f", s.percent);
-      log::info("progress", {{"feature_set", s.name},
-                             {"percent", percent},
-                             {"done", std::to_string(s.done + s.empty)},
-                             {"partitions", std::to_string(s.partitions)},
-                             {"failed", std::to_string(s.failed)},
-                             {"rows_per_second", s.rows_per_second ? std::to_string(static_cast<std::int64_t>(*s.rows_per_second)) : "unknown"},
-                             {"eta", eta_text(s)}});
+      log::info("progress",
+                {{"feature_set", s.name},
+                 {"percent", percent},
+                 {"done", std::to_string(s.done + s.empty)},
+                 {"partitions", std::to_string(s.partitions)},
+                 {"failed", std::to_string(s.failed)},
+                 {"rows_per_second",
+                  s.rows_per_second ? std::to_string(static_cast<std::int64_t>(*s.rows_per_second)) : "unknown"},
+                 {"eta", eta_text(s)}});
     }
   }
 
@@ -78,13 +80,17 @@ int run(const Options& o) {
   auto display = std::make_shared<ProgressDisplay>();
   options.on_status = [display](const std::vector<queue::FeatureSetStatus>& s) { display->show(s); };
   switch (daemon::run(options)) {
-    case daemon::DaemonResult::finished: return kExitOk;
+    case daemon::DaemonResult::finished:
+      return kExitOk;
     case daemon::DaemonResult::failed:
-      std::fprintf(stderr, "regfeatd: some partitions failed: see `regfeatd status` or SELECT * FROM regfeat.failures\n");
+      std::fprintf(stderr,
+                   "regfeatd: some partitions failed: see `regfeatd status` or SELECT * FROM regfeat.failures\n");
       return kExitFindings;
     case daemon::DaemonResult::blocked:
-    case daemon::DaemonResult::outgrown: return kExitConfiguration;
-    case daemon::DaemonResult::fatal: return kExitInternal;
+    case daemon::DaemonResult::outgrown:
+      return kExitConfiguration;
+    case daemon::DaemonResult::fatal:
+      return kExitInternal;
   }
   return kExitInternal;
 }
@@ -99,8 +105,12 @@ void add_run_command(CLI::App& app, Action& action) {
       "Stays in the foreground (systemd runs it so). SIGTERM or SIGINT: finish what is in hand within shutdown_grace,\n"
       "then give it back; a second one gives it back at once. SIGHUP: read the configuration again.");
   options->database.add_to(*command);
-  command->add_flag("--once", options->once, "End when nothing is left to do; exit status 1 if any partition failed, 78 if what is left is paused");
-  command->add_option("--workers", options->workers, "Number of workers, over the configuration")->type_name("N")->check(CLI::Range(1, 1024));
+  command->add_flag(
+      "--once", options->once,
+      "End when nothing is left to do; exit status 1 if any partition failed, 78 if what is left is paused");
+  command->add_option("--workers", options->workers, "Number of workers, over the configuration")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1024));
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }
 

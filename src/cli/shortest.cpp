@@ -25,8 +25,8 @@ std::uint64_t eight_digits(std::uint64_t x) noexcept {
 /// another offset would stall on every number.
 struct DigitText {
   char first = '0';
-  Wide rest = 0;  ///< sixteen characters after the first, the next one in the lowest byte; zeros at the end
-  int count = 0;  ///< of significant digits
+  Wide rest = 0;     ///< sixteen characters after the first, the next one in the lowest byte; zeros at the end
+  int count = 0;     ///< of significant digits
   int exponent = 0;  ///< of the last one
 
   explicit DigitText(ShortestDecimal d) noexcept;
@@ -45,9 +45,7 @@ DigitText::DigitText(ShortestDecimal d) noexcept {
   const std::uint64_t middle = eight_digits(upper % kEight);
   const std::uint64_t last = eight_digits(d.digits % kEight);
   // Digits that are zero are zero bytes: those at the end are counted as bits.
-  const int zeros = last != 0     ? std::countl_zero(last) / 8
-                    : middle != 0 ? 8 + std::countl_zero(middle) / 8
-                                  : 16;
+  const int zeros = last != 0 ? std::countl_zero(last) / 8 : middle != 0 ? 8 + std::countl_zero(middle) / 8 : 16;
   first = static_cast<char>('0' + upper / kEight);
   rest = (static_cast<Wide>(last) << 64 | middle) | kZeros;
   count = 17 - zeros;

@@ -111,7 +111,10 @@ class Watch {
     if (!terminal_ || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) size = {50, 160, 0, 0};
     const ScreenOptions screen{size.ws_col, terminal_ ? std::max(1, size.ws_row - 2) : 0, terminal_ && colour_wanted()};
     std::vector<std::string> lines = status_screen(snapshot_, screen);
-    lines.insert(lines.begin(), clipped(problem_.empty() ? "as of " + snapshot_.at : "as of " + snapshot_.at + "; database not available: " + problem_, screen.columns));
+    lines.insert(lines.begin(),
+                 clipped(problem_.empty() ? "as of " + snapshot_.at
+                                          : "as of " + snapshot_.at + "; database not available: " + problem_,
+                         screen.columns));
     std::string out;
     if (!terminal_) {
       for (const std::string& line : lines) out += line + '\n';
@@ -163,8 +166,13 @@ void add_status_command(CLI::App& app, Action& action) {
   options->database.add_to(*command);
   CLI::Option* const watch = command->add_flag("--watch", options->watch, "Redraw until interrupted");
   command->add_flag("--json", options->json, "One JSON document (docs/progress.md), for machines")->excludes(watch);
-  command->add_option("--history", options->history_minutes, "With --json: progress rows of the last N minutes too")->type_name("N")->check(CLI::Range(0, 100000));
-  command->add_option("--interval", options->interval_s, "Seconds between two looks with --watch")->type_name("S")->check(CLI::Range(0.2, 3600.0))->capture_default_str();
+  command->add_option("--history", options->history_minutes, "With --json: progress rows of the last N minutes too")
+      ->type_name("N")
+      ->check(CLI::Range(0, 100000));
+  command->add_option("--interval", options->interval_s, "Seconds between two looks with --watch")
+      ->type_name("S")
+      ->check(CLI::Range(0.2, 3600.0))
+      ->capture_default_str();
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }
 

@@ -34,7 +34,9 @@ class Painter {
  public:
   explicit Painter(const ScreenOptions& options) : options_(options) {}
 
-  [[nodiscard]] std::string in(const char* colour, const std::string& text) const { return options_.colour ? colour + text + kReset : text; }
+  [[nodiscard]] std::string in(const char* colour, const std::string& text) const {
+    return options_.colour ? colour + text + kReset : text;
+  }
   [[nodiscard]] std::string head(const std::string& text) const { return in("\033[1m", text); }
 
   void feature_set(Lines& out, const queue::FeatureSetStatus& s) const {
@@ -43,8 +45,10 @@ class Painter {
     const int full = std::clamp(static_cast<int>(std::floor(s.percent / 100 * width)), 0, width);
     std::string bar;
     for (int i = 0; i < width; ++i) bar += i < full ? "█" : "░";
-    Lines counts{fmt::format("{:.1f} %", s.percent), fmt::format("{}/{} partitions", format_count(s.done + s.empty), format_count(s.partitions))};
-    out.push_back(head(name) + ' ' + in(s.failed > 0 ? "\033[33m" : "\033[32m", bar) + "  " + counts[0] + "  " + counts[1]);
+    Lines counts{fmt::format("{:.1f} %", s.percent),
+                 fmt::format("{}/{} partitions", format_count(s.done + s.empty), format_count(s.partitions))};
+    out.push_back(head(name) + ' ' + in(s.failed > 0 ? "\033[33m" : "\033[32m", bar) + "  " + counts[0] + "  " +
+                  counts[1]);
     Lines parts;
     if (s.running > 0) parts.push_back(fmt::format("{} running", s.running));
     if (s.pending > 0) parts.push_back(fmt::format("{} pending", format_count(s.pending)));
@@ -75,10 +79,13 @@ class Painter {
       std::string line = fmt::format("{:<{}}  {:<8} {:>9}", worker_name(w, name), name, printable(w.step),
                                      format_seconds(w.step_seconds));
       if (!w.series.empty()) {
-        const int tenths = w.rows_total > 0 ? static_cast<int>(std::clamp<std::int64_t>(10 * w.rows_done / w.rows_total, 0, 10)) : 0;
+        const int tenths =
+            w.rows_total > 0 ? static_cast<int>(std::clamp<std::int64_t>(10 * w.rows_done / w.rows_total, 0, 10)) : 0;
         std::string bar;
         for (int i = 0; i < 10; ++i) bar += i < tenths ? "█" : "░";
-        line += "  " + in("\033[36m", bar) + fmt::format("  {} {}  {}/{} rows", printable(w.series), short_position(w.from), format_count(w.rows_done), format_count(w.rows_total));
+        line += "  " + in("\033[36m", bar) +
+                fmt::format("  {} {}  {}/{} rows", printable(w.series), short_position(w.from),
+                            format_count(w.rows_done), format_count(w.rows_total));
         if (snapshot.feature_sets.size() > 1) line += "  " + printable(w.feature_set);
       }
       out.push_back(line);
@@ -90,7 +97,8 @@ class Painter {
     out.emplace_back();
     out.push_back(head("last attempts that did not succeed"));
     for (const auto& f : snapshot.failures) {
-      out.push_back(fmt::format("{} {} {} {}: {}", printable(f.at), printable(f.series), short_position(f.from), in("\033[31m", printable(f.outcome)), printable(f.message)));
+      out.push_back(fmt::format("{} {} {} {}: {}", printable(f.at), printable(f.series), short_position(f.from),
+                                in("\033[31m", printable(f.outcome)), printable(f.message)));
     }
   }
 
@@ -99,7 +107,8 @@ class Painter {
     out.emplace_back();
     out.push_back(head("slow partitions"));
     for (const auto& s : snapshot.slow_partitions) {
-      out.push_back(fmt::format("{} {}  {} ({:.1f} times the usual per row), in {}", printable(s.series), short_position(s.from), format_seconds(s.seconds), s.times_median, s.phase));
+      out.push_back(fmt::format("{} {}  {} ({:.1f} times the usual per row), in {}", printable(s.series),
+                                short_position(s.from), format_seconds(s.seconds), s.times_median, s.phase));
     }
   }
 
@@ -113,14 +122,18 @@ class Painter {
     const int cells = std::max(1, options_.columns - label - 1);
     const auto per_cell = (map.from.size() + static_cast<std::size_t>(cells) - 1) / static_cast<std::size_t>(cells);
     out.emplace_back();
-    out.push_back(head(printable(map.feature_set)) + fmt::format("  {} to {}{}", short_position(map.from.front()), short_position(map.to.back()),
-                                                                 per_cell > 1 ? fmt::format(", {} partitions a cell", per_cell) : ""));
+    out.push_back(head(printable(map.feature_set)) +
+                  fmt::format("  {} to {}{}", short_position(map.from.front()), short_position(map.to.back()),
+                              per_cell > 1 ? fmt::format(", {} partitions a cell", per_cell) : ""));
     out.push_back(legend());
-    const std::size_t shown = std::min(map.series.size(), static_cast<std::size_t>(rows) - (map.series.size() > static_cast<std::size_t>(rows) - 3 ? 4 : 3));
+    const std::size_t shown =
+        std::min(map.series.size(),
+                 static_cast<std::size_t>(rows) - (map.series.size() > static_cast<std::size_t>(rows) - 3 ? 4 : 3));
     for (std::size_t s = 0; s < shown; ++s) {
       const std::string name = clipped(printable(map.series[s]), label);
       std::string line = name + std::string(static_cast<std::size_t>(label - display_width(name)) + 1, ' ');
-      for (std::size_t c = 0; c < map.from.size(); c += per_cell) line += cell(worst(std::string_view(map.rows[s]).substr(c, per_cell)));
+      for (std::size_t c = 0; c < map.from.size(); c += per_cell)
+        line += cell(worst(std::string_view(map.rows[s]).substr(c, per_cell)));
       out.push_back(line);
     }
     if (shown < map.series.size()) out.push_back(fmt::format("… and {} more series", map.series.size() - shown));
@@ -164,19 +177,26 @@ class Painter {
   [[nodiscard]] std::string cell(char c) const {
     const std::string text(1, c);
     switch (c) {
-      case 'D': return in("\033[32m", text);
-      case 's': return in("\033[33;1m", text);
-      case 'r': return in("\033[36;1m", text);
-      case 'F': return in("\033[37;41m", text);
+      case 'D':
+        return in("\033[32m", text);
+      case 's':
+        return in("\033[33;1m", text);
+      case 'r':
+        return in("\033[36;1m", text);
+      case 'F':
+        return in("\033[37;41m", text);
       case 'e':
       case 'c':
-      case '.': return in("\033[2m", text);
-      default: return text;
+      case '.':
+        return in("\033[2m", text);
+      default:
+        return text;
     }
   }
 
   [[nodiscard]] std::string legend() const {
-    return fmt::format("{} done {} slow {} running {} pending {} failed {} empty {} cancelled", cell('D'), cell('s'), cell('r'), cell('.'), cell('F'), cell('e'), cell('c'));
+    return fmt::format("{} done {} slow {} running {} pending {} failed {} empty {} cancelled", cell('D'), cell('s'),
+                       cell('r'), cell('.'), cell('F'), cell('e'), cell('c'));
   }
 
   const ScreenOptions& options_;
@@ -228,7 +248,8 @@ std::vector<std::string> status_screen(const queue::Snapshot& snapshot, const Sc
   const auto room = [&] { return options.rows <= 0 ? 1'000'000 : options.rows - static_cast<int>(out.size()); };
   if (room() > static_cast<int>(notes.size())) out.insert(out.end(), notes.begin(), notes.end());
   for (const auto& map : snapshot.heat_maps) painter.heat_map(out, map, room());
-  if (options.rows > 0 && out.size() > static_cast<std::size_t>(options.rows)) out.resize(static_cast<std::size_t>(options.rows));
+  if (options.rows > 0 && out.size() > static_cast<std::size_t>(options.rows))
+    out.resize(static_cast<std::size_t>(options.rows));
   for (std::string& line : out) line = clipped(line, options.columns);
   return out;
 }

@@ -31,14 +31,16 @@ std::string eta_text(const queue::FeatureSetStatus& s) {
   if (s.running == 0 && s.pending == s.blocked) return "nothing left but blocked ones";
   if (!s.eta_s) return "ETA unknown yet";
   std::string out = "ETA " + format_seconds(*s.eta_s);
-  if (s.eta_low_s && s.eta_high_s) out += fmt::format(" ({} to {})", format_seconds(*s.eta_low_s), format_seconds(*s.eta_high_s));
+  if (s.eta_low_s && s.eta_high_s)
+    out += fmt::format(" ({} to {})", format_seconds(*s.eta_low_s), format_seconds(*s.eta_high_s));
   return out;
 }
 
 std::string status_line(const queue::FeatureSetStatus& s, int columns) {
   const int bar_width = columns >= 120 ? 24 : columns >= 90 ? 12 : 8;
   // What goes to the right is dropped first when the terminal is narrow.
-  std::vector<std::string> parts{fmt::format("{:5.1f} %", s.percent), fmt::format("{}/{}", s.done + s.empty, s.partitions)};
+  std::vector<std::string> parts{fmt::format("{:5.1f} %", s.percent),
+                                 fmt::format("{}/{}", s.done + s.empty, s.partitions)};
   if (s.failed > 0) parts.push_back(fmt::format("{} failed", s.failed));
   if (s.blocked > 0) parts.push_back(fmt::format("{} blocked", s.blocked));
   if (s.running > 0) parts.push_back(fmt::format("{} running", s.running));

@@ -45,8 +45,7 @@ int print_report(const Options& o, const populate::ValidateReport& report) {
   constexpr std::size_t kShown = 200;
   for (std::size_t i = 0; i < report.findings.size() && i < kShown; ++i) print(report.findings[i]);
   if (report.findings.size() > kShown)
-    std::printf("… and %s more\n",
-                format_count(static_cast<std::int64_t>(report.findings.size() - kShown)).c_str());
+    std::printf("… and %s more\n", format_count(static_cast<std::int64_t>(report.findings.size() - kShown)).c_str());
   const auto& c = report.counts;
   std::printf(
       "%sfeature set %s: %s of %s finished partitions, %s rows, %s values compared bit by bit, %s with the "
@@ -78,11 +77,9 @@ int run(const Options& o) {
   if (!o.from.empty()) wanted.restriction.from = position_option(order, "--from", o.from);
   if (!o.to.empty()) wanted.restriction.to = position_option(order, "--to", o.to);
   const bool terminal = isatty(STDERR_FILENO) == 1;
-  const auto report =
-      populate::validate(*session, o.feature_set, wanted, [&](std::size_t done, std::size_t of) {
-        if (terminal)
-          std::fprintf(stderr, done < of ? "\r\033[K%zu of %zu partitions" : "\r\033[K", done, of);
-      });
+  const auto report = populate::validate(*session, o.feature_set, wanted, [&](std::size_t done, std::size_t of) {
+    if (terminal) std::fprintf(stderr, done < of ? "\r\033[K%zu of %zu partitions" : "\r\033[K", done, of);
+  });
   return print_report(o, report);
 }
 
@@ -91,8 +88,7 @@ int run(const Options& o) {
 void add_validate_command(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
   options->seed = std::random_device{}();
-  CLI::App* command =
-      app.add_subcommand("validate", "Compare what the tables hold with what they should hold");
+  CLI::App* command = app.add_subcommand("validate", "Compare what the tables hold with what they should hold");
   command->description(
       "Computes finished partitions anew and compares: every row and value bit by bit, a sample with the "
       "naive oracle, NULL counts,\n"
@@ -102,21 +98,16 @@ void add_validate_command(CLI::App& app, Action& action) {
   command->add_option("FEATURE_SET", options->feature_set, "Its name")->required();
   options->database.add_to(*command);
   command->add_option("--series", options->series, "Only these")->delimiter(',')->type_name("A,B");
-  command->add_option("--from", options->from, "Only partitions that end behind this position")
-      ->type_name("POSITION");
-  command->add_option("--to", options->to, "Only partitions that begin before this position")
-      ->type_name("POSITION");
+  command->add_option("--from", options->from, "Only partitions that end behind this position")->type_name("POSITION");
+  command->add_option("--to", options->to, "Only partitions that begin before this position")->type_name("POSITION");
   command->add_option("--sample", options->sample, "Only so many partitions, drawn at random")
       ->type_name("N")
       ->check(CLI::PositiveNumber);
   command
-      ->add_option("--oracle-rows", options->oracle_rows,
-                   "Rows of each partition and target that the oracle computes")
+      ->add_option("--oracle-rows", options->oracle_rows, "Rows of each partition and target that the oracle computes")
       ->type_name("N")
       ->capture_default_str();
-  command
-      ->add_option("--seed", options->seed,
-                   "Of what is random, to repeat a run (default: another one each time)")
+  command->add_option("--seed", options->seed, "Of what is random, to repeat a run (default: another one each time)")
       ->type_name("N");
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }

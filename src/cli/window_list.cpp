@@ -132,8 +132,7 @@ OrderValue WindowReader::distance(std::string_view what, std::string_view text) 
   if (order_ == OrderKind::sequence) {
     const auto value = parse_sequence(text);
     if (!value || *value < 1 || *value > kMaxDistance) {
-      fail(std::string(what) +
-           " must be a whole number above 0 because the rows are ordered by a sequence, not " +
+      fail(std::string(what) + " must be a whole number above 0 because the rows are ordered by a sequence, not " +
            in_quotes(text));
     }
     return *value;
@@ -151,14 +150,11 @@ std::vector<fit::Metric> parse_metric(std::string_view name) {
   const fit::MetricLookup lookup = fit::find_metric(name);
   if (lookup.metric) return {*lookup.metric};
   if (lookup.matches.empty()) {
-    throw UsageError("--metrics: there is no metric or family " + in_quotes(name) +
-                     "; `regfeatd metrics` lists them");
+    throw UsageError("--metrics: there is no metric or family " + in_quotes(name) + "; `regfeatd metrics` lists them");
   }
   std::string candidates;
-  for (const fit::Metric m : lookup.matches)
-    candidates += (candidates.empty() ? "" : ", ") + qualified_name(m);
-  throw UsageError("--metrics: several families have a metric " + in_quotes(name) +
-                   "; say which: " + candidates);
+  for (const fit::Metric m : lookup.matches) candidates += (candidates.empty() ? "" : ", ") + qualified_name(m);
+  throw UsageError("--metrics: several families have a metric " + in_quotes(name) + "; say which: " + candidates);
 }
 
 }  // namespace

@@ -113,7 +113,8 @@ void Daemon::start() {
   shared_.workers_wanted = workers;
   shared_.daemon_id = queue::register_daemon(session, identity_, settings->lease, workers).value;
   const auto released = queue::release_dead_neighbours(session, DaemonId{shared_.daemon_id.load()});
-  if (released > 0) log::info("took back the partitions of a daemon whose process is gone", {{"partitions", std::to_string(released)}});
+  if (released > 0)
+    log::info("took back the partitions of a daemon whose process is gone", {{"partitions", std::to_string(released)}});
   log::info("started", {{"build", std::string(build_id())},
                         {"database", session.describe()},
                         {"daemon", name + '/' + std::to_string(shared_.daemon_id.load())},
@@ -129,13 +130,15 @@ DaemonResult Daemon::run() {
   if (shared_.settings()->http.port) site_ = std::make_unique<Site>(io_, shared_, identity_.name);
   reporter_ = std::make_unique<Reporter>(
       shared_, identity_, options_.once,
-      Reporter::Callbacks{[this] { return reports(); }, [this](const queue::RunningClaim& c) { cancel_fenced(c); },
-                          [this](std::optional<int> n, int g) { boost::asio::post(io_, [this, n, g] { order_workers(n, g); }); },
-                          [this](std::chrono::steady_clock::time_point t) { cancel_sessions_before(t); }, [this] { cancel_all(); },
-                          [this](const std::string& why) { boost::asio::post(io_, [this, why] { drain(DaemonResult::outgrown, why); }); },
-                          [this](DaemonResult r) { boost::asio::post(io_, [this, r] { drain(r, "the queue is empty"); }); },
-                          [this](const std::vector<queue::FeatureSetStatus>& s) { show(s); },
-                          site_.get()});
+      Reporter::Callbacks{
+          [this] { return reports(); }, [this](const queue::RunningClaim& c) { cancel_fenced(c); },
+          [this](std::optional<int> n, int g) { boost::asio::post(io_, [this, n, g] { order_workers(n, g); }); },
+          [this](std::chrono::steady_clock::time_point t) { cancel_sessions_before(t); }, [this] { cancel_all(); },
+          [this](const std::string& why) {
+            boost::asio::post(io_, [this, why] { drain(DaemonResult::outgrown, why); });
+          },
+          [this](DaemonResult r) { boost::asio::post(io_, [this, r] { drain(r, "the queue is empty"); }); },
+          [this](const std::vector<queue::FeatureSetStatus>& s) { show(s); }, site_.get()});
   apply_worker_count();
   wait_for_signal();
   watch();
@@ -205,7 +208,8 @@ void Daemon::wait_for_signal() {
 void Daemon::on_signal(int signal) {
   if (signal == SIGHUP) return reload();
   if (shared_.draining.load()) return abort_runs("second signal");
-  log::info("stopping: running partitions are finished first", {{"grace", format_duration(shared_.settings()->shutdown_grace)}});
+  log::info("stopping: running partitions are finished first",
+            {{"grace", format_duration(shared_.settings()->shutdown_grace)}});
   manager_.stopping(shared_.settings()->shutdown_grace);
   drain(DaemonResult::finished, signal == SIGTERM ? "SIGTERM" : "SIGINT");
   grace_.expires_after(shared_.settings()->shutdown_grace);
@@ -243,7 +247,8 @@ void Daemon::reload() {
     shared_.wake_workers();
     ++generation_;
     reporter_->settings_changed(generation_, "");
-    log::info("settings reloaded", {{"workers", std::to_string(shared_.workers_wanted.load())}, {"generation", std::to_string(generation_)}});
+    log::info("settings reloaded", {{"workers", std::to_string(shared_.workers_wanted.load())},
+                                    {"generation", std::to_string(generation_)}});
   } catch (const spec::SpecError& e) {
     log::error("the settings are not reloaded, the old ones stay", {{"error", e.what()}});
     reporter_->settings_changed(generation_, std::string("reload refused: ") + e.what());
@@ -292,7 +297,9 @@ void Daemon::watch_lease() {
   const bool just_lost = shared_.lease_held.exchange(false);
   if (!just_lost && now < next_hang_up_) return;
   next_hang_up_ = now + shared_.settings()->lease;
-  if (just_lost) log::error("no heartbeat was acknowledged for longer than the lease: work in hand is given up, connections are made anew");
+  if (just_lost)
+    log::error(
+        "no heartbeat was acknowledged for longer than the lease: work in hand is given up, connections are made anew");
   reporter_->hang_up();
   const MutexLock lock(workers_mutex_);
   for (const auto& w : workers_) w->hang_up();

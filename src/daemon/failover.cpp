@@ -54,7 +54,8 @@ void Failover::look(pg::Session& session, Clock::time_point last_good) {
   const queue::Writer writer = queue::note_writer(session);
   const bool moved = !identity_.empty() && writer.identity != identity_;
   if (moved) {
-    log::warning("another server has become the writer", {{"was", identity_}, {"is", writer.identity}, {"database", session.describe()}});
+    log::warning("another server has become the writer",
+                 {{"was", identity_}, {"is", writer.identity}, {"database", session.describe()}});
     shared_.sessions_valid_from = last_good;
     give_up_old_sessions_(last_good);
   }
@@ -66,12 +67,16 @@ void Failover::look(pg::Session& session, Clock::time_point last_good) {
 }
 
 void Failover::look_for_orphans(pg::Session& session, const std::vector<queue::RunningClaim>& in_hand) {
-  const auto same = [](const queue::RunningClaim& a, const queue::RunningClaim& b) { return a.partition_id == b.partition_id && a.epoch == b.epoch; };
+  const auto same = [](const queue::RunningClaim& a, const queue::RunningClaim& b) {
+    return a.partition_id == b.partition_id && a.epoch == b.epoch;
+  };
   auto found = queue::orphans(session, DaemonId{shared_.daemon_id.load()}, in_hand);
   for (const queue::RunningClaim& orphan : found) {
     if (std::none_of(suspects_.begin(), suspects_.end(), [&](const auto& s) { return same(s, orphan); })) continue;
-    if (queue::recompute(session, {orphan.partition_id}, {orphan.epoch}, "no worker of the daemon that claimed it has it in hand")) {
-      log::warning("a partition that no worker has in hand goes back to the queue", {{"partition", std::to_string(orphan.partition_id)}});
+    if (queue::recompute(session, {orphan.partition_id}, {orphan.epoch},
+                         "no worker of the daemon that claimed it has it in hand")) {
+      log::warning("a partition that no worker has in hand goes back to the queue",
+                   {{"partition", std::to_string(orphan.partition_id)}});
       shared_.wake_workers();
     }
   }
@@ -82,8 +87,9 @@ void Failover::verify(const std::stop_token& stop) {
   const auto settings = shared_.settings();
   while (!stop.stop_requested()) {
     try {
-      const auto session = pg::connect_patiently(pg::connect_options(*settings, shared_.short_name() + "/failover"), std::chrono::seconds{5},
-                                                 [&](const Fault&) { return stop.stop_requested(); });
+      const auto session =
+          pg::connect_patiently(pg::connect_options(*settings, shared_.short_name() + "/failover"),
+                                std::chrono::seconds{5}, [&](const Fault&) { return stop.stop_requested(); });
       {
         const MutexLock lock(mutex_);
         canceller_ = session->canceller();
@@ -94,7 +100,8 @@ void Failover::verify(const std::stop_token& stop) {
     } catch (const std::exception& e) {
       if (stop.stop_requested()) return;
       log::warning("recent results are not verified yet", {{"error", e.what()}});
-      for (int i = 0; i < 100 && !stop.stop_requested(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds{50});
+      for (int i = 0; i < 100 && !stop.stop_requested(); ++i)
+        std::this_thread::sleep_for(std::chrono::milliseconds{50});
     }
   }
   busy_ = false;
@@ -105,7 +112,8 @@ void Failover::verify(const std::stop_token& stop) {
 void Failover::verify_once(pg::Session& session, const std::stop_token& stop) {
   const auto lost = queue::requeue_lost(session, shared_.recent_commits.list());
   for (const PartitionId p : lost) {
-    log::warning("a commit that was acknowledged is missing on the new writer: the partition is computed again", {{"partition", std::to_string(p.value)}});
+    log::warning("a commit that was acknowledged is missing on the new writer: the partition is computed again",
+                 {{"partition", std::to_string(p.value)}});
   }
   if (!lost.empty()) shared_.wake_workers();
   std::size_t verified = 0, missing = 0;
@@ -122,15 +130,18 @@ void Failover::verify_once(pg::Session& session, const std::stop_token& stop) {
     if (!different) continue;
     ++missing;
     const std::string reason = "after the writer moved: " + *different;
-    if (!queue::recompute(session, result.claim.partition, result.claim.epoch, reason)) continue;  // somebody was faster
+    if (!queue::recompute(session, result.claim.partition, result.claim.epoch, reason))
+      continue;  // somebody was faster
     log::warning("a finished partition is not what was recorded: it is computed again",
-                 {{"partition", std::to_string(result.claim.partition.value)}, {"series", result.claim.series}, {"reason", *different}});
+                 {{"partition", std::to_string(result.claim.partition.value)},
+                  {"series", result.claim.series},
+                  {"reason", *different}});
     shared_.wake_workers();
   }
   queue::record_writer_verified(session);
   log::info("recent results are verified on the new writer", {{"lost", std::to_string(lost.size())},
-                                                             {"verified", std::to_string(verified)},
-                                                             {"different", std::to_string(missing)}});
+                                                              {"verified", std::to_string(verified)},
+                                                              {"different", std::to_string(missing)}});
 }
 
 }  // namespace regfeatd::daemon

@@ -57,8 +57,7 @@ std::shared_ptr<const Document> plain(const std::string& text) {
 bool names_loopback(std::string_view host) {
   if (host.starts_with('[')) return host.substr(0, host.find(']') + 1) == "[::1]";
   host = host.substr(0, host.find(':'));
-  return beast::iequals(beast::string_view(host.data(), host.size()), "localhost") ||
-         is_loopback(std::string(host));
+  return beast::iequals(beast::string_view(host.data(), host.size()), "localhost") || is_loopback(std::string(host));
 }
 
 }  // namespace
@@ -145,9 +144,8 @@ void HttpServer::Listener::Session::read() {
   parser_->body_limit(0);
   buffer_.max_size(2 * listener_->limits().header_bytes);
   stream_.expires_after(listener_->limits().read_timeout);
-  http::async_read_header(
-      stream_, buffer_, *parser_,
-      [self = shared_from_this()](error_code error, std::size_t) { self->on_read(error); });
+  http::async_read_header(stream_, buffer_, *parser_,
+                          [self = shared_from_this()](error_code error, std::size_t) { self->on_read(error); });
 }
 
 void HttpServer::Listener::Session::on_read(error_code error) {
@@ -156,10 +154,8 @@ void HttpServer::Listener::Session::on_read(error_code error) {
   const auto method = parser_->get().method();
   if (method != http::verb::get && method != http::verb::head && (!error || error == http::error::body_limit))
     return refuse(http::status::method_not_allowed, "everything here is read-only: GET and HEAD");
-  if (error == http::error::body_limit)
-    return refuse(http::status::payload_too_large, "a request has no body here");
-  if (error == http::error::end_of_stream || error == http::error::partial_message ||
-      error == beast::error::timeout)
+  if (error == http::error::body_limit) return refuse(http::status::payload_too_large, "a request has no body here");
+  if (error == http::error::end_of_stream || error == http::error::partial_message || error == beast::error::timeout)
     return close();
   if (error.category() == http::make_error_code(http::error::bad_method).category())
     return refuse(http::status::bad_request, "this is no HTTP request");
@@ -209,11 +205,9 @@ void HttpServer::Listener::Session::fill(const Parser::value_type& request, cons
   if (request.method() != http::verb::head) r.body() = {bytes.data(), bytes.size()};
 }
 
-void HttpServer::Listener::Session::respond(const Parser::value_type& request, HttpResponse answer,
-                                            bool keep_alive) {
-  document_ = answer.document
-                  ? answer.document
-                  : plain(std::string(http::obsolete_reason(static_cast<http::status>(answer.status))));
+void HttpServer::Listener::Session::respond(const Parser::value_type& request, HttpResponse answer, bool keep_alive) {
+  document_ = answer.document ? answer.document
+                              : plain(std::string(http::obsolete_reason(static_cast<http::status>(answer.status))));
   response_.emplace();
   fill(request, answer, keep_alive);
   serializer_.emplace(*response_);
@@ -319,12 +313,8 @@ HttpServer::HttpServer(boost::asio::io_context& io, const std::string& address, 
   listener_->start();
 }
 
-HttpServer::~HttpServer() {
-  listener_->close();
-}
+HttpServer::~HttpServer() { listener_->close(); }
 
-int HttpServer::port() const noexcept {
-  return listener_->port();
-}
+int HttpServer::port() const noexcept { return listener_->port(); }
 
 }  // namespace regfeatd::daemon

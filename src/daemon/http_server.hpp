@@ -32,9 +32,8 @@ struct HttpResponse {
 struct HttpLimits {
   std::size_t connections = 64;  ///< open at a time; further ones wait in the kernel's queue
   std::size_t header_bytes = 8 * 1024;
-  std::size_t requests = 10'000;  ///< on one connection, which is then closed
-  std::chrono::milliseconds read_timeout =
-      std::chrono::seconds{15};  ///< for a whole request, the wait for it included
+  std::size_t requests = 10'000;                                      ///< on one connection, which is then closed
+  std::chrono::milliseconds read_timeout = std::chrono::seconds{15};  ///< for a whole request, the wait for it included
   std::chrono::milliseconds write_timeout = std::chrono::seconds{30};
 };
 
@@ -49,8 +48,7 @@ class HttpServer {
   using Handler = std::function<void(const HttpRequest&, Respond)>;
   /// Listens at once. Port 0: any free one, see `port`. Throws Fault (configuration) when the address is not
   /// one or cannot be had.
-  HttpServer(boost::asio::io_context& io, const std::string& address, int port, HttpLimits limits,
-             Handler handler);
+  HttpServer(boost::asio::io_context& io, const std::string& address, int port, HttpLimits limits, Handler handler);
   /// Ends all connections. Handlers that are under way keep what they need until the io_context has called or
   /// destroyed them.
   ~HttpServer();

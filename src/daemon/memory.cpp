@@ -11,8 +11,7 @@ namespace regfeatd::daemon {
 namespace {
 
 constexpr std::uint64_t kProcessBytes = 24u << 20;  // program, libraries, heap
-constexpr std::uint64_t kWorkerBytes =
-    12u << 20;  // column blocks, encoders, connection, stack: up to some 500 columns
+constexpr std::uint64_t kWorkerBytes = 12u << 20;  // column blocks, encoders, connection, stack: up to some 500 columns
 constexpr std::uint64_t kLeastShareBytes = 4u << 20;
 
 }  // namespace
@@ -20,15 +19,14 @@ constexpr std::uint64_t kLeastShareBytes = 4u << 20;
 MemoryPlan plan_memory(std::uint64_t budget_bytes, int wanted_workers) {
   MemoryPlan plan;
   const std::uint64_t for_workers = budget_bytes - std::min(budget_bytes, kProcessBytes);
-  const auto carried = static_cast<int>(std::max<std::uint64_t>(
-      1, std::min<std::uint64_t>(for_workers / (kWorkerBytes + kLeastShareBytes), 1024)));
+  const auto carried = static_cast<int>(
+      std::max<std::uint64_t>(1, std::min<std::uint64_t>(for_workers / (kWorkerBytes + kLeastShareBytes), 1024)));
   plan.workers = std::min(wanted_workers, carried);
   if (plan.workers < wanted_workers) {
-    plan.reason =
-        fmt::format("{} of {} workers: memory_budget {} holds {} for the process and {} for each worker",
-                    plan.workers, wanted_workers, format_bytes(static_cast<double>(budget_bytes)),
-                    format_bytes(static_cast<double>(kProcessBytes)),
-                    format_bytes(static_cast<double>(kWorkerBytes + kLeastShareBytes)));
+    plan.reason = fmt::format("{} of {} workers: memory_budget {} holds {} for the process and {} for each worker",
+                              plan.workers, wanted_workers, format_bytes(static_cast<double>(budget_bytes)),
+                              format_bytes(static_cast<double>(kProcessBytes)),
+                              format_bytes(static_cast<double>(kWorkerBytes + kLeastShareBytes)));
   }
   const auto workers = static_cast<std::uint64_t>(std::max(1, plan.workers));
   const std::uint64_t rows =

@@ -29,9 +29,7 @@ const Histogram::BucketBoundaries& buckets() {
   return all;
 }
 
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
+double now_s() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
 /// A gauge that exists only while its value is known.
 void put(Family<Gauge>& family, const Labels& labels, std::optional<double> value) {
@@ -63,55 +61,47 @@ struct Metrics::Impl {
   }
 
   // This daemon.
-  Family<Gauge>& build = gauge("regfeatd_build_info",
-                               "Always 1; the labels name the build and the instruction set of the fits.");
-  Gauge& started =
-      gauge("process_start_time_seconds", "When this process started, in seconds since 1970.").Add({});
+  Family<Gauge>& build =
+      gauge("regfeatd_build_info", "Always 1; the labels name the build and the instruction set of the fits.");
+  Gauge& started = gauge("process_start_time_seconds", "When this process started, in seconds since 1970.").Add({});
   Gauge& heartbeat = gauge("regfeatd_heartbeat_timestamp_seconds",
                            "When the database last acknowledged a heartbeat, in seconds since 1970.")
                          .Add({});
-  Gauge& lease_held = gauge("regfeatd_lease_held",
-                            "1 while heartbeats are acknowledged within the lease; at 0 nothing is claimed.")
-                          .Add({});
-  Gauge& draining =
-      gauge("regfeatd_draining", "1 while this daemon finishes what it has in hand and claims nothing more.")
+  Gauge& lease_held =
+      gauge("regfeatd_lease_held", "1 while heartbeats are acknowledged within the lease; at 0 nothing is claimed.")
           .Add({});
+  Gauge& draining =
+      gauge("regfeatd_draining", "1 while this daemon finishes what it has in hand and claims nothing more.").Add({});
   Gauge& configured = gauge("regfeatd_workers_configured", "Workers that this daemon keeps running.").Add({});
   Gauge& idle = gauge("regfeatd_workers_idle", "Of these, workers whose last claim found nothing.").Add({});
-  Family<Counter>& attempts =
-      counter("regfeatd_attempts_total", "Attempts of this daemon that are over, by outcome.");
+  Family<Counter>& attempts = counter("regfeatd_attempts_total", "Attempts of this daemon that are over, by outcome.");
   Family<Counter>& rows_in =
       counter("regfeatd_source_rows_total", "Source rows of the partitions that this daemon has done.");
   Family<Counter>& rows_out =
       counter("regfeatd_target_rows_total", "Rows per target of the partitions that this daemon has done.");
   Family<Counter>& bytes_out =
-      counter("regfeatd_copy_bytes_total",
-              "Bytes that this daemon has sent by COPY in attempts that were committed.");
-  Family<Histogram>& phases = histogram(
-      "regfeatd_phase_seconds", "Time of this daemon's successful attempts in each phase of a partition.");
-  Family<Histogram>& partitions_done = histogram(
-      "regfeatd_attempt_seconds", "Time of this daemon's successful attempts from the claim to the commit.");
-  Family<Counter>& responses =
-      counter("regfeatd_http_responses_total", "Answers of this HTTP server, by status code.");
+      counter("regfeatd_copy_bytes_total", "Bytes that this daemon has sent by COPY in attempts that were committed.");
+  Family<Histogram>& phases =
+      histogram("regfeatd_phase_seconds", "Time of this daemon's successful attempts in each phase of a partition.");
+  Family<Histogram>& partitions_done =
+      histogram("regfeatd_attempt_seconds", "Time of this daemon's successful attempts from the claim to the commit.");
+  Family<Counter>& responses = counter("regfeatd_http_responses_total", "Answers of this HTTP server, by status code.");
 
   // The feature sets, whoever computes them.
   Family<Gauge>& partitions = gauge("regfeatd_partitions", "Partitions of a feature set in each state.");
-  Family<Gauge>& rows_done =
-      gauge("regfeatd_rows_done", "Source rows of the finished partitions of a feature set.");
+  Family<Gauge>& rows_done = gauge("regfeatd_rows_done", "Source rows of the finished partitions of a feature set.");
   Family<Gauge>& rows_expected =
       gauge("regfeatd_rows_expected", "Source rows of all partitions of a feature set; no sample: unknown.");
   Family<Gauge>& progress =
       gauge("regfeatd_progress_ratio", "Part of a feature set that is done, by rows, from 0 to 1.");
-  Family<Gauge>& speed =
-      gauge("regfeatd_rows_per_second",
-            "Source rows per second of all daemons, smoothed; no sample: unknown or nothing runs.");
+  Family<Gauge>& speed = gauge("regfeatd_rows_per_second",
+                               "Source rows per second of all daemons, smoothed; no sample: unknown or nothing runs.");
   Family<Gauge>& eta = gauge("regfeatd_eta_timestamp_seconds",
                              "When a feature set will be done, in seconds since 1970; bound low, median or "
                              "high. No sample: unknown.");
   Family<Gauge>& workers = gauge("regfeatd_workers_active", "Workers of all daemons on a feature set.");
-  Family<Gauge>& stalled =
-      gauge("regfeatd_stalled",
-            "1 while a feature set is stalled: nothing has finished for three times the expected time.");
+  Family<Gauge>& stalled = gauge(
+      "regfeatd_stalled", "1 while a feature set is stalled: nothing has finished for three times the expected time.");
   Family<Gauge>& slow =
       gauge("regfeatd_slow_partitions",
             "Finished partitions that took over twice the median seconds per row of their feature set.");
@@ -144,8 +134,7 @@ void Metrics::count(const queue::FinishedAttempt& a) {
   impl_->partitions_done.Add(set, buckets()).Observe(a.seconds);
   for (std::size_t i = 0; i < a.phase_seconds.size(); ++i) {
     if (a.phase_seconds[i])
-      impl_->phases
-          .Add({{"feature_set", a.feature_set}, {"phase", queue::FinishedAttempt::kPhases[i]}}, buckets())
+      impl_->phases.Add({{"feature_set", a.feature_set}, {"phase", queue::FinishedAttempt::kPhases[i]}}, buckets())
           .Observe(*a.phase_seconds[i]);
   }
 }
@@ -201,13 +190,9 @@ void Metrics::set(const std::vector<queue::FeatureSetStatus>& feature_sets) {
   impl_->reported.Set(now);
 }
 
-void Metrics::set_heartbeat() {
-  impl_->heartbeat.Set(now_s());
-}
+void Metrics::set_heartbeat() { impl_->heartbeat.Set(now_s()); }
 
-void Metrics::count_response(int status) {
-  impl_->responses.Add({{"code", std::to_string(status)}}).Increment();
-}
+void Metrics::count_response(int status) { impl_->responses.Add({{"code", std::to_string(status)}}).Increment(); }
 
 std::string Metrics::text(const Shared& shared) const {
   impl_->lease_held.Set(shared.lease_held.load() ? 1 : 0);

@@ -4,18 +4,20 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <array>
 #include <algorithm>
+#include <array>
 #include <fstream>
 #include <optional>
 
 namespace regfeatd::daemon {
 namespace {
 
-std::string task_file(int thread_id, const char* name) { return "/proc/self/task/" + std::to_string(thread_id) + '/' + name; }
+std::string task_file(int thread_id, const char* name) {
+  return "/proc/self/task/" + std::to_string(thread_id) + '/' + name;
+}
 
 struct TaskStatus {
-  char state = '?';                         ///< S sleeping, R running, T and t stopped (proc(5))
+  char state = '?';  ///< S sleeping, R running, T and t stopped (proc(5))
   std::int64_t voluntary_switches = -1;
 };
 
@@ -37,7 +39,7 @@ std::optional<TaskStatus> task_status(int thread_id) {
 std::optional<bool> waits_for_network(int thread_id) {
   static constexpr std::array kCalls{
 #ifdef SYS_poll
-      SYS_poll, SYS_select,
+      SYS_poll,  SYS_select,
 #endif
       SYS_ppoll, SYS_pselect6, SYS_connect, SYS_recvfrom, SYS_recvmsg, SYS_sendto, SYS_sendmsg, SYS_clock_nanosleep};
   std::ifstream file(task_file(thread_id, "syscall"));

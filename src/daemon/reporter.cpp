@@ -78,8 +78,8 @@ void Reporter::look_for_orders() {
 void Reporter::connect(const std::stop_token& stop) {
   if (session_ && !session_->broken()) return;
   const auto settings = shared_.settings();
-  session_ = pg::connect_patiently(pg::connect_options(*settings, shared_.short_name() + "/reporter"), std::chrono::seconds{5},
-                                   [&](const Fault&) {
+  session_ = pg::connect_patiently(pg::connect_options(*settings, shared_.short_name() + "/reporter"),
+                                   std::chrono::seconds{5}, [&](const Fault&) {
                                      pulse_.beat();
                                      return stop.stop_requested();
                                    });
@@ -125,7 +125,8 @@ void Reporter::loop(const std::stop_token& stop) {
       if (stop.stop_requested()) return;
       log::warning("heartbeat or progress failed", {{"error", e.what()}});
       session_.reset();
-      for (auto slept = std::chrono::milliseconds{0}; slept < pause && !stop.stop_requested(); slept += std::chrono::milliseconds{50}) {
+      for (auto slept = std::chrono::milliseconds{0}; slept < pause && !stop.stop_requested();
+           slept += std::chrono::milliseconds{50}) {
         std::this_thread::sleep_for(std::chrono::milliseconds{50});
       }
       pause = std::min(kLongestPause, pause * 2);
@@ -135,7 +136,8 @@ void Reporter::loop(const std::stop_token& stop) {
 
 void Reporter::beat() {
   const std::string objection = queue::schema_objection(queue::schema_state(*session_));
-  if (!objection.empty()) callbacks_.schema_outgrown(objection);  // what is in hand may still be finished, so the heartbeat goes on
+  if (!objection.empty())
+    callbacks_.schema_outgrown(objection);  // what is in hand may still be finished, so the heartbeat goes on
   const auto sent = Clock::now();
   const bool ours = queue::heartbeat(*session_, DaemonId{shared_.daemon_id.load()});
   if (!ours) {
@@ -144,7 +146,8 @@ void Reporter::beat() {
     const auto settings = shared_.settings();
     orders_seen_ = 0;
     limits_written_.clear();
-    shared_.daemon_id = queue::register_daemon(*session_, identity_, settings->lease, shared_.workers_wanted.load()).value;
+    shared_.daemon_id =
+        queue::register_daemon(*session_, identity_, settings->lease, shared_.workers_wanted.load()).value;
     const MutexLock lock(mutex_);
     settings_dirty_ = true;
   }
@@ -189,7 +192,8 @@ void Reporter::throttle(std::optional<double> commit_ms) {
   Throttle::Sample sample;
   sample.commit_ms = commit_ms;
   for (const queue::WorkerReport& w : callbacks_.workers()) {
-    if (std::string_view(w.step) == populate::to_string(populate::Step::commit)) sample.commit_ms = std::max(sample.commit_ms.value_or(0), 1000 * w.step_seconds);
+    if (std::string_view(w.step) == populate::to_string(populate::Step::commit))
+      sample.commit_ms = std::max(sample.commit_ms.value_or(0), 1000 * w.step_seconds);
   }
   if (limits.automatic || limits.replication_lag_bytes) sample.lag_bytes = queue::replication_lag_bytes(*session_);
   sample.held_to_rate = shared_.rate.held_up();
@@ -208,7 +212,8 @@ void Reporter::prune() {
   if (pruned_up_to_ == 0) drop_leftovers();
   const auto next = queue::prune(*session_, shared_.settings()->retention, pruned_up_to_);
   pruned_up_to_ = next.value_or(0);
-  next_prune_ = Clock::now() + (next ? Clock::duration(std::chrono::seconds{2}) : Clock::duration(std::chrono::hours{1}));
+  next_prune_ =
+      Clock::now() + (next ? Clock::duration(std::chrono::seconds{2}) : Clock::duration(std::chrono::hours{1}));
 }
 
 /// Staging tables of attempts that were killed; an attempt that is done has taken its own away.
@@ -227,8 +232,12 @@ void Reporter::look_for_end() {
   const queue::Outlook left = queue::outlook(*session_);
   if (left.claimable > 0) return;
   drop_leftovers();
-  if (left.blocked > 0) log::error("what is left cannot be claimed", {{"partitions", std::to_string(left.blocked)}, {"reason", left.blocked_reason}});
-  callbacks_.queue_empty(left.failed > 0 ? DaemonResult::failed : left.blocked > 0 ? DaemonResult::blocked : DaemonResult::finished);
+  if (left.blocked > 0)
+    log::error("what is left cannot be claimed",
+               {{"partitions", std::to_string(left.blocked)}, {"reason", left.blocked_reason}});
+  callbacks_.queue_empty(left.failed > 0    ? DaemonResult::failed
+                         : left.blocked > 0 ? DaemonResult::blocked
+                                            : DaemonResult::finished);
 }
 
 void Reporter::write_settings() {
@@ -241,7 +250,9 @@ void Reporter::write_settings() {
     workers_dirty_ = false;
     generation = generation_;
   }
-  if (applied) queue::record_workers(*session_, DaemonId{shared_.daemon_id.load()}, shared_.workers_wanted.load(), *applied, generation);
+  if (applied)
+    queue::record_workers(*session_, DaemonId{shared_.daemon_id.load()}, shared_.workers_wanted.load(), *applied,
+                          generation);
   {
     const MutexLock lock(mutex_);
     if (!settings_dirty_) return;
@@ -251,7 +262,8 @@ void Reporter::write_settings() {
   }
   // A shorter lease must not find an old heartbeat, and a longer heartbeat interval not an old appointment.
   beat();
-  queue::record_settings(*session_, DaemonId{shared_.daemon_id.load()}, shared_.workers_wanted.load(), *shared_.settings(), generation, message);
+  queue::record_settings(*session_, DaemonId{shared_.daemon_id.load()}, shared_.workers_wanted.load(),
+                         *shared_.settings(), generation, message);
 }
 
 void Reporter::stop(const std::string& message) {
@@ -268,7 +280,8 @@ void Reporter::stop(const std::string& message) {
   pulse_.end();
   try {
     if (!session_ || session_->broken()) {
-      session_ = std::make_unique<pg::Session>(pg::connect_options(*shared_.settings(), shared_.short_name() + "/reporter"));
+      session_ =
+          std::make_unique<pg::Session>(pg::connect_options(*shared_.settings(), shared_.short_name() + "/reporter"));
       const MutexLock lock(mutex_);
       canceller_ = session_->canceller();
     }

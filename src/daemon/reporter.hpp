@@ -8,11 +8,11 @@
 #include <thread>
 #include <vector>
 
+#include "pulse.hpp"
 #include "regfeatd/daemon/daemon.hpp"
 #include "regfeatd/pg/session.hpp"
 #include "regfeatd/queue/daemons.hpp"
 #include "regfeatd/queue/progress.hpp"
-#include "pulse.hpp"
 #include "shared.hpp"
 #include "site.hpp"
 
@@ -24,11 +24,14 @@ class Reporter {
  public:
   struct Callbacks {
     std::function<std::vector<queue::WorkerReport>()> workers;
-    std::function<void(const queue::RunningClaim&)> fenced;  ///< somebody requeued, cancelled or took over what a worker runs
+    std::function<void(const queue::RunningClaim&)>
+        fenced;  ///< somebody requeued, cancelled or took over what a worker runs
     std::function<void(std::optional<int>, int)> workers_ordered;  ///< regfeat.set_workers, and its generation
-    std::function<void(std::chrono::steady_clock::time_point)> writer_moved;  ///< sessions opened before lead to the old one
-    std::function<void()> lease_lost;      ///< another daemon has declared this one lost
-    std::function<void(const std::string&)> schema_outgrown;  ///< a migration that this program cannot serve; may come repeatedly
+    std::function<void(std::chrono::steady_clock::time_point)>
+        writer_moved;                  ///< sessions opened before lead to the old one
+    std::function<void()> lease_lost;  ///< another daemon has declared this one lost
+    std::function<void(const std::string&)>
+        schema_outgrown;                            ///< a migration that this program cannot serve; may come repeatedly
     std::function<void(DaemonResult)> queue_empty;  ///< `once`: nothing is left to do
     std::function<void(const std::vector<queue::FeatureSetStatus>&)> on_status;
     Site* site = nullptr;  ///< is told what was reported, and reads what its clients wait for

@@ -27,8 +27,8 @@ void ServiceManager::reloading() const {
 
 void ServiceManager::stopping(std::chrono::microseconds grace) const {
   constexpr std::chrono::microseconds kToGiveBack = std::chrono::seconds{15};
-  sd_notify(0, fmt::format("STOPPING=1\nSTATUS=finishing what is in hand, for at most {}\nEXTEND_TIMEOUT_USEC={}", format_duration(grace),
-                           (grace + kToGiveBack).count())
+  sd_notify(0, fmt::format("STOPPING=1\nSTATUS=finishing what is in hand, for at most {}\nEXTEND_TIMEOUT_USEC={}",
+                           format_duration(grace), (grace + kToGiveBack).count())
                    .c_str());
 }
 

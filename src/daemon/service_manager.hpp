@@ -23,7 +23,9 @@ class ServiceManager {
   void status(const std::string& line) const;
   void feed_watchdog() const;
   /// WatchdogSec= of the unit; nullopt: no watchdog.
-  [[nodiscard]] std::optional<std::chrono::microseconds> watchdog_interval() const noexcept { return watchdog_interval_; }
+  [[nodiscard]] std::optional<std::chrono::microseconds> watchdog_interval() const noexcept {
+    return watchdog_interval_;
+  }
 
  private:
   std::optional<std::chrono::microseconds> watchdog_interval_;

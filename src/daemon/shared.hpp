@@ -11,12 +11,12 @@
 #include <utility>
 #include <vector>
 
+#include "failover.hpp"
+#include "memory.hpp"
 #include "regfeatd/base/ids.hpp"
 #include "regfeatd/base/mutex.hpp"
 #include "regfeatd/populate/write_turns.hpp"
 #include "regfeatd/spec/settings.hpp"
-#include "failover.hpp"
-#include "memory.hpp"
 #include "throttle.hpp"
 
 namespace regfeatd::daemon {
@@ -25,7 +25,8 @@ namespace regfeatd::daemon {
 class Shared {
  public:
   explicit Shared(spec::Settings settings)
-      : settings_(std::make_shared<const spec::Settings>(std::move(settings))), reporter_event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+      : settings_(std::make_shared<const spec::Settings>(std::move(settings))),
+        reporter_event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
   ~Shared() { close(reporter_event_); }
   Shared(const Shared&) = delete;
   Shared& operator=(const Shared&) = delete;
@@ -84,7 +85,7 @@ class Shared {
   std::atomic<bool> fatal{false};
   RecentCommits recent_commits;
   std::atomic<std::chrono::steady_clock::time_point> sessions_valid_from{};  ///< older ones lead to a former writer
-  std::atomic<int> idle_workers{0};    ///< workers whose last claim found nothing
+  std::atomic<int> idle_workers{0};                                          ///< workers whose last claim found nothing
 
  private:
   Mutex mutex_;

@@ -15,8 +15,7 @@ using namespace std::chrono_literals;
 
 constexpr auto kPatience = 12s;  // how long a request waits for the database
 
-constexpr std::chrono::steady_clock::duration kLongestPause =
-    8s;  // between two readings, however long one takes
+constexpr std::chrono::steady_clock::duration kLongestPause = 8s;  // between two readings, however long one takes
 
 constexpr int kListed = 50;  // failures and slow partitions in /api/status
 
@@ -65,8 +64,7 @@ std::string read_history_json(pg::Session& session) {
                                      [&](const auto& q) { return q.feature_set == p.feature_set; });
       if (same == next.history.end() || p.at < same->at) kept.push_back(std::move(p));
     }
-    kept.insert(kept.end(), std::make_move_iterator(next.history.begin()),
-                std::make_move_iterator(next.history.end()));
+    kept.insert(kept.end(), std::make_move_iterator(next.history.begin()), std::make_move_iterator(next.history.end()));
     next.history = std::move(kept);
     out = std::move(next);
   }
@@ -98,16 +96,14 @@ Site::Site(boost::asio::io_context& io, Shared& shared, const std::string& daemo
                       respond(std::move(r));
                     });
                   });
-  const std::string url =
-      "http://" +
-      (settings->http.address.find(':') == std::string::npos ? settings->http.address
-                                                             : '[' + settings->http.address + ']') +
-      ':' + std::to_string(server_->port()) + '/';
+  const std::string url = "http://" +
+                          (settings->http.address.find(':') == std::string::npos ? settings->http.address
+                                                                                 : '[' + settings->http.address + ']') +
+                          ':' + std::to_string(server_->port()) + '/';
   log::info("status page", {{"url", url}, {"daemon", daemon_name}});
   if (!is_loopback(settings->http.address)) {
-    log::warning(
-        "the status page can be read by whoever reaches this address: it has neither encryption nor a login",
-        {{"address", settings->http.address}});
+    log::warning("the status page can be read by whoever reaches this address: it has neither encryption nor a login",
+                 {{"address", settings->http.address}});
   }
   watch_waiting();
 }
@@ -179,8 +175,7 @@ void Site::watch_waiting() {
 
 void Site::reported(pg::Session& session, const std::vector<queue::FeatureSetStatus>& status) {
   metrics_.set(status);
-  for (const queue::FinishedAttempt& a : finished_.next(session, DaemonId{shared_.daemon_id.load()}))
-    metrics_.count(a);
+  for (const queue::FinishedAttempt& a : finished_.next(session, DaemonId{shared_.daemon_id.load()})) metrics_.count(a);
 }
 
 std::chrono::steady_clock::time_point Site::refresh(pg::Session& session) {

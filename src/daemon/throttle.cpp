@@ -66,8 +66,7 @@ void Throttle::learn(const Sample& sample) {
   learnt_ = std::min(learnt_ + 1, kSamplesToLearn);
 }
 
-Throttle::Decision Throttle::decide(const spec::Settings::Throttle& limits, int wanted_workers,
-                                    const Sample& sample) {
+Throttle::Decision Throttle::decide(const spec::Settings::Throttle& limits, int wanted_workers, const Sample& sample) {
   const auto commit_limit = commit_limit_ms(limits);
   constexpr std::uint64_t kNone = 0;
   const std::uint64_t lag_limit = limits.replication_lag_bytes.value_or(limits.automatic ? kLagBytes : kNone);
@@ -84,8 +83,7 @@ Throttle::Decision Throttle::decide(const spec::Settings::Throttle& limits, int 
     calm_samples_ = 0;
     cause_ =
         slow ? fmt::format("a commit takes {:.0f} ms, more than {:.0f} ms", *sample.commit_ms, *commit_limit)
-             : fmt::format("a replica is {} behind, more than {}",
-                           format_bytes(static_cast<double>(*sample.lag_bytes)),
+             : fmt::format("a replica is {} behind, more than {}", format_bytes(static_cast<double>(*sample.lag_bytes)),
                            format_bytes(static_cast<double>(lag_limit)));
   } else if (allowed_ < wanted_workers && ++calm_samples_ >= kCalmSamples) {
     ++allowed_;
@@ -95,8 +93,7 @@ Throttle::Decision Throttle::decide(const spec::Settings::Throttle& limits, int 
   if (allowed_ < wanted_workers || slow || behind)
     decision.reason = fmt::format("{} of {} workers: {}", allowed_, wanted_workers, cause_);
   if (sample.held_to_rate && limits.rows_per_second) {
-    decision.reason +=
-        fmt::format("{}held to {} rows/s", decision.reason.empty() ? "" : "; ", *limits.rows_per_second);
+    decision.reason += fmt::format("{}held to {} rows/s", decision.reason.empty() ? "" : "; ", *limits.rows_per_second);
   }
   return decision;
 }

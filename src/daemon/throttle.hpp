@@ -19,8 +19,7 @@ class RateLimiter {
   using Clock = std::chrono::steady_clock;
   /// Books `rows`, and returns until when the caller has to wait. A quarter of a second's rows may come at
   /// once.
-  [[nodiscard]] Clock::time_point book(std::int64_t rows, std::int64_t rows_per_second,
-                                       Clock::time_point now);
+  [[nodiscard]] Clock::time_point book(std::int64_t rows, std::int64_t rows_per_second, Clock::time_point now);
   /// Whether anybody had to wait since the last call.
   [[nodiscard]] bool held_up();
 
@@ -51,8 +50,7 @@ class CommitTimes {
 class Throttle {
  public:
   struct Sample {
-    std::optional<double>
-        commit_ms;  ///< median of the interval, or the age of a commit that has not come back
+    std::optional<double> commit_ms;        ///< median of the interval, or the age of a commit that has not come back
     std::optional<std::int64_t> lag_bytes;  ///< of the replica that is furthest behind
     bool held_to_rate = false;
   };
@@ -61,8 +59,7 @@ class Throttle {
     std::string reason;  ///< empty: nothing holds the daemon back
     friend bool operator==(const Decision&, const Decision&) = default;
   };
-  [[nodiscard]] Decision decide(const spec::Settings::Throttle& limits, int wanted_workers,
-                                const Sample& sample);
+  [[nodiscard]] Decision decide(const spec::Settings::Throttle& limits, int wanted_workers, const Sample& sample);
 
  private:
   [[nodiscard]] std::optional<double> commit_limit_ms(const spec::Settings::Throttle& limits) const;

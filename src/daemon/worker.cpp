@@ -25,10 +25,14 @@ void cancel_in_background(std::shared_ptr<pg::Canceller> canceller) {
 
 const char* in_words(queue::Verdict verdict) {
   switch (verdict) {
-    case queue::Verdict::retried: return "attempt failed; the partition will be tried again";
-    case queue::Verdict::failed: return "partition failed for good";
-    case queue::Verdict::breaker_open: return "attempt failed; the breaker of the feature set is open: one partition at a time will be tried until one succeeds";
-    case queue::Verdict::fenced: return "partition fenced: it was requeued, cancelled or taken over";
+    case queue::Verdict::retried:
+      return "attempt failed; the partition will be tried again";
+    case queue::Verdict::failed:
+      return "partition failed for good";
+    case queue::Verdict::breaker_open:
+      return "attempt failed; the breaker of the feature set is open: one partition at a time will be tried until one succeeds";
+    case queue::Verdict::fenced:
+      return "partition fenced: it was requeued, cancelled or taken over";
   }
   return "attempt failed";
 }
@@ -39,7 +43,9 @@ Worker::Worker(Shared& shared, int number) : shared_(shared), number_(number), t
 
 Worker::~Worker() = default;  // joins
 
-bool Worker::wanted() const noexcept { return number_ < shared_.workers_wanted.load() && !shared_.draining.load() && !shared_.aborting.load(); }
+bool Worker::wanted() const noexcept {
+  return number_ < shared_.workers_wanted.load() && !shared_.draining.load() && !shared_.aborting.load();
+}
 
 void Worker::loop() {
   pulse_.begin("worker " + std::to_string(number_));
@@ -74,7 +80,8 @@ bool Worker::ensure_session() {
   }
   session_.reset();
   const auto settings = shared_.settings();
-  const pg::ConnectOptions options = pg::connect_options(*settings, fmt::format("{}/{}", shared_.short_name(), number_));
+  const pg::ConnectOptions options =
+      pg::connect_options(*settings, fmt::format("{}/{}", shared_.short_name(), number_));
   try {
     session_since_ = std::chrono::steady_clock::now();
     session_ = pg::connect_patiently(options, std::chrono::seconds{5}, [&](const Fault&) {
@@ -82,7 +89,8 @@ bool Worker::ensure_session() {
       return shared_.aborting.load() || (!wanted() && partition_id_.load() == 0);
     });
   } catch (const Fault& e) {
-    if (e.fault_class() != FaultClass::transient) log::error("worker cannot connect", {{"worker", std::to_string(number_)}, {"error", e.what()}});
+    if (e.fault_class() != FaultClass::transient)
+      log::error("worker cannot connect", {{"worker", std::to_string(number_)}, {"error", e.what()}});
     return false;
   }
   backend_pid_ = session_->backend_pid();
@@ -219,7 +227,8 @@ void Worker::settle_doubt(const queue::Claim& claim, const Fault& fault) {
     try {
       if (queue::committed(*session_, claim)) {
         shared_.recent_commits.add(claim);
-        log::info("the answer to COMMIT was lost, but it happened", {{"partition", std::to_string(claim.partition.value)}});
+        log::info("the answer to COMMIT was lost, but it happened",
+                  {{"partition", std::to_string(claim.partition.value)}});
         return;
       }
       return conclude(claim, fault);
@@ -234,7 +243,9 @@ void Worker::settle_doubt(const queue::Claim& claim, const Fault& fault) {
 void Worker::conclude(const queue::Claim& claim, const Fault& fault) {
   set_step("record");
   if (fault.fault_class() == FaultClass::fatal) {
-    log::error("fatal", {{"partition", std::to_string(claim.partition.value)}, {"series", claim.series}, {"error", fault.what()}});
+    log::error(
+        "fatal",
+        {{"partition", std::to_string(claim.partition.value)}, {"series", claim.series}, {"error", fault.what()}});
     shared_.fatal = true;
   }
   if (fault.fault_class() != FaultClass::partition) runner_.forget_catalogue();
@@ -252,7 +263,8 @@ void Worker::conclude(const queue::Claim& claim, const Fault& fault) {
     try {
       return record(claim, fault);
     } catch (const Fault& e) {
-      log::warning("cannot record the outcome of an attempt yet", {{"partition", std::to_string(claim.partition.value)}, {"error", e.what()}});
+      log::warning("cannot record the outcome of an attempt yet",
+                   {{"partition", std::to_string(claim.partition.value)}, {"error", e.what()}});
       drop_useless_session(e);
       if (tries >= 2) pause();
     }

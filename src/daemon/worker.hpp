@@ -7,11 +7,11 @@
 #include <string>
 #include <thread>
 
+#include "pulse.hpp"
 #include "regfeatd/base/mutex.hpp"
 #include "regfeatd/pg/session.hpp"
 #include "regfeatd/populate/partition_run.hpp"
 #include "regfeatd/queue/daemons.hpp"
-#include "pulse.hpp"
 #include "shared.hpp"
 
 namespace regfeatd::daemon {

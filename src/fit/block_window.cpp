@@ -29,8 +29,8 @@ void BlockMoments::compute(const Kernel& kernel, const double* newest, const Blo
   kernel.suffix_moments(boundary, longest, longest + 1 - s.rows, suffix_);
 }
 
-BlockFit BlockMoments::fit(const PairBasis& basis, const double* newest, const BlockSegment& s,
-                           std::size_t begin, std::size_t rows) const noexcept {
+BlockFit BlockMoments::fit(const PairBasis& basis, const double* newest, const BlockSegment& s, std::size_t begin,
+                           std::size_t rows) const noexcept {
   BlockFit f{};
   f.basis = basis;
   f.y = newest + begin - (s.n - 1);

@@ -27,34 +27,29 @@ constexpr auto kStored = Family::stored;
 // legacy_terms); code that computes a family (src/fit/kernel_derive.inl) knows it by position,
 // tests/unit/fit/catalogue_test.cpp holds it.
 constexpr std::array kCatalogue{
-    MetricInfo{kCoefficients, "a2",
-               "c2 s^2, with z = (x-m)/s, m the mean of x, s its population std plus 1e-10", "input",
-               kIncomplete, kNever, 3},
+    MetricInfo{kCoefficients, "a2", "c2 s^2, with z = (x-m)/s, m the mean of x, s its population std plus 1e-10",
+               "input", kIncomplete, kNever, 3},
     MetricInfo{kCoefficients, "a1", "(c1 + 2 c2 m) s", "input", kIncomplete, kNever, 3},
     MetricInfo{kCoefficients, "b", "c0 + c1 m + c2 m^2", "input", kIncomplete, kNever, 3},
     MetricInfo{kCoefficients, "r2", "1 - RSS/(TSS + 1e-10)", "1", kIncomplete, kNever, 3},
     MetricInfo{kCoefficients, "rmse", "sqrt(RSS/n)", "input", kIncomplete, kNever, 3},
-    MetricInfo{kCoefficients, "residual_mean", "sum e_j / n (zero up to rounding)", "input", kIncomplete,
-               kNever, 3},
-    MetricInfo{kCoefficients, "residual_std", "population standard deviation of e", "input", kIncomplete,
-               kNever, 3},
+    MetricInfo{kCoefficients, "residual_mean", "sum e_j / n (zero up to rounding)", "input", kIncomplete, kNever, 3},
+    MetricInfo{kCoefficients, "residual_std", "population standard deviation of e", "input", kIncomplete, kNever, 3},
     MetricInfo{kCoefficients, "prediction", "yhat(x_end)", "input", kIncomplete, kNever, 3},
-    MetricInfo{kCoefficients, "pred_interval_lower", "prediction - 1.96 residual_std", "input", kIncomplete,
-               kNever, 3},
-    MetricInfo{kCoefficients, "pred_interval_upper", "prediction + 1.96 residual_std", "input", kIncomplete,
-               kNever, 3},
+    MetricInfo{kCoefficients, "pred_interval_lower", "prediction - 1.96 residual_std", "input", kIncomplete, kNever, 3},
+    MetricInfo{kCoefficients, "pred_interval_upper", "prediction + 1.96 residual_std", "input", kIncomplete, kNever, 3},
     MetricInfo{kCoefficients, "vertex_x", "-a1/(2 a2 + 1e-10), in z", "1", kVertex, kValue, 3},
     MetricInfo{kCoefficients, "vertex_y", "a2 vertex_x^2 + a1 vertex_x + b", "input", kVertex, kValue, 3},
     MetricInfo{kCoefficients, "curvature", "abs(a2)", "input", kIncomplete, kNever, 3},
     MetricInfo{kCoefficients, "fit_quality", "r2 clamped to [0, 1]", "1", kIncomplete, kNever, 3},
-    MetricInfo{kCoefficients, "extrapolation_error", "abs(residual_std/(abs(prediction) + 1e-10))", "1",
-               kIncomplete, kNever, 3},
+    MetricInfo{kCoefficients, "extrapolation_error", "abs(residual_std/(abs(prediction) + 1e-10))", "1", kIncomplete,
+               kNever, 3},
 
     MetricInfo{kTerms, "quadratic_term", "c2 x_end^2", "input", kIncomplete, kNever, 3},
     MetricInfo{kTerms, "linear_term", "c1 x_end", "input", kIncomplete, kNever, 3},
     MetricInfo{kTerms, "constant_term", "c0", "input", kIncomplete, kNever, 3},
-    MetricInfo{kTerms, "prediction", "yhat(x_end) = quadratic_term + linear_term + constant_term", "input",
-               kIncomplete, kNever, 3},
+    MetricInfo{kTerms, "prediction", "yhat(x_end) = quadratic_term + linear_term + constant_term", "input", kIncomplete,
+               kNever, 3},
     MetricInfo{kTerms, "residual", "y_{n-1} - prediction", "input", kIncomplete, kNever, 3},
     MetricInfo{kTerms, "r2", "1 - RSS/(TSS + 1e-10)", "1", kIncomplete, kNever, 3},
     MetricInfo{kTerms, "rmse", "sqrt(RSS/n)", "input", kIncomplete, kNever, 3},
@@ -73,30 +68,27 @@ constexpr std::array kCatalogue{
     MetricInfo{kInference, "coef1", "c1", "input/x", kIncomplete, kNever, 3},
     MetricInfo{kInference, "coef0", "c0", "input", kIncomplete, kNever, 3},
     MetricInfo{kInference, "se_coef2",
-               "s_e sqrt(((X'X)^-1)_22) = s_e sqrt(180/(n(n^2-1)(n^2-4))), s_e = sqrt(RSS/(n-3))",
-               "input/x^2", kFour, kNeedsFour, 4},
-    MetricInfo{kInference, "se_coef1", "s_e sqrt(((X'X)^-1)_11)", "input/x", kFour, kNeedsFour, 4},
-    MetricInfo{kInference, "se_coef0", "s_e sqrt(((X'X)^-1)_00) = s_e sqrt(h_end)", "input", kFour,
+               "s_e sqrt(((X'X)^-1)_22) = s_e sqrt(180/(n(n^2-1)(n^2-4))), s_e = sqrt(RSS/(n-3))", "input/x^2", kFour,
                kNeedsFour, 4},
+    MetricInfo{kInference, "se_coef1", "s_e sqrt(((X'X)^-1)_11)", "input/x", kFour, kNeedsFour, 4},
+    MetricInfo{kInference, "se_coef0", "s_e sqrt(((X'X)^-1)_00) = s_e sqrt(h_end)", "input", kFour, kNeedsFour, 4},
     MetricInfo{kInference, "t_coef2", "coef2/se_coef2", "1", kFourRss, kValue, 4},
     MetricInfo{kInference, "t_coef1", "coef1/se_coef1", "1", kFourRss, kValue, 4},
-    MetricInfo{kInference, "p_coef2", "two-sided p value of t_coef2, Student t with n-3 degrees of freedom",
-               "1", kFourRss, kValue, 4},
-    MetricInfo{kInference, "p_coef1", "two-sided p value of t_coef1, Student t with n-3 degrees of freedom",
-               "1", kFourRss, kValue, 4},
+    MetricInfo{kInference, "p_coef2", "two-sided p value of t_coef2, Student t with n-3 degrees of freedom", "1",
+               kFourRss, kValue, 4},
+    MetricInfo{kInference, "p_coef1", "two-sided p value of t_coef1, Student t with n-3 degrees of freedom", "1",
+               kFourRss, kValue, 4},
     MetricInfo{kInference, "sigma", "s_e = sqrt(RSS/(n-3))", "input", kFour, kNeedsFour, 4},
     MetricInfo{kInference, "r2_adj", "1 - (RSS/(n-3))/(TSS/(n-1))", "1", kFourTss, kValue, 4},
     MetricInfo{kInference, "f_stat", "((TSS-RSS)/2)/(RSS/(n-3))", "1", kFourRss, kValue, 4},
     MetricInfo{kInference, "slope_end", "c1 + 2 c2 x_end", "input/x", kIncomplete, kNever, 3},
-    MetricInfo{kInference, "pi_lower", "yhat(x_end) - t s_e sqrt(1 + h_end), t = t(0.975, n-3)", "input",
-               kFour, kNeedsFour, 4},
+    MetricInfo{kInference, "pi_lower", "yhat(x_end) - t s_e sqrt(1 + h_end), t = t(0.975, n-3)", "input", kFour,
+               kNeedsFour, 4},
     MetricInfo{kInference, "pi_upper", "yhat(x_end) + t s_e sqrt(1 + h_end)", "input", kFour, kNeedsFour, 4},
-    MetricInfo{kInference, "forecast", "yhat(x_end + 1): one row ahead, or one x_unit ahead with x: time",
-               "input", kIncomplete, kNever, 3},
-    MetricInfo{kInference, "forecast_lower", "forecast - t s_e sqrt(1 + h_next)", "input", kFour, kNeedsFour,
-               4},
-    MetricInfo{kInference, "forecast_upper", "forecast + t s_e sqrt(1 + h_next)", "input", kFour, kNeedsFour,
-               4},
+    MetricInfo{kInference, "forecast", "yhat(x_end + 1): one row ahead, or one x_unit ahead with x: time", "input",
+               kIncomplete, kNever, 3},
+    MetricInfo{kInference, "forecast_lower", "forecast - t s_e sqrt(1 + h_next)", "input", kFour, kNeedsFour, 4},
+    MetricInfo{kInference, "forecast_upper", "forecast + t s_e sqrt(1 + h_next)", "input", kFour, kNeedsFour, 4},
     MetricInfo{kInference, "forecast_error", "e_{n-1}/(1 - h_end)", "input", kFour, kNeedsFour, 4},
     MetricInfo{kInference, "durbin_watson", "sum (e_j - e_{j-1})^2 / RSS", "1", kRss, kValue, 3},
     MetricInfo{kInference, "n_obs", "rows in the window", "rows", kIncomplete, kNever, 3},
@@ -122,13 +114,9 @@ constexpr std::size_t kPublicFamilies = 4;
 
 }  // namespace
 
-std::span<const MetricInfo> catalogue() noexcept {
-  return std::span(kCatalogue).first(kPublicMetrics);
-}
+std::span<const MetricInfo> catalogue() noexcept { return std::span(kCatalogue).first(kPublicMetrics); }
 
-bool exists(Metric m) noexcept {
-  return static_cast<std::size_t>(m) < kCatalogue.size();
-}
+bool exists(Metric m) noexcept { return static_cast<std::size_t>(m) < kCatalogue.size(); }
 
 const MetricInfo& info(Metric m) noexcept {
   const auto i = static_cast<std::size_t>(m);
@@ -136,9 +124,7 @@ const MetricInfo& info(Metric m) noexcept {
   return kCatalogue[i];
 }
 
-std::string_view to_string(Family f) noexcept {
-  return kFamilyNames[static_cast<std::size_t>(f)];
-}
+std::string_view to_string(Family f) noexcept { return kFamilyNames[static_cast<std::size_t>(f)]; }
 
 std::optional<Family> family_from_name(std::string_view name) noexcept {
   for (std::size_t i = 0; i < kPublicFamilies; ++i)
@@ -168,8 +154,6 @@ MetricLookup find_metric(std::string_view name) {
   return result;
 }
 
-std::int64_t default_offset(Family f) noexcept {
-  return f == Family::legacy_terms ? 1 : 0;
-}
+std::int64_t default_offset(Family f) noexcept { return f == Family::legacy_terms ? 1 : 0; }
 
 }  // namespace regfeatd::fit

@@ -94,9 +94,7 @@ std::optional<std::int64_t> common_offset(const Plan& plan, std::size_t window) 
 
 }  // namespace
 
-Metric metric_of(Part part) {
-  return metrics_of(Family::stored)[static_cast<std::size_t>(part)];
-}
+Metric metric_of(Part part) { return metrics_of(Family::stored)[static_cast<std::size_t>(part)]; }
 
 std::vector<Part> parts_of(const Window& window, Metric metric) {
   std::vector<Part> parts = needs_of(metric);

@@ -53,9 +53,7 @@ struct PairTables {
     p2.resize(p1.size());
     fill_pair_basis(n, p1, p2);
   }
-  [[nodiscard]] PairBasis basis() const noexcept {
-    return {static_cast<std::size_t>(rows), p1.data(), p2.data()};
-  }
+  [[nodiscard]] PairBasis basis() const noexcept { return {static_cast<std::size_t>(rows), p1.data(), p2.data()}; }
 };
 
 /// What a window that is fitted as "n rows, x = 0 ... n-1" at every row needs.
@@ -66,9 +64,7 @@ struct RowWindow {
   RowWindow(std::int64_t rows, bool with_student) : constants(rows, with_student) { tables.set(rows); }
 };
 
-bool is_row_window(const Window& w) {
-  return w.kind == Window::Kind::rows && w.x == XAxis::row;
-}
+bool is_row_window(const Window& w) { return w.kind == Window::Kind::rows && w.x == XAxis::row; }
 
 }  // namespace
 
@@ -81,15 +77,14 @@ struct Fitter::Impl {
   void load(const Series& series, std::size_t first, std::size_t count);
   void fit_direct(const Group& group, const RowWindow& window, std::size_t count, ColumnBlock& out,
                   std::size_t out_row);
-  void fit_blocks(const Group& group, const RowWindow& window, std::int64_t first_row_number,
-                  std::size_t count, ColumnBlock& out, std::size_t out_row);
+  void fit_blocks(const Group& group, const RowWindow& window, std::int64_t first_row_number, std::size_t count,
+                  ColumnBlock& out, std::size_t out_row);
   void find_windows(const Group& group, const Series& series, std::size_t first, std::size_t count);
-  void fit_irregular(const Group& group, const Series& series, std::size_t first, std::size_t count,
-                     ColumnBlock& out, std::size_t out_row);
-  std::size_t fit_run(const Group& group, const Series& series, std::size_t r, std::size_t count,
-                      ColumnBlock& out, std::size_t out_row);
-  void fit_time(const Group& group, const Series& series, std::size_t r, ColumnBlock& out,
-                std::size_t out_row);
+  void fit_irregular(const Group& group, const Series& series, std::size_t first, std::size_t count, ColumnBlock& out,
+                     std::size_t out_row);
+  std::size_t fit_run(const Group& group, const Series& series, std::size_t r, std::size_t count, ColumnBlock& out,
+                      std::size_t out_row);
+  void fit_time(const Group& group, const Series& series, std::size_t r, ColumnBlock& out, std::size_t out_row);
   void derive(const Group& group, const Geometry& geometry, const StudentT* student, const double* run,
               std::size_t rows, ColumnBlock& out, std::size_t out_row);
   const RowConstants& constants_of(std::int64_t rows, bool with_student);
@@ -142,8 +137,8 @@ Fitter::Impl::Impl(Plan p, std::size_t rows)
   if (needs_blocks) moments_.reserve(max_rows);
   fits_.reserve(kFitArrayCount * kChunkRows);
   double* at = fits_.data();
-  for (double** array : {&arrays_.anchor, &arrays_.g0, &arrays_.g1, &arrays_.g2, &arrays_.rss, &arrays_.sum_e,
-                         &arrays_.sum_de2}) {
+  for (double** array :
+       {&arrays_.anchor, &arrays_.g0, &arrays_.g1, &arrays_.g2, &arrays_.rss, &arrays_.sum_e, &arrays_.sum_de2}) {
     *array = at;
     at += kChunkRows;
   }
@@ -156,8 +151,7 @@ double* Fitter::Impl::pair_scratch(std::int64_t rows) {
 }
 
 void Fitter::Impl::load(const Series& series, std::size_t first, std::size_t count) {
-  const std::size_t missing =
-      lookback_ > first ? lookback_ - first : 0;  // rows that the series does not have
+  const std::size_t missing = lookback_ > first ? lookback_ - first : 0;  // rows that the series does not have
   std::fill_n(y_.data(), missing, 0.0);
   std::fill_n(run_.data(), missing, 0.0);
   const double* values = series.values.data() + (first + missing - lookback_);
@@ -181,16 +175,15 @@ void Fitter::Impl::fit(const Series& series, std::size_t first, std::size_t coun
     if (!window) {
       fit_irregular(group, series, first, count, out, out_row);
     } else if (plan.windows[group.window].rows >= kBlockMethodRows) {
-      fit_blocks(group, *window, series.first_row_number + static_cast<std::int64_t>(first), count, out,
-                 out_row);
+      fit_blocks(group, *window, series.first_row_number + static_cast<std::int64_t>(first), count, out, out_row);
     } else {
       fit_direct(group, *window, count, out, out_row);
     }
   }
 }
 
-void Fitter::Impl::derive(const Group& group, const Geometry& geometry, const StudentT* student,
-                          const double* run, std::size_t rows, ColumnBlock& out, std::size_t out_row) {
+void Fitter::Impl::derive(const Group& group, const Geometry& geometry, const StudentT* student, const double* run,
+                          std::size_t rows, ColumnBlock& out, std::size_t out_row) {
   for (const auto& family : group.families) {
     double* columns[kMaxFamilySize];
     for (std::size_t k = 0; k < kMaxFamilySize; ++k)
@@ -204,16 +197,16 @@ void Fitter::Impl::derive(const Group& group, const Geometry& geometry, const St
   }
 }
 
-void Fitter::Impl::fit_direct(const Group& group, const RowWindow& window, std::size_t count,
-                              ColumnBlock& out, std::size_t out_row) {
+void Fitter::Impl::fit_direct(const Group& group, const RowWindow& window, std::size_t count, ColumnBlock& out,
+                              std::size_t out_row) {
   const auto n = static_cast<std::size_t>(window.tables.rows);
   const std::size_t end =
       lookback_ - static_cast<std::size_t>(group.offset);  // where in y_ the first row's window ends
   const StudentT* student = window.constants.student ? &*window.constants.student : nullptr;
   for (std::size_t r = 0; r < count; r += kChunkRows) {
     const std::size_t rows = std::min(kChunkRows, count - r);
-    kernel_.direct(window.tables.basis(), window.constants.geometry, y_.data() + (end + r - (n - 1)), rows,
-                   group.wants, pairs_.data(), arrays_);
+    kernel_.direct(window.tables.basis(), window.constants.geometry, y_.data() + (end + r - (n - 1)), rows, group.wants,
+                   pairs_.data(), arrays_);
     derive(group, window.constants.geometry, student, run_.data() + end + r, rows, out, out_row + r);
   }
 }
@@ -231,16 +224,14 @@ void Fitter::Impl::fit_blocks(const Group& group, const RowWindow& window, std::
       const std::size_t rows = std::min(kChunkRows, segment.rows - done);
       kernel_.block(moments_.fit(window.tables.basis(), y_.data() + end + r, segment, done, rows),
                     window.constants.geometry, group.wants, arrays_);
-      derive(group, window.constants.geometry, student, run_.data() + end + r + done, rows, out,
-             out_row + r + done);
+      derive(group, window.constants.geometry, student, run_.data() + end + r + done, rows, out, out_row + r + done);
     }
     r += segment.rows;
   }
 }
 
 /// Finds the rows of each row's window, for windows by range and for x: time.
-void Fitter::Impl::find_windows(const Group& group, const Series& series, std::size_t first,
-                                std::size_t count) {
+void Fitter::Impl::find_windows(const Group& group, const Series& series, std::size_t first, std::size_t count) {
   const Window& w = plan.windows[group.window];
   windows_.assign(count, {0, 0});
   std::size_t start = 0;         // first row of the window; only ever moves forward
@@ -261,10 +252,9 @@ void Fitter::Impl::find_windows(const Group& group, const Series& series, std::s
       if (!positioned) {  // by bisection, so that a short call in a long series stays short
         const auto begin = series.order.begin();
         start = static_cast<std::size_t>(
-            std::partition_point(begin, begin + static_cast<std::ptrdiff_t>(last),
-                                 [&](const OrderValue& t) {
-                                   return !in_range(static_cast<std::size_t>(&t - &*begin), last);
-                                 }) -
+            std::partition_point(
+                begin, begin + static_cast<std::ptrdiff_t>(last),
+                [&](const OrderValue& t) { return !in_range(static_cast<std::size_t>(&t - &*begin), last); }) -
             begin);
       }
       while (!in_range(start, last)) ++start;
@@ -279,8 +269,8 @@ void Fitter::Impl::find_windows(const Group& group, const Series& series, std::s
   }
 }
 
-void Fitter::Impl::fit_irregular(const Group& group, const Series& series, std::size_t first,
-                                 std::size_t count, ColumnBlock& out, std::size_t out_row) {
+void Fitter::Impl::fit_irregular(const Group& group, const Series& series, std::size_t first, std::size_t count,
+                                 ColumnBlock& out, std::size_t out_row) {
   find_windows(group, series, first, count);
   const bool by_time = plan.windows[group.window].x == XAxis::time;
   for (std::size_t r = 0; r < count;) {
@@ -307,10 +297,10 @@ std::size_t Fitter::Impl::fit_run(const Group& group, const Series& series, std:
   const auto n = static_cast<std::int64_t>(window.count);
   const RowConstants& constants = constants_of(n, group.needs_student);
   range_tables_.set(n);
-  kernel_.direct(range_tables_.basis(), constants.geometry, series.values.data() + window.first, rows,
-                 group.wants, pair_scratch(n), arrays_);
-  derive(group, constants.geometry, constants.student ? &*constants.student : nullptr, always_.data(), rows,
-         out, out_row + r);
+  kernel_.direct(range_tables_.basis(), constants.geometry, series.values.data() + window.first, rows, group.wants,
+                 pair_scratch(n), arrays_);
+  derive(group, constants.geometry, constants.student ? &*constants.student : nullptr, always_.data(), rows, out,
+         out_row + r);
   return rows;
 }
 
@@ -318,9 +308,9 @@ void Fitter::Impl::fit_time(const Group& group, const Series& series, std::size_
                             std::size_t out_row) {
   const Rows window = windows_[r];
   Geometry geometry;
-  const SingleFit f = time_fitter_.fit(series.order.subspan(window.first, window.count),
-                                       series.values.subspan(window.first, window.count),
-                                       plan.windows[group.window].x_unit, geometry);
+  const SingleFit f =
+      time_fitter_.fit(series.order.subspan(window.first, window.count),
+                       series.values.subspan(window.first, window.count), plan.windows[group.window].x_unit, geometry);
   const StudentT* student = nullptr;
   if (group.needs_student) {
     const RowConstants& constants = constants_of(static_cast<std::int64_t>(window.count), true);
@@ -353,12 +343,9 @@ Fitter::~Fitter() = default;
 Fitter::Fitter(Fitter&&) noexcept = default;
 Fitter& Fitter::operator=(Fitter&&) noexcept = default;
 
-const Plan& Fitter::plan() const noexcept {
-  return impl_->plan;
-}
+const Plan& Fitter::plan() const noexcept { return impl_->plan; }
 
-void Fitter::fit(const Series& series, std::size_t first, std::size_t count, ColumnBlock& out,
-                 std::size_t out_row) {
+void Fitter::fit(const Series& series, std::size_t first, std::size_t count, ColumnBlock& out, std::size_t out_row) {
   impl_->fit(series, first, count, out, out_row);
 }
 

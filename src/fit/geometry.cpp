@@ -19,9 +19,7 @@ void complete_geometry(Geometry& g, const StudentT* student) {
   g.x_end_squared = g.x_end * g.x_end;
   g.s_squared = g.s * g.s;
 
-  const auto leverage = [&](double p1, double p2) {
-    return g.inv_n + p1 * p1 * g.inv_n1 + p2 * p2 * g.inv_n2;
-  };
+  const auto leverage = [&](double p1, double p2) { return g.inv_n + p1 * p1 * g.inv_n1 + p2 * p2 * g.inv_n2; };
   // c2 = lead2 g2, c1 = lead1 g1 + P2'(0) g2, c0 = anchor + g0 + P1(0) g1 + P2(0) g2, and g0, g1, g2 are
   // uncorrelated.
   g.se2 = std::sqrt(g.lead2 * g.lead2 * g.inv_n2);

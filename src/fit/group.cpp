@@ -18,10 +18,8 @@ void check_window(const Window& w) {
     reject(w, "rows must lie between 3 and 100000");
   if (w.kind == Window::Kind::range && w.range <= 0) reject(w, "range must be positive");
   if (w.kind == Window::Kind::range && w.min_rows < kMinWindowRows) reject(w, "min_rows must be at least 3");
-  if (w.offset && (*w.offset < 0 || *w.offset > kMaxWindowRows))
-    reject(w, "offset must lie between 0 and 100000");
-  if (w.x == XAxis::time && !(std::isfinite(w.x_unit) && w.x_unit > 0))
-    reject(w, "x_unit must be positive and finite");
+  if (w.offset && (*w.offset < 0 || *w.offset > kMaxWindowRows)) reject(w, "offset must lie between 0 and 100000");
+  if (w.x == XAxis::time && !(std::isfinite(w.x_unit) && w.x_unit > 0)) reject(w, "x_unit must be positive and finite");
 }
 
 std::size_t position_in_family(Metric m) {
@@ -54,13 +52,12 @@ bool is_one_of(std::string_view name, std::initializer_list<std::string_view> na
 void note_needs(Group& group, Metric m, std::size_t column) {
   const std::string_view name = info(m).name;
   if (info(m).family == Family::coefficients) {
-    group.wants.sum_e |= is_one_of(name, {"residual_mean", "residual_std", "pred_interval_lower",
-                                          "pred_interval_upper", "extrapolation_error"});
+    group.wants.sum_e |= is_one_of(
+        name, {"residual_mean", "residual_std", "pred_interval_lower", "pred_interval_upper", "extrapolation_error"});
   } else if (info(m).family == Family::inference) {
     const bool is_p = is_one_of(name, {"p_coef2", "p_coef1"});
     if (is_p) group.p_columns.push_back(column);
-    group.needs_student |=
-        is_p || is_one_of(name, {"pi_lower", "pi_upper", "forecast_lower", "forecast_upper"});
+    group.needs_student |= is_p || is_one_of(name, {"pi_lower", "pi_upper", "forecast_lower", "forecast_upper"});
     group.wants.sum_de2 |= name == "durbin_watson";
   } else if (info(m).family == Family::stored) {
     const bool is_p = is_one_of(name, {"p_coef2", "p_coef1"});

@@ -16,8 +16,7 @@ inline constexpr std::size_t kNoColumn = static_cast<std::size_t>(-1);
 struct Group {
   struct FamilyColumns {
     Family family;
-    std::array<std::size_t, kMaxFamilySize>
-        columns;  ///< of the plan, by position in the family; kNoColumn: not wanted
+    std::array<std::size_t, kMaxFamilySize> columns;  ///< of the plan, by position in the family; kNoColumn: not wanted
   };
 
   std::size_t window;

@@ -13,9 +13,7 @@ namespace {
 const Kernel* forced_kernel = nullptr;
 
 #if defined(__x86_64__)
-bool runs_avx2() noexcept {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-}
+bool runs_avx2() noexcept { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 bool runs_avx512() noexcept {
   return runs_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq");
 }
@@ -31,9 +29,8 @@ const Kernel& choose_kernel() {
     return kKernelBaseline;
   }
   if (const Kernel* kernel = find_kernel(name)) return *kernel;
-  throw std::invalid_argument(
-      "REGFEATD_KERNEL=" + std::string(name) +
-      ": no such instruction set, or this processor lacks it; use baseline, avx2 or avx512");
+  throw std::invalid_argument("REGFEATD_KERNEL=" + std::string(name) +
+                              ": no such instruction set, or this processor lacks it; use baseline, avx2 or avx512");
 }
 
 }  // namespace
@@ -53,12 +50,8 @@ const Kernel& active_kernel() {
   return kernel;
 }
 
-void force_kernel(const Kernel* kernel) noexcept {
-  forced_kernel = kernel;
-}
+void force_kernel(const Kernel* kernel) noexcept { forced_kernel = kernel; }
 
-std::string_view kernel_name() {
-  return active_kernel().name;
-}
+std::string_view kernel_name() { return active_kernel().name; }
 
 }  // namespace regfeatd::fit

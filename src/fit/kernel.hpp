@@ -81,23 +81,21 @@ struct Kernel {
 
   /// Direct two-pass fits of `rows` windows, the window of row r being y[r] ... y[r + n - 1]. `scratch` holds
   /// 2 * (n / 2) * scratch_lanes doubles, 64-byte aligned. Reads nothing beyond y[rows + n - 2].
-  void (*direct)(const PairBasis&, const Geometry&, const double* y, std::size_t rows, FitWants,
-                 double* scratch, const FitArrays&);
+  void (*direct)(const PairBasis&, const Geometry&, const double* y, std::size_t rows, FitWants, double* scratch,
+                 const FitArrays&);
   std::size_t scratch_lanes;
 
   /// The columns of one family (in catalogue order; null: not wanted) from the fits of `rows` rows. `run`
   /// counts the good rows up to and including each window's newest: fewer than n make the row NULL. p values
   /// come out as their t statistics; the caller turns them into probabilities.
-  using Derive = void (*)(const Geometry&, const FitArrays&, const double* run, std::size_t rows,
-                          double* const* out);
+  using Derive = void (*)(const Geometry&, const FitArrays&, const double* run, std::size_t rows, double* const* out);
   Derive derive[5];  ///< by Family
 
   /// Sums over y[0 ... u] for u = skip ... rows-1, stored from index 0 on.
   void (*prefix_moments)(const double* boundary, std::size_t rows, std::size_t skip, const MomentArrays&);
   /// Sums over the `length` rows before the boundary, for length = longest, longest-1, ..., shortest, stored
   /// in that order from index 0 on.
-  void (*suffix_moments)(const double* boundary, std::size_t longest, std::size_t shortest,
-                         const MomentArrays&);
+  void (*suffix_moments)(const double* boundary, std::size_t longest, std::size_t shortest, const MomentArrays&);
   /// Fits from moments; see kernel_block.inl.
   void (*block)(const BlockFit&, const Geometry&, FitWants, const FitArrays&);
 };

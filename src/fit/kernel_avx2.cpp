@@ -32,9 +32,7 @@ struct Avx2 {
   static REGFEATD_INLINE Avx2 abs(Avx2 a) { return {_mm256_andnot_pd(_mm256_set1_pd(-0.0), a.v)}; }
   static REGFEATD_INLINE Avx2 min(Avx2 a, Avx2 b) { return {_mm256_min_pd(a.v, b.v)}; }
   static REGFEATD_INLINE Avx2 max(Avx2 a, Avx2 b) { return {_mm256_max_pd(a.v, b.v)}; }
-  static REGFEATD_INLINE Avx2 select(Mask m, Avx2 yes, Avx2 no) {
-    return {_mm256_blendv_pd(no.v, yes.v, m.m)};
-  }
+  static REGFEATD_INLINE Avx2 select(Mask m, Avx2 yes, Avx2 no) { return {_mm256_blendv_pd(no.v, yes.v, m.m)}; }
   static REGFEATD_INLINE bool any(Mask m) { return _mm256_movemask_pd(m.m) != 0; }
   static REGFEATD_INLINE Mask both(Mask a, Mask b) { return {_mm256_and_pd(a.m, b.m)}; }
   static REGFEATD_INLINE Mask either(Mask a, Mask b) { return {_mm256_or_pd(a.m, b.m)}; }
@@ -51,16 +49,15 @@ struct Avx2 {
 
 namespace regfeatd::fit {
 
-constexpr std::size_t kAvx2Group =
-    2;  // vectors of windows that share the basis; 1, 3 and 4 are slower (docs/fit.md)
+constexpr std::size_t kAvx2Group = 2;  // vectors of windows that share the basis; 1, 3 and 4 are slower (docs/fit.md)
 
-const Kernel kKernelAvx2{
-    "avx2",
-    direct<Avx2, kAvx2Group>,
-    kAvx2Group* Avx2::kLanes,
-    {derive_coefficients<Avx2>, derive_terms<Avx2>, derive_legacy_terms<Avx2>, derive_inference<Avx2>, derive_stored<Avx2>},
-    prefix_moments,
-    suffix_moments,
-    block<Avx2>};
+const Kernel kKernelAvx2{"avx2",
+                         direct<Avx2, kAvx2Group>,
+                         kAvx2Group* Avx2::kLanes,
+                         {derive_coefficients<Avx2>, derive_terms<Avx2>, derive_legacy_terms<Avx2>,
+                          derive_inference<Avx2>, derive_stored<Avx2>},
+                         prefix_moments,
+                         suffix_moments,
+                         block<Avx2>};
 
 }  // namespace regfeatd::fit

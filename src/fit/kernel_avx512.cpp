@@ -23,24 +23,16 @@ struct Avx512 {
   friend REGFEATD_INLINE Avx512 operator*(Avx512 a, Avx512 b) { return {_mm512_mul_pd(a.v, b.v)}; }
   friend REGFEATD_INLINE Avx512 operator/(Avx512 a, Avx512 b) { return {_mm512_div_pd(a.v, b.v)}; }
   // A Mask is a plain integer, so comparisons of vectors cannot be confused with it.
-  friend REGFEATD_INLINE Mask operator<(Avx512 a, Avx512 b) {
-    return _mm512_cmp_pd_mask(a.v, b.v, _CMP_LT_OQ);
-  }
-  friend REGFEATD_INLINE Mask operator<=(Avx512 a, Avx512 b) {
-    return _mm512_cmp_pd_mask(a.v, b.v, _CMP_LE_OQ);
-  }
+  friend REGFEATD_INLINE Mask operator<(Avx512 a, Avx512 b) { return _mm512_cmp_pd_mask(a.v, b.v, _CMP_LT_OQ); }
+  friend REGFEATD_INLINE Mask operator<=(Avx512 a, Avx512 b) { return _mm512_cmp_pd_mask(a.v, b.v, _CMP_LE_OQ); }
   static REGFEATD_INLINE Avx512 fma(Avx512 a, Avx512 b, Avx512 c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }
-  static REGFEATD_INLINE Avx512 fnma(Avx512 a, Avx512 b, Avx512 c) {
-    return {_mm512_fnmadd_pd(a.v, b.v, c.v)};
-  }
+  static REGFEATD_INLINE Avx512 fnma(Avx512 a, Avx512 b, Avx512 c) { return {_mm512_fnmadd_pd(a.v, b.v, c.v)}; }
   static REGFEATD_INLINE Avx512 fms(Avx512 a, Avx512 b, Avx512 c) { return {_mm512_fmsub_pd(a.v, b.v, c.v)}; }
   static REGFEATD_INLINE Avx512 sqrt(Avx512 a) { return {_mm512_sqrt_pd(a.v)}; }
   static REGFEATD_INLINE Avx512 abs(Avx512 a) { return {_mm512_abs_pd(a.v)}; }
   static REGFEATD_INLINE Avx512 min(Avx512 a, Avx512 b) { return {_mm512_min_pd(a.v, b.v)}; }
   static REGFEATD_INLINE Avx512 max(Avx512 a, Avx512 b) { return {_mm512_max_pd(a.v, b.v)}; }
-  static REGFEATD_INLINE Avx512 select(Mask m, Avx512 yes, Avx512 no) {
-    return {_mm512_mask_blend_pd(m, no.v, yes.v)};
-  }
+  static REGFEATD_INLINE Avx512 select(Mask m, Avx512 yes, Avx512 no) { return {_mm512_mask_blend_pd(m, no.v, yes.v)}; }
   static REGFEATD_INLINE bool any(Mask m) { return m != 0; }
   static REGFEATD_INLINE Mask both(Mask a, Mask b) { return static_cast<Mask>(a & b); }
   static REGFEATD_INLINE Mask either(Mask a, Mask b) { return static_cast<Mask>(a | b); }

@@ -139,8 +139,7 @@ Real legacy_metric(const Fit& f, std::string_view name) {
 Real half_interval(const Fit& f, Real x) {
   if (f.n < 4) return kNull;
   const boost::math::students_t distribution(static_cast<double>(f.n - 3));
-  return static_cast<Real>(boost::math::quantile(distribution, 0.975)) * f.sigma() *
-         std::sqrt(1 + f.leverage(x));
+  return static_cast<Real>(boost::math::quantile(distribution, 0.975)) * f.sigma() * std::sqrt(1 + f.leverage(x));
 }
 
 Real durbin_watson(const Fit& f) {
@@ -183,7 +182,9 @@ Real stored_metric(const Fit& f, std::string_view name) {
   if (name == "p_coef2" || name == "p_coef1") return f.rss > 0 ? inference_metric(f, name) : kNull;
   if (name == "n_obs") return f.n;
   if (name == "t_quantile") {
-    return f.n > 3 ? static_cast<Real>(boost::math::quantile(boost::math::students_t(static_cast<double>(f.n - 3)), 0.975)) : kNull;
+    return f.n > 3
+               ? static_cast<Real>(boost::math::quantile(boost::math::students_t(static_cast<double>(f.n - 3)), 0.975))
+               : kNull;
   }
   return coefficients_metric(f, name);
 }
@@ -211,8 +212,8 @@ std::optional<Fit> fit_ending_at(const Window& w, const Series& series, std::int
   if (w.kind == Window::Kind::range) {
     start = end;
     const Real t_end = static_cast<Real>(series.order[static_cast<std::size_t>(end)]);
-    while (start > 0 && static_cast<Real>(series.order[static_cast<std::size_t>(start - 1)]) >
-                            t_end - static_cast<Real>(w.range))
+    while (start > 0 &&
+           static_cast<Real>(series.order[static_cast<std::size_t>(start - 1)]) > t_end - static_cast<Real>(w.range))
       --start;
     if (end - start + 1 < w.min_rows) return std::nullopt;
   }
@@ -226,9 +227,9 @@ std::optional<Fit> fit_ending_at(const Window& w, const Series& series, std::int
     if (!std::isfinite(v)) return std::nullopt;
     const auto i = static_cast<Eigen::Index>(j);
     y(i) = v;
-    x(i) = w.x == XAxis::row ? static_cast<Real>(j)
-                             : static_cast<Real>(series.order[first + j] - series.order[last]) /
-                                   static_cast<Real>(w.x_unit);
+    x(i) = w.x == XAxis::row
+               ? static_cast<Real>(j)
+               : static_cast<Real>(series.order[first + j] - series.order[last]) / static_cast<Real>(w.x_unit);
   }
   return fit_window(x, y);
 }
@@ -246,10 +247,9 @@ void oracle_row(const Plan& plan, const Series& series, std::size_t row, std::sp
         fit = fit_ending_at(plan.windows[w], series, static_cast<std::int64_t>(row) - offset);
         known_offset = offset;
       }
-      const double value = fit ? static_cast<double>(metric_value(*fit, plan.metrics[m]))
-                               : std::numeric_limits<double>::quiet_NaN();
-      out[w * plan.metrics.size() + m] =
-          std::isfinite(value) ? value : std::numeric_limits<double>::quiet_NaN();
+      const double value =
+          fit ? static_cast<double>(metric_value(*fit, plan.metrics[m])) : std::numeric_limits<double>::quiet_NaN();
+      out[w * plan.metrics.size() + m] = std::isfinite(value) ? value : std::numeric_limits<double>::quiet_NaN();
     }
   }
 }

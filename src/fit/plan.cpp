@@ -44,9 +44,7 @@ std::int64_t Plan::lookback_offset() const noexcept {
   return result;
 }
 
-void ColumnBlock::Free::operator()(double* p) const noexcept {
-  ::operator delete[](p, std::align_val_t{64});
-}
+void ColumnBlock::Free::operator()(double* p) const noexcept { ::operator delete[](p, std::align_val_t{64}); }
 
 namespace {
 
@@ -100,8 +98,7 @@ std::vector<std::int64_t> whole_window_rows(const Window& w, std::int64_t offset
 
 }  // namespace
 
-std::vector<std::int64_t> predict_nulls(const Plan& plan, const Series& series, std::size_t first,
-                                        std::size_t count) {
+std::vector<std::int64_t> predict_nulls(const Plan& plan, const Series& series, std::size_t first, std::size_t count) {
   std::vector<std::int64_t> bad_before(series.values.size() + 1, 0);
   for (std::size_t i = 0; i < series.values.size(); ++i)
     bad_before[i + 1] = bad_before[i] + (std::isfinite(series.values[i]) ? 0 : 1);

@@ -67,8 +67,7 @@ void TimeFitter::correct(SingleFit& f, const Basis& b) {
   for (std::size_t j = 0; j < n; ++j) e_[j] = ((d_[j] - f.g0) - f.g1 * p1_[j]) - f.g2 * p2_[j];
 }
 
-SingleFit TimeFitter::fit(std::span<const OrderValue> order, std::span<const double> y, double x_unit,
-                          Geometry& g) {
+SingleFit TimeFitter::fit(std::span<const OrderValue> order, std::span<const double> y, double x_unit, Geometry& g) {
   const Basis b = make_basis(order, x_unit);
   const std::size_t n = y.size();
   SingleFit f{};

@@ -22,8 +22,7 @@ class TimeFitter {
  public:
   /// order and y: the window's rows, at least 3, y finite. Fills `geometry` but for what complete_geometry
   /// adds.
-  SingleFit fit(std::span<const OrderValue> order, std::span<const double> y, double x_unit,
-                Geometry& geometry);
+  SingleFit fit(std::span<const OrderValue> order, std::span<const double> y, double x_unit, Geometry& geometry);
 
  private:
   struct Basis {

@@ -7,6 +7,8 @@ std::string abandonment_settings(std::chrono::milliseconds idle) {
          "; SET LOCAL tcp_keepalives_idle = 30; SET LOCAL tcp_keepalives_interval = 10; SET LOCAL tcp_keepalives_count = 3";
 }
 
-void be_brief(pqxx::transaction_base& tx) { tx.exec("SET LOCAL lock_timeout = '5s'; " + abandonment_settings(std::chrono::seconds{5})); }
+void be_brief(pqxx::transaction_base& tx) {
+  tx.exec("SET LOCAL lock_timeout = '5s'; " + abandonment_settings(std::chrono::seconds{5}));
+}
 
 }  // namespace regfeatd::pg

@@ -20,7 +20,8 @@ std::vector<ColumnInfo> read_columns(pqxx::transaction_base& tx, std::uint32_t o
            "  FROM pg_attribute WHERE attrelid = $1::bigint::oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
            oid)) {
     columns.push_back({row[0].as<std::string>(), type_from_oid(row[1].as<std::uint32_t>()), row[2].as<std::string>(),
-                       row[5].as<bool>() && equal_means_same_bytes(row[2].as<std::string>()), row[3].as<bool>(), row[4].as<bool>()});
+                       row[5].as<bool>() && equal_means_same_bytes(row[2].as<std::string>()), row[3].as<bool>(),
+                       row[4].as<bool>()});
   }
   return columns;
 }
@@ -45,7 +46,8 @@ std::vector<UniqueKey> read_unique_keys(pqxx::transaction_base& tx, std::uint32_
 /// One bound value of a pg_get_expr text: `'2024-07-01 00:00:00'`, `100`, `MINVALUE`, `MAXVALUE`.
 OrderValue parse_bound(std::string_view text, const std::string& whole) {
   const auto unreadable = [&] {
-    return Fault(FaultClass::configuration, "cannot read the partition bounds `" + whole + "`: expected a range on one time or integer column");
+    return Fault(FaultClass::configuration,
+                 "cannot read the partition bounds `" + whole + "`: expected a range on one time or integer column");
   };
   if (text == "MINVALUE") return kLowest;
   if (text == "MAXVALUE") return kHighest;
@@ -83,19 +85,30 @@ bool equal_means_same_bytes(const std::string& type_name) {
 
 ColumnType type_from_oid(std::uint32_t oid) noexcept {
   switch (oid) {  // pg_type.dat: these oids are fixed
-    case 1114: return ColumnType::timestamp;
-    case 1184: return ColumnType::timestamptz;
-    case 1082: return ColumnType::date;
-    case 21: return ColumnType::int2;
-    case 23: return ColumnType::int4;
-    case 20: return ColumnType::int8;
-    case 700: return ColumnType::float4;
-    case 701: return ColumnType::float8;
-    case 1700: return ColumnType::numeric;
+    case 1114:
+      return ColumnType::timestamp;
+    case 1184:
+      return ColumnType::timestamptz;
+    case 1082:
+      return ColumnType::date;
+    case 21:
+      return ColumnType::int2;
+    case 23:
+      return ColumnType::int4;
+    case 20:
+      return ColumnType::int8;
+    case 700:
+      return ColumnType::float4;
+    case 701:
+      return ColumnType::float8;
+    case 1700:
+      return ColumnType::numeric;
     case 25:
     case 1043:
-    case 1042: return ColumnType::text;
-    default: return ColumnType::other;
+    case 1042:
+      return ColumnType::text;
+    default:
+      return ColumnType::other;
   }
 }
 
@@ -147,16 +160,23 @@ namespace {
 
 /// nullopt: a child was dropped, or exchanged by another worker, while the catalogue was read. Its row is of the statement's
 /// snapshot, its bound of now: NULL.
-std::optional<std::vector<ChildInfo>> try_children_meeting(pqxx::transaction_base& tx, std::uint32_t parent, OrderRange range) {
+std::optional<std::vector<ChildInfo>> try_children_meeting(pqxx::transaction_base& tx, std::uint32_t parent,
+                                                           OrderRange range) {
   std::vector<ChildInfo> children;
-  for (const auto& row : tx.exec_params("SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, pg_get_expr(c.relpartbound, c.oid), "
-                                        "       coalesce(pg_has_role(c.relowner, 'USAGE'), false) "
-                                        "  FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
-                                        "  JOIN pg_namespace n ON n.oid = c.relnamespace "
-                                        " WHERE i.inhparent = $1::bigint::oid AND c.relpartbound IS NOT NULL",
-                                        parent)) {
+  for (const auto& row : tx.exec_params(
+           "SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, pg_get_expr(c.relpartbound, c.oid), "
+           "       coalesce(pg_has_role(c.relowner, 'USAGE'), false) "
+           "  FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
+           "  JOIN pg_namespace n ON n.oid = c.relnamespace "
+           " WHERE i.inhparent = $1::bigint::oid AND c.relpartbound IS NOT NULL",
+           parent)) {
     if (row[4].is_null()) return std::nullopt;
-    ChildInfo child{row[0].as<std::uint32_t>(), {row[1].as<std::string>(), row[2].as<std::string>()}, row[3].as<std::string>()[0], false, {}, row[5].as<bool>()};
+    ChildInfo child{row[0].as<std::uint32_t>(),
+                    {row[1].as<std::string>(), row[2].as<std::string>()},
+                    row[3].as<std::string>()[0],
+                    false,
+                    {},
+                    row[5].as<bool>()};
     const auto bound = row[4].as<std::string>();
     if (bound == "DEFAULT") {
       child.is_default = true;
@@ -164,7 +184,8 @@ std::optional<std::vector<ChildInfo>> try_children_meeting(pqxx::transaction_bas
     } else {
       child.bounds = parse_bounds(bound);
     }
-    if (child.is_default || (child.bounds.lower < range.upper && range.lower < child.bounds.upper)) children.push_back(child);
+    if (child.is_default || (child.bounds.lower < range.upper && range.lower < child.bounds.upper))
+      children.push_back(child);
   }
   return children;
 }
@@ -179,21 +200,24 @@ std::vector<ChildInfo> children_meeting(pqxx::transaction_base& tx, std::uint32_
   throw Fault(FaultClass::transient, "the partitions of a target change faster than they can be looked at", "55006");
 }
 
-bool has_index(pqxx::transaction_base& tx, std::uint32_t table, const std::vector<std::string>& any_order, const std::string& then) {
-  return !tx.exec_params("SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam "
-                         "  CROSS JOIN LATERAL (SELECT array_agg(a.attname::text ORDER BY k.place) AS names "
-                         "                        FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, place) "
-                         "                        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum) n "
-                         " WHERE i.indrelid = $1::bigint::oid AND i.indisvalid AND i.indpred IS NULL AND m.amname = 'btree' "
-                         "   AND i.indexprs IS NULL AND n.names[1:$3] @> $2::text[] AND n.names[$3 + 1] = $4 LIMIT 1",
-                         table, array_literal(any_order), any_order.size(), then)
+bool has_index(pqxx::transaction_base& tx, std::uint32_t table, const std::vector<std::string>& any_order,
+               const std::string& then) {
+  return !tx.exec_params(
+                "SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam "
+                "  CROSS JOIN LATERAL (SELECT array_agg(a.attname::text ORDER BY k.place) AS names "
+                "                        FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, place) "
+                "                        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum) n "
+                " WHERE i.indrelid = $1::bigint::oid AND i.indisvalid AND i.indpred IS NULL AND m.amname = 'btree' "
+                "   AND i.indexprs IS NULL AND n.names[1:$3] @> $2::text[] AND n.names[$3 + 1] = $4 LIMIT 1",
+                table, array_literal(any_order), any_order.size(), then)
               .empty();
 }
 
 SchemaInfo find_schema(pqxx::transaction_base& tx, const std::string& schema) {
   const pqxx::result found = tx.exec_params(
-      schema.empty() ? "SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = current_schema() AND $1 = ''"
-                     : "SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = $1",
+      schema.empty()
+          ? "SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = current_schema() AND $1 = ''"
+          : "SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = $1",
       schema);
   if (found.empty()) return {};
   return {true, found[0][0].as<bool>()};

@@ -38,7 +38,8 @@ OptionList parse(const std::string& conninfo) {
   if (!given) {
     // libpq's message may quote the string, and with it a password: it is not passed on.
     PQfreemem(error);
-    throw Fault(FaultClass::configuration, "the connection string cannot be read: expected libpq keywords (host=... dbname=...) or a URI");
+    throw Fault(FaultClass::configuration,
+                "the connection string cannot be read: expected libpq keywords (host=... dbname=...) or a URI");
   }
   return given;
 }
@@ -62,12 +63,15 @@ std::string complete_conninfo(const ConnectOptions& options, const std::string& 
   for (const PQconninfoOption* o = given.get(); o->keyword != nullptr; ++o) {
     const std::string_view key = o->keyword;
     // Ours stands below: who rescues a lost daemon's partitions knows its backends by their application name.
-    if (o->val == nullptr || key == "application_name" || (key == "dbname" && !options.database.empty()) || (key == "password" && !password.empty())) continue;
+    if (o->val == nullptr || key == "application_name" || (key == "dbname" && !options.database.empty()) ||
+        (key == "password" && !password.empty()))
+      continue;
     add(out, key, o->val);
     present.insert(key);
   }
   for (const Default& d : kDefaults) {
-    if (!present.contains(d.key) && (d.variable == nullptr || std::getenv(d.variable) == nullptr)) add(out, d.key, d.value);
+    if (!present.contains(d.key) && (d.variable == nullptr || std::getenv(d.variable) == nullptr))
+      add(out, d.key, d.value);
   }
   if (!options.database.empty()) add(out, "dbname", options.database);
   add(out, "application_name", options.application_name);

@@ -77,7 +77,9 @@ void start(Session& session, const std::string& statement, ExecStatusType expect
 }  // namespace
 
 CopyOut::CopyOut(Session& session, const std::string& select, int fields)
-    : session_(session), statement_("COPY (" + select + ") TO STDOUT (FORMAT binary)"), fields_(static_cast<std::size_t>(fields)) {
+    : session_(session),
+      statement_("COPY (" + select + ") TO STDOUT (FORMAT binary)"),
+      fields_(static_cast<std::size_t>(fields)) {
   start(session, statement_, PGRES_COPY_OUT);
   active_ = true;
 }
@@ -119,7 +121,8 @@ bool CopyOut::next() {
 
 void CopyOut::parse(std::span<const std::byte> tuple) {
   const auto malformed = [] { return Fault(FaultClass::fatal, "binary COPY: malformed tuple"); };
-  if (tuple.size() < 2 || big_endian<std::int16_t>(tuple.data()) != static_cast<std::int16_t>(fields_.size())) throw malformed();
+  if (tuple.size() < 2 || big_endian<std::int16_t>(tuple.data()) != static_cast<std::int16_t>(fields_.size()))
+    throw malformed();
   std::size_t at = 2;
   for (auto& field : fields_) {
     if (at + 4 > tuple.size()) throw malformed();
@@ -193,10 +196,12 @@ CopyIn::~CopyIn() {
 
 void CopyIn::send(std::span<const std::byte> tuples) {
   // PQputCopyData takes an int; our buffers are far smaller.
-  if (PQputCopyData(session_.raw(), reinterpret_cast<const char*>(tuples.data()), static_cast<int>(tuples.size())) != 1) {
+  if (PQputCopyData(session_.raw(), reinterpret_cast<const char*>(tuples.data()), static_cast<int>(tuples.size())) !=
+      1) {
     active_ = false;
     drain(session_.raw(), statement_);
-    throw Fault(FaultClass::transient, "the connection was lost while sending: " + one_line(PQerrorMessage(session_.raw())), "08006");
+    throw Fault(FaultClass::transient,
+                "the connection was lost while sending: " + one_line(PQerrorMessage(session_.raw())), "08006");
   }
   bytes_sent_ += static_cast<std::int64_t>(tuples.size());
 }
@@ -205,7 +210,8 @@ std::int64_t CopyIn::finish() {
   send(std::as_bytes(std::span{kTrailer}));
   active_ = false;
   if (PQputCopyEnd(session_.raw(), nullptr) != 1) {
-    throw Fault(FaultClass::transient, "the connection was lost while sending: " + one_line(PQerrorMessage(session_.raw())), "08006");
+    throw Fault(FaultClass::transient,
+                "the connection was lost while sending: " + one_line(PQerrorMessage(session_.raw())), "08006");
   }
   const Result result{PQgetResult(session_.raw())};
   if (!result || PQresultStatus(result.get()) != PGRES_COMMAND_OK) {

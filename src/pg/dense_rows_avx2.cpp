@@ -30,8 +30,8 @@ void store(std::byte* to, __m256i row) {
 }
 
 __m256i load_reversed(const double* values) {
-  const __m256i reverse = _mm256_setr_epi8(7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4,
-                                           3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8);
+  const __m256i reverse = _mm256_setr_epi8(7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0,
+                                           15, 14, 13, 12, 11, 10, 9, 8);
   return _mm256_shuffle_epi8(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(values)), reverse);
 }
 
@@ -39,8 +39,7 @@ void encode(std::byte* const* to, std::span<const double* const> columns, std::s
   std::size_t c = 0;
   for (; c + 4 <= columns.size(); c += 4) {
     for (std::size_t k = 0; k < DenseRows::kRows; k += 4) {
-      const __m256i a = load_reversed(columns[c] + first_row + k),
-                    b = load_reversed(columns[c + 1] + first_row + k);
+      const __m256i a = load_reversed(columns[c] + first_row + k), b = load_reversed(columns[c + 1] + first_row + k);
       const __m256i d = load_reversed(columns[c + 2] + first_row + k),
                     e = load_reversed(columns[c + 3] + first_row + k);
       const __m256i ab_even = _mm256_unpacklo_epi64(a, b), ab_odd = _mm256_unpackhi_epi64(a, b);
@@ -64,8 +63,7 @@ void encode(std::byte* const* to, std::span<const double* const> columns, std::s
 }
 
 std::int64_t count_not_below(std::span<const double> values, double limit) {
-  const __m256d magnitude = _mm256_castsi256_pd(_mm256_set1_epi64x(0x7fffffffffffffff)),
-                bound = _mm256_set1_pd(limit);
+  const __m256d magnitude = _mm256_castsi256_pd(_mm256_set1_epi64x(0x7fffffffffffffff)), bound = _mm256_set1_pd(limit);
   __m256i minus = _mm256_setzero_si256();
   std::size_t i = 0;
   for (; i + 4 <= values.size(); i += 4) {

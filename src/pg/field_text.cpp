@@ -57,7 +57,8 @@ std::string field_text(std::span<const std::byte> field, const std::string& type
   if (type == "date") return format_time(big_endian(field) * kMicrosPerDay).substr(0, 10);
   if (type.starts_with("timestamp")) return format_time(big_endian(field));
   if (type == "uuid") return hex(field, "\4\6\10\12");  // octal: before bytes 4, 6, 8 and 10
-  if (type == "text" || type.starts_with("character") || type == "name") return {reinterpret_cast<const char*>(field.data()), field.size()};
+  if (type == "text" || type.starts_with("character") || type == "name")
+    return {reinterpret_cast<const char*>(field.data()), field.size()};
   return "\\x" + hex(field);
 }
 

@@ -33,9 +33,8 @@ std::uint16_t get(const std::byte* from) noexcept {
 }
 
 // Powers of ten that doubles hold exactly.
-constexpr std::array<double, 23> kExactPowers{1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                                              1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-                                              1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+constexpr std::array<double, 23> kExactPowers{1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                              1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
 /// Any number of digits, through text, as the server does it.
 double decode_long(std::span<const std::byte> digits, int exponent) {
@@ -47,8 +46,7 @@ double decode_long(std::span<const std::byte> digits, int exponent) {
   text += 'e' + std::to_string(exponent);
   double value = 0;
   if (std::from_chars(text.data(), text.data() + text.size(), value).ec != std::errc{}) {
-    throw Fault(FaultClass::partition, "an input of type numeric is out of the range of double precision",
-                "22003");
+    throw Fault(FaultClass::partition, "an input of type numeric is out of the range of double precision", "22003");
   }
   return value;
 }
@@ -91,8 +89,7 @@ std::byte* encode_by_text(std::byte* to, double value) noexcept {
 /// The same for digits × 10^exponent: five groups of four digits at the most.
 std::byte* encode_decimal(std::byte* to, ShortestDecimal d, bool negative) noexcept {
   while (d.exponent < 0 && d.digits % 10 == 0) d = {d.digits / 10, d.exponent + 1};
-  const auto shift =
-      static_cast<unsigned>(d.exponent) % 4;  // modulo 4 of the two's complement: never negative
+  const auto shift = static_cast<unsigned>(d.exponent) % 4;  // modulo 4 of the two's complement: never negative
   static constexpr std::array<std::uint64_t, 4> kScale{1, 10, 100, 1000};
   static constexpr std::array<std::uint64_t, 4> kRest{10000, 1000, 100, 10};
   const std::uint64_t upper = d.digits / kRest[shift];

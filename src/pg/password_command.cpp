@@ -42,7 +42,8 @@ class Child {
 
 Child::Child(const std::vector<std::string>& command) {
   std::array<int, 2> out_ends{}, error_ends{};
-  if (pipe2(out_ends.data(), O_CLOEXEC) != 0) throw Fault(FaultClass::transient, "database.password_command: cannot make a pipe");
+  if (pipe2(out_ends.data(), O_CLOEXEC) != 0)
+    throw Fault(FaultClass::transient, "database.password_command: cannot make a pipe");
   if (pipe2(error_ends.data(), O_CLOEXEC) != 0) {
     for (const int fd : out_ends) close(fd);
     throw Fault(FaultClass::transient, "database.password_command: cannot make a pipe");
@@ -73,7 +74,8 @@ Child::Child(const std::vector<std::string>& command) {
   if (failure != 0) {
     pid_ = -1;
     for (const int fd : outputs_) close(fd);
-    throw Fault(FaultClass::configuration, fmt::format("database.password_command: cannot run \"{}\": {}", command[0], std::strerror(failure)));
+    throw Fault(FaultClass::configuration,
+                fmt::format("database.password_command: cannot run \"{}\": {}", command[0], std::strerror(failure)));
   }
 }
 
@@ -119,10 +121,12 @@ std::string first_line(const std::string& text) { return text.substr(0, text.fin
 /// The last line of what the program complained, shortened, with the password taken out should it stand there.
 std::string complaint(std::string error, const std::string& secret) {
   if (!secret.empty()) {
-    for (std::size_t at = 0; (at = error.find(secret, at)) != std::string::npos; at += 3) error.replace(at, secret.size(), "***");
+    for (std::size_t at = 0; (at = error.find(secret, at)) != std::string::npos; at += 3)
+      error.replace(at, secret.size(), "***");
   }
   while (!error.empty() && (error.back() == '\n' || error.back() == '\r' || error.back() == ' ')) error.pop_back();
-  error = error.substr(error.find_last_of("\r\n") == std::string::npos ? 0 : error.find_last_of("\r\n") + 1).substr(0, 300);
+  error =
+      error.substr(error.find_last_of("\r\n") == std::string::npos ? 0 : error.find_last_of("\r\n") + 1).substr(0, 300);
   return error.empty() ? std::string{} : ": " + error;
 }
 
@@ -133,16 +137,20 @@ std::string run_password_command(const std::vector<std::string>& command, std::c
   Child child(command);
   int status = 0;
   if (!child.read_all(until) || !child.wait(until, status)) {
-    throw Fault(FaultClass::transient, fmt::format("database.password_command: \"{}\" did not end within {} ms and was killed; the limit is "
-                                                   "database.password_command_timeout",
-                                                   command[0], timeout.count()));
+    throw Fault(FaultClass::transient,
+                fmt::format("database.password_command: \"{}\" did not end within {} ms and was killed; the limit is "
+                            "database.password_command_timeout",
+                            command[0], timeout.count()));
   }
   const std::string password = first_line(child.out);
   if (status != 0) {
-    const std::string how = WIFSIGNALED(status) ? fmt::format("was ended by signal {}", WTERMSIG(status)) : fmt::format("failed with status {}", WEXITSTATUS(status));
-    throw Fault(FaultClass::transient, fmt::format("database.password_command: \"{}\" {}{}", command[0], how, complaint(child.error, password)));
+    const std::string how = WIFSIGNALED(status) ? fmt::format("was ended by signal {}", WTERMSIG(status))
+                                                : fmt::format("failed with status {}", WEXITSTATUS(status));
+    throw Fault(FaultClass::transient, fmt::format("database.password_command: \"{}\" {}{}", command[0], how,
+                                                   complaint(child.error, password)));
   }
-  if (password.empty()) throw Fault(FaultClass::transient, fmt::format("database.password_command: \"{}\" printed nothing", command[0]));
+  if (password.empty())
+    throw Fault(FaultClass::transient, fmt::format("database.password_command: \"{}\" printed nothing", command[0]));
   return password;
 }
 

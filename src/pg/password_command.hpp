@@ -9,6 +9,7 @@ namespace regfeatd::pg {
 /// Runs a program (no shell) and returns the first line that it prints: a password for the next connection. Throws
 /// Fault: configuration when there is no such program, transient when it fails, prints nothing or does not end within
 /// `timeout` (it and its children are killed then). Neither the result nor the arguments stand in any message.
-[[nodiscard]] std::string run_password_command(const std::vector<std::string>& command, std::chrono::milliseconds timeout);
+[[nodiscard]] std::string run_password_command(const std::vector<std::string>& command,
+                                               std::chrono::milliseconds timeout);
 
 }  // namespace regfeatd::pg

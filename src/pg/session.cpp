@@ -52,7 +52,9 @@ std::string trimmed(std::string text) {
 }  // namespace
 
 struct Session::Connection : pqxx::connection_base {
-  explicit Connection(const std::string& conninfo) : connection_base(policy), options(conninfo), policy(options) { init(); }
+  explicit Connection(const std::string& conninfo) : connection_base(policy), options(conninfo), policy(options) {
+    init();
+  }
   ~Connection() noexcept { close(); }
   std::string options;
   TappedPolicy policy;
@@ -91,8 +93,9 @@ void widen_socket(int socket) noexcept {
 }  // namespace
 
 Session::Session(const ConnectOptions& options) : canceller_(std::make_shared<Canceller>()) {
-  const std::string password =
-      options.password_command.empty() ? std::string{} : run_password_command(options.password_command, options.password_command_timeout);
+  const std::string password = options.password_command.empty()
+                                   ? std::string{}
+                                   : run_password_command(options.password_command, options.password_command_timeout);
   try {
     connection_ = std::make_unique<Connection>(complete_conninfo(options, password));
     connection_->set_verbosity(pqxx::connection_base::normal);
@@ -103,7 +106,8 @@ Session::Session(const ConnectOptions& options) : canceller_(std::make_shared<Ca
   } catch (const pqxx::broken_connection& e) {
     throw connect_failure(trimmed(e.what()));
   }
-  PQsetNoticeProcessor(raw(), [](void*, const char*) {}, nullptr);
+  PQsetNoticeProcessor(
+      raw(), [](void*, const char*) {}, nullptr);
   widen_socket(PQsocket(raw()));
   canceller_->handle_ = std::shared_ptr<pg_cancel>(PQgetCancel(raw()), PQfreeCancel);
   // A descriptor of our own: libpq may close its own at any time, and the number would soon be somebody else's.
@@ -113,17 +117,23 @@ Session::Session(const ConnectOptions& options) : canceller_(std::make_shared<Ca
 
 /// One statement, so that behind a transaction pooler, whose server connections are anybody's, nothing is changed.
 void Session::limit_statements(std::chrono::milliseconds timeout) {
-  const std::string statement = "SELECT set_config('statement_timeout', '" + std::to_string(timeout.count()) + "', false) WHERE pg_backend_pid() = " +
-                                std::to_string(backend_pid());
+  const std::string statement = "SELECT set_config('statement_timeout', '" + std::to_string(timeout.count()) +
+                                "', false) WHERE pg_backend_pid() = " + std::to_string(backend_pid());
   PGresult* const result = PQexec(raw(), statement.c_str());
   const bool done = PQresultStatus(result) == PGRES_TUPLES_OK;
   PQclear(result);
-  if (!done) throw Fault(FaultClass::transient, "cannot set up the session: " + trimmed(PQerrorMessage(raw())), "08006");
+  if (!done)
+    throw Fault(FaultClass::transient, "cannot set up the session: " + trimmed(PQerrorMessage(raw())), "08006");
 }
 
 ConnectOptions connect_options(const spec::Settings& settings, const std::string& part) {
   const auto ms = [](std::chrono::microseconds t) { return std::chrono::duration_cast<std::chrono::milliseconds>(t); };
-  return {settings.conninfo, "regfeatd/" + part, {}, settings.password_command, ms(settings.password_command_timeout), ms(settings.statement_timeout)};
+  return {settings.conninfo,
+          "regfeatd/" + part,
+          {},
+          settings.password_command,
+          ms(settings.password_command_timeout),
+          ms(settings.statement_timeout)};
 }
 
 Session::~Session() {
@@ -146,7 +156,8 @@ bool Session::wait_for_notification(std::chrono::milliseconds timeout, int wake_
     std::uint64_t ignored = 0;
     (void)!read(wake_fd, &ignored, sizeof ignored);
   }
-  if (PQconsumeInput(raw()) == 0) throw Fault(FaultClass::transient, "the connection was lost: " + trimmed(PQerrorMessage(raw())), "08006");
+  if (PQconsumeInput(raw()) == 0)
+    throw Fault(FaultClass::transient, "the connection was lost: " + trimmed(PQerrorMessage(raw())), "08006");
   bool any = false;
   while (PGnotify* n = PQnotifies(raw())) {
     any = true;

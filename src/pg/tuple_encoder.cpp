@@ -40,7 +40,8 @@ std::byte* put_float8(std::byte* to, double value) noexcept {
 std::byte* put_feature(std::byte* to, FeatureType type, double value) noexcept {
   if (!std::isfinite(value)) return put_null(to);
   switch (type) {
-    case FeatureType::float8: return put_float8(to, value);
+    case FeatureType::float8:
+      return put_float8(to, value);
     case FeatureType::float4: {
       const auto narrow = static_cast<float>(value);
       if (!std::isfinite(narrow)) return put_null(to);
@@ -58,9 +59,12 @@ std::byte* put_feature(std::byte* to, FeatureType type, double value) noexcept {
 
 constexpr std::size_t max_field_bytes(FeatureType type) noexcept {
   switch (type) {
-    case FeatureType::float8: return kLengthBytes + 8;
-    case FeatureType::float4: return kLengthBytes + 4;
-    case FeatureType::numeric: return kLengthBytes + kMaxNumericBytes;
+    case FeatureType::float8:
+      return kLengthBytes + 8;
+    case FeatureType::float4:
+      return kLengthBytes + 4;
+    case FeatureType::numeric:
+      return kLengthBytes + kMaxNumericBytes;
   }
   return 0;
 }
@@ -73,7 +77,8 @@ std::size_t head_bytes(const TupleLayout& layout) noexcept {
 
 TupleEncoder::TupleEncoder(TupleLayout layout, std::size_t max_rows)
     : layout_(std::move(layout)),
-      all_float8_(std::all_of(layout_.features.begin(), layout_.features.end(), [](FeatureType t) { return t == FeatureType::float8; })),
+      all_float8_(std::all_of(layout_.features.begin(), layout_.features.end(),
+                              [](FeatureType t) { return t == FeatureType::float8; })),
       max_rows_(max_rows),
       null_counts_(layout_.features.size(), 0) {
   reserve(max_rows, {});
@@ -83,7 +88,8 @@ void TupleEncoder::reset_null_counts() noexcept { std::fill(null_counts_.begin()
 
 std::size_t TupleEncoder::tuple_bytes(const TupleLayout& layout) noexcept {
   std::size_t bytes = head_bytes(layout);
-  for (const FeatureType t : layout.features) bytes += t == FeatureType::numeric ? kLengthBytes + 18 : max_field_bytes(t);
+  for (const FeatureType t : layout.features)
+    bytes += t == FeatureType::numeric ? kLengthBytes + 18 : max_field_bytes(t);
   return bytes;
 }
 
@@ -95,7 +101,8 @@ void TupleEncoder::reserve(std::size_t rows, std::span<const std::span<const std
   if (bytes > buffer_.size()) buffer_.resize(bytes);
 }
 
-std::span<const std::byte> TupleEncoder::encode(std::span<const OrderValue> order, std::span<const std::span<const std::byte>> keys,
+std::span<const std::byte> TupleEncoder::encode(std::span<const OrderValue> order,
+                                                std::span<const std::span<const std::byte>> keys,
                                                 std::span<const double* const> columns) {
   assert(order.size() <= max_rows_ && columns.size() == layout_.features.size());
   assert(keys.size() == (layout_.key_fields == 0 ? 0 : order.size()));
@@ -114,7 +121,8 @@ bool TupleEncoder::count_nulls(std::size_t rows, std::span<const double* const> 
   std::int64_t total = 0;
   for (std::size_t c = 0; c < columns.size(); ++c) {
     const double* const values = columns[c];
-    const double limit = layout_.features[c] == FeatureType::float4 ? 0x1.ffffffp127 : std::numeric_limits<double>::infinity();
+    const double limit =
+        layout_.features[c] == FeatureType::float4 ? 0x1.ffffffp127 : std::numeric_limits<double>::infinity();
     const std::int64_t nulls = dense_rows().count_not_below({values, rows}, limit);
     null_counts_[c] += nulls;
     total += nulls;
@@ -129,7 +137,8 @@ std::byte* TupleEncoder::encode_head(std::byte* to, OrderValue position, std::sp
     to = put(to, position);
   } else {
     if (position < std::numeric_limits<std::int32_t>::min() || position > std::numeric_limits<std::int32_t>::max()) {
-      throw Fault(FaultClass::partition, "position " + std::to_string(position) + " does not fit the target's integer order column");
+      throw Fault(FaultClass::partition,
+                  "position " + std::to_string(position) + " does not fit the target's integer order column");
     }
     to = put<std::int32_t>(to, 4);
     to = put(to, static_cast<std::int32_t>(position));

@@ -17,7 +17,8 @@ namespace regfeatd::populate {
 namespace {
 
 /// What series_query gives, sorted, each once.
-std::vector<std::string> queried_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, std::vector<std::string>& findings) {
+std::vector<std::string> queried_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs,
+                                        std::vector<std::string>& findings) {
   std::set<std::string> names;
   try {
     pqxx::subtransaction trial(static_cast<pqxx::dbtransaction&>(tx), "series");
@@ -36,7 +37,8 @@ std::vector<std::string> queried_series(pqxx::transaction_base& tx, const spec::
   return {names.begin(), names.end()};
 }
 
-std::vector<std::string> all_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, std::vector<std::string>& findings) {
+std::vector<std::string> all_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs,
+                                    std::vector<std::string>& findings) {
   return fs.series_query.empty() ? fs.series : queried_series(tx, fs, findings);
 }
 
@@ -45,10 +47,12 @@ std::vector<std::string> wanted_series(const spec::FeatureSet& fs, const Restric
   if (restriction.series.empty()) return all;
   std::vector<std::string> out;
   for (const std::string& s : all) {
-    if (std::find(restriction.series.begin(), restriction.series.end(), s) != restriction.series.end()) out.push_back(s);
+    if (std::find(restriction.series.begin(), restriction.series.end(), s) != restriction.series.end())
+      out.push_back(s);
   }
   for (const std::string& s : restriction.series) {
-    if (std::find(all.begin(), all.end(), s) == all.end()) findings.push_back(fmt::format("--series {}: feature set {} has no such series", s, fs.name));
+    if (std::find(all.begin(), all.end(), s) == all.end())
+      findings.push_back(fmt::format("--series {}: feature set {} has no such series", s, fs.name));
   }
   return out;
 }
@@ -65,41 +69,54 @@ std::vector<OrderRange> wanted_ranges(const spec::FeatureSet& fs, const Restrict
 
 /// The feature set that writes a table; empty when it is this one, or none.
 std::string other_writer(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& table) {
-  const pqxx::result r = tx.exec_params("SELECT t.feature_set FROM regfeat.target t WHERE t.target = to_regclass($1) AND t.feature_set <> $2", table, fs.name);
+  const pqxx::result r = tx.exec_params(
+      "SELECT t.feature_set FROM regfeat.target t WHERE t.target = to_regclass($1) AND t.feature_set <> $2", table,
+      fs.name);
   return r.empty() ? std::string() : r[0][0].as<std::string>();
 }
 
 std::string describe(Strategy s) {
   switch (s) {
-    case Strategy::create: return "create: a new table is loaded, then attached; nobody waits";
-    case Strategy::truncate: return "truncate: the partition's table is emptied and loaded; its readers wait for the load";
-    case Strategy::swap: return "swap: a staging table is loaded, then takes the place of the partition's table; readers wait for milliseconds";
-    case Strategy::remove: return "delete: rows of the range are deleted and new ones loaded; nobody waits, the table bloats";
+    case Strategy::create:
+      return "create: a new table is loaded, then attached; nobody waits";
+    case Strategy::truncate:
+      return "truncate: the partition's table is emptied and loaded; its readers wait for the load";
+    case Strategy::swap:
+      return "swap: a staging table is loaded, then takes the place of the partition's table; readers wait for milliseconds";
+    case Strategy::remove:
+      return "delete: rows of the range are deleted and new ones loaded; nobody waits, the table bloats";
   }
   return {};
 }
 
 /// Everything the catalogue has to say about one series.
-void plan_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series, const std::vector<OrderRange>& ranges, ApplyPlan& plan,
-                 std::map<std::string, std::int64_t>& placements, std::set<std::string>& created, std::map<std::string, std::string>& table_owner) {
+void plan_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series,
+                 const std::vector<OrderRange>& ranges, ApplyPlan& plan,
+                 std::map<std::string, std::int64_t>& placements, std::set<std::string>& created,
+                 std::map<std::string, std::string>& table_owner) {
   std::vector<std::string> found;
   const ResolvedSource source = resolve_source(tx, fs, series, found);
   const bool source_usable = found.empty();
-  bool incomplete = false;  // a target or a column is not there yet: whatever was done, these partitions are to be written
+  bool incomplete =
+      false;  // a target or a column is not there yet: whatever was done, these partitions are to be written
   for (const spec::Target& target : fs.targets) {
     const std::string name = spec::written_table(fs, target, series);
     const std::string quoted = pg::TableName::parse(name).quoted();
     const auto [owner, first] = table_owner.emplace(name, series);
     if (!first && owner->second != series) {
-      found.push_back(fmt::format("target {}: series {} and {} would replace each other's rows in it; put {{series}} into its name", name, owner->second, series));
+      found.push_back(
+          fmt::format("target {}: series {} and {} would replace each other's rows in it; put {{series}} into its name",
+                      name, owner->second, series));
     }
     std::vector<std::string> additions = missing_column_ddl(tx, fs, target, series);
-    if (!additions.empty() && created.insert(name).second) plan.ddl.insert(plan.ddl.end(), additions.begin(), additions.end());
+    if (!additions.empty() && created.insert(name).second)
+      plan.ddl.insert(plan.ddl.end(), additions.begin(), additions.end());
     if (!additions.empty()) incomplete = true;
     if (const std::string writer = other_writer(tx, fs, quoted); !writer.empty()) {
-      found.push_back(fmt::format("target {}: feature set {} writes it; a table has one writer, as each replaces whole ranges of rows: take another "
-                                  "table, or `regfeatd remove {}` first (it keeps the table)",
-                                  name, writer, writer));
+      found.push_back(fmt::format(
+          "target {}: feature set {} writes it; a table has one writer, as each replaces whole ranges of rows: take another "
+          "table, or `regfeatd remove {}` first (it keeps the table)",
+          name, writer, writer));
     }
     const auto resolved = resolve_target(tx, fs, target, series, found, !additions.empty());
     if (!resolved) {
@@ -109,7 +126,8 @@ void plan_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const s
         plan.targets.push_back({quoted, true});
       }
       incomplete = true;
-      placements[target.partition.empty() ? describe(Strategy::remove) : describe(Strategy::create)] += static_cast<std::int64_t>(ranges.size());
+      placements[target.partition.empty() ? describe(Strategy::remove) : describe(Strategy::create)] +=
+          static_cast<std::int64_t>(ranges.size());
       continue;
     }
     check_key_types(fs, source, *resolved, found);
@@ -152,14 +170,15 @@ std::size_t row_bytes(const spec::FeatureSet& fs) {
 std::string describe_wal(pqxx::transaction_base& tx) {
   const pqxx::row row = tx.exec1("SELECT current_setting('wal_level'), to_regproc('aurora_version') IS NOT NULL");
   const auto level = row[0].as<std::string>();
-  if (row[1].as<bool>()) return "logged (Amazon Aurora: its storage is the log; COPY FREEZE into tables of their own is the fastest path there)";
+  if (row[1].as<bool>())
+    return "logged (Amazon Aurora: its storage is the log; COPY FREEZE into tables of their own is the fastest path there)";
   if (level == "minimal") return "skipped for create, truncate and swap (wal_level is minimal); only delete is logged";
   return "logged (wal_level is " + level + "); minimal would skip it, where neither standbys nor archiving need it";
 }
 
 /// Tells new, stale and removed partitions from those that are as the specification wants them.
-void compare_partitions(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::optional<queue::StoredFeatureSet>& stored,
-                        ApplyPlan& plan) {
+void compare_partitions(pqxx::transaction_base& tx, const spec::FeatureSet& fs,
+                        const std::optional<queue::StoredFeatureSet>& stored, ApplyPlan& plan) {
   plan.new_partitions = plan.requeued_partitions = plan.unchanged_partitions = plan.estimated_rows = 0;
   plan.removed.clear();
   std::map<std::pair<std::string, OrderValue>, queue::KnownPartition> known;
@@ -191,16 +210,20 @@ void compare_partitions(pqxx::transaction_base& tx, const spec::FeatureSet& fs, 
     const auto cell = cells.find(place.second);
     // One that begins like a partition of the specification and ends elsewhere gets its end from this apply, or goes: it would
     // overlap its neighbours.
-    const bool named = all.contains(place.first) && cell != cells.end() && (cell->second == k.range.upper || wanted.contains(place));
+    const bool named =
+        all.contains(place.first) && cell != cells.end() && (cell->second == k.range.upper || wanted.contains(place));
     if (!k.removed && !named) plan.removed.push_back(k);
   }
 }
 
 }  // namespace
 
-void use_utc(pqxx::transaction_base& tx) { tx.exec("SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL client_min_messages = 'warning'"); }
+void use_utc(pqxx::transaction_base& tx) {
+  tx.exec("SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL client_min_messages = 'warning'");
+}
 
-ApplyPlan plan_apply(pqxx::transaction_base& tx, const spec::FeatureSetDocument& document, const Restriction& restriction) {
+ApplyPlan plan_apply(pqxx::transaction_base& tx, const spec::FeatureSetDocument& document,
+                     const Restriction& restriction) {
   const spec::FeatureSet& fs = document.feature_set;
   ApplyPlan plan;
   const auto stored = queue::find_feature_set(tx, fs.name);
@@ -229,7 +252,9 @@ ApplyPlan plan_apply(pqxx::transaction_base& tx, const spec::FeatureSetDocument&
   return plan;
 }
 
-void one_apply_at_a_time(pqxx::transaction_base& tx) { tx.exec("SELECT pg_advisory_xact_lock(hashtext('regfeatd apply'))"); }
+void one_apply_at_a_time(pqxx::transaction_base& tx) {
+  tx.exec("SELECT pg_advisory_xact_lock(hashtext('regfeatd apply'))");
+}
 
 queue::EnqueueCounts apply(pqxx::transaction_base& tx, const spec::FeatureSetDocument& document, ApplyPlan plan) {
   // Tables first, work rows second, as workers do: the other order could deadlock with one.
@@ -242,8 +267,9 @@ queue::EnqueueCounts apply(pqxx::transaction_base& tx, const spec::FeatureSetDoc
   const queue::StoredFeatureSet stored = queue::store_feature_set(tx, document);
   tx.exec("DELETE FROM regfeat.target t WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = t.target)");
   for (const TargetTable& table : plan.targets) {
-    tx.exec_params("INSERT INTO regfeat.target (target, feature_set, created) VALUES ($1::regclass, $2, $3) ON CONFLICT DO NOTHING", table.name,
-                   document.feature_set.name, table.created);
+    tx.exec_params(
+        "INSERT INTO regfeat.target (target, feature_set, created) VALUES ($1::regclass, $2, $3) ON CONFLICT DO NOTHING",
+        table.name, document.feature_set.name, table.created);
   }
   queue::store_dependencies(tx, stored.id, document.feature_set);
   std::vector<PartitionId> gone;
@@ -272,7 +298,8 @@ std::vector<std::string> preflight(pqxx::transaction_base& tx) {
     for (const spec::Target& target : fs.targets) {
       const std::size_t before = found.size();
       if (!resolve_target(tx, fs, target, series, found) && found.size() == before) {
-        found.push_back(fmt::format("target {}: it does not exist: apply the feature set again", spec::written_table(fs, target, series)));
+        found.push_back(fmt::format("target {}: it does not exist: apply the feature set again",
+                                    spec::written_table(fs, target, series)));
       }
     }
     for (const std::string& f : found) findings.push_back(fs.name + ": " + f);

@@ -29,9 +29,7 @@ using Clock = std::chrono::steady_clock;
 // Sends of this size and sends of 64 KB are equally fast; at 8 MB the caches no longer hold what is sent.
 constexpr std::size_t kSendBytes = 1u << 20;
 
-std::string series_name(int i) {
-  return fmt::format("s{}", i + 1);
-}
+std::string series_name(int i) { return fmt::format("s{}", i + 1); }
 
 /// Of all jobs, so that a worker claims only what is put into the queue afterwards.
 void cancel_pending(pqxx::transaction_base& tx) {
@@ -49,13 +47,11 @@ struct PathInfo {
 };
 
 const PathInfo& info(BenchPath path) {
-  static constexpr PathInfo kPaths[] = {{"bare COPY", Form::wide, true, false},
-                                        {"raw COPY", Form::wide, true, false},
-                                        {"pipeline", Form::wide, false, false},
-                                        {"pipeline, ahead", Form::wide, false, true},
-                                        {"raw compact", Form::compact, true, false},
-                                        {"compact", Form::compact, false, true},
-                                        {"compact real", Form::compact_real, false, true}};
+  static constexpr PathInfo kPaths[] = {
+      {"bare COPY", Form::wide, true, false},           {"raw COPY", Form::wide, true, false},
+      {"pipeline", Form::wide, false, false},           {"pipeline, ahead", Form::wide, false, true},
+      {"raw compact", Form::compact, true, false},      {"compact", Form::compact, false, true},
+      {"compact real", Form::compact_real, false, true}};
   return kPaths[static_cast<std::size_t>(path)];
 }
 
@@ -89,8 +85,7 @@ targets:
   - {{ input: idx, table: "bench.{0}_rate_{{series}}", time: ts_utc, column: "{{metric}}_idx_{{window}}", partition: "{{table}}_{{start}}", publish: {3} }}
   - {{ input: bqx, table: "bench.{0}_bqx_{{series}}", time: ts_utc, column: "{{metric}}_bqx_{{window}}", partition: "{{table}}_{{start}}", publish: {3} }}
 )",
-                     name_of(form), series, storage_of(form, o),
-                     o.publish == spec::Publish::swap ? "swap" : "create");
+                     name_of(form), series, storage_of(form, o), o.publish == spec::Publish::swap ? "swap" : "create");
 }
 
 /// Three months of minute bars, of which July is the partition; every series reads them through views of its
@@ -133,10 +128,7 @@ class Silent : public RunObserver {
 class Meter {
  public:
   explicit Meter(const ServerCpu& server)
-      : server_(server),
-        server_cpu_(server.seconds()),
-        client_cpu_(client_cpu_seconds()),
-        start_(Clock::now()) {}
+      : server_(server), server_cpu_(server.seconds()), client_cpu_(client_cpu_seconds()), start_(Clock::now()) {}
   void finish(BenchMeasurement& m) const {
     m.seconds = std::chrono::duration<double>(Clock::now() - start_).count();
     m.client_cpu_s = client_cpu_seconds() - client_cpu_;
@@ -157,11 +149,9 @@ class ScratchDatabase {
   explicit ScratchDatabase(const pg::ConnectOptions& connect)
       : admin_(connect), name_(fmt::format("regfeatd_bench_{}", getpid())) {
     pqxx::nontransaction tx(admin_.sql());
-    if (!tx.exec1("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user")[0]
-             .as<bool>()) {
-      throw Fault(
-          FaultClass::configuration,
-          "bench works in a database of its own, which it creates and drops: the role needs CREATEDB");
+    if (!tx.exec1("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user")[0].as<bool>()) {
+      throw Fault(FaultClass::configuration,
+                  "bench works in a database of its own, which it creates and drops: the role needs CREATEDB");
     }
     // What a run left that was killed; one that goes on has this session, which bears its database's name.
     tx.exec("SET application_name = " + pg::quote_literal(name_));
@@ -192,9 +182,7 @@ class ScratchDatabase {
 
 }  // namespace
 
-const char* to_string(BenchPath path) noexcept {
-  return info(path).name;
-}
+const char* to_string(BenchPath path) noexcept { return info(path).name; }
 
 struct Bench::Impl {
   explicit Impl(const BenchOptions& o);
@@ -231,7 +219,8 @@ struct Bench::Impl {
   void clear(const PathInfo& path);
   void load_bare(Connection& c, const Job& job, const Place& place);
   void load_raw(Connection& c, const Job& job, std::size_t i);
-  void run_all(const PathInfo& path, bool bare, Connection& c, int worker, std::atomic<std::size_t>& next, WriteTurns& turns);
+  void run_all(const PathInfo& path, bool bare, Connection& c, int worker, std::atomic<std::size_t>& next,
+               WriteTurns& turns);
   bool run_pipeline(Connection& c, int worker, WriteTurns& turns);
 
   BenchOptions options;
@@ -244,8 +233,7 @@ struct Bench::Impl {
   bool may_checkpoint = false;
 };
 
-Bench::Impl::Impl(const BenchOptions& o)
-    : options(o), database(o.connect), control(connect()), server(*control) {
+Bench::Impl::Impl(const BenchOptions& o) : options(o), database(o.connect), control(connect()), server(*control) {
   queue::migrate(*control, queue::required_version());
   pg::guarded("preparing the benchmark", [&] {
     pqxx::work tx(control->sql());
@@ -299,7 +287,8 @@ Bench::Impl::Job& Bench::Impl::job(Form form) {
   if (form == Form::wide) {  // its partitions come and go
     pqxx::work tx(control->sql());
     const std::string target = job.places.front().targets.front().table.name.quoted();
-    tx.exec("CREATE TABLE bench.sample (LIKE " + target + " INCLUDING INDEXES); INSERT INTO bench.sample SELECT * FROM " + target);
+    tx.exec("CREATE TABLE bench.sample (LIKE " + target +
+            " INCLUDING INDEXES); INSERT INTO bench.sample SELECT * FROM " + target);
     tx.commit();
   }
   return job;
@@ -330,7 +319,8 @@ void Bench::Impl::clear(const PathInfo& path) {
 }
 
 void send_all(pg::CopyIn& copy, std::span<const std::byte> rows) {
-  for (; !rows.empty(); rows = rows.subspan(std::min(kSendBytes, rows.size()))) copy.send(rows.first(std::min(kSendBytes, rows.size())));
+  for (; !rows.empty(); rows = rows.subspan(std::min(kSendBytes, rows.size())))
+    copy.send(rows.first(std::min(kSendBytes, rows.size())));
 }
 
 void Bench::Impl::load_bare(Connection& c, const Job& job, const Place& place) {
@@ -389,14 +379,16 @@ bool Bench::Impl::run_pipeline(Connection& c, int worker, WriteTurns& turns) {
 }
 
 /// One thread's part of a measurement.
-void Bench::Impl::run_all(const PathInfo& path, bool bare, Connection& c, int worker, std::atomic<std::size_t>& next, WriteTurns& turns) {
+void Bench::Impl::run_all(const PathInfo& path, bool bare, Connection& c, int worker, std::atomic<std::size_t>& next,
+                          WriteTurns& turns) {
   if (!path.encoded) {
     while (run_pipeline(c, worker, turns)) {
     }
     return;
   }
   const Job& job = jobs.at(path.form);
-  for (std::size_t i = 0; (i = next++) < job.places.size();) bare ? load_bare(c, job, job.places[i]) : load_raw(c, job, i);
+  for (std::size_t i = 0; (i = next++) < job.places.size();)
+    bare ? load_bare(c, job, job.places[i]) : load_raw(c, job, i);
 }
 
 Bench::Bench(const BenchOptions& options) : impl_(std::make_unique<Impl>(options)) {}
@@ -427,7 +419,8 @@ BenchMeasurement Bench::measure(BenchPath which, int connections) {
   ready.arrive_and_wait();
   for (auto& t : threads) t.get();
   meter.finish(m);
-  m.rows = static_cast<std::int64_t>(b.options.rows) * b.options.partitions * static_cast<std::int64_t>(job.streams.size());
+  m.rows =
+      static_cast<std::int64_t>(b.options.rows) * b.options.partitions * static_cast<std::int64_t>(job.streams.size());
   for (const auto& s : job.streams) m.bytes += static_cast<std::int64_t>(s.size()) * b.options.partitions;
   for (int k = 0; k < m.workers; ++k) m.timings += b.connections[static_cast<std::size_t>(k)].timings;
   return m;
@@ -446,8 +439,8 @@ BenchMeasurement Bench::measure_inserts(int rows, int rows_per_statement) {
       std::string& statement = statements.back();
       statement += statement.back() == ' ' ? "(" : ",(";
       for (const auto& field : row)
-        statement += (field.num() == 0 ? "" : ",") +
-                     (field.is_null() ? std::string("NULL") : pg::quote_literal(field.c_str()));
+        statement +=
+            (field.num() == 0 ? "" : ",") + (field.is_null() ? std::string("NULL") : pg::quote_literal(field.c_str()));
       statement += ')';
     }
     tx.commit();
@@ -466,16 +459,15 @@ std::string Bench::describe() const {
   const std::size_t targets = impl_->job(Form::wide).streams.size();
   pqxx::work tx(impl_->control->sql());
   const pqxx::row row = tx.exec1("SELECT current_setting('server_version'), current_setting('wal_level')");
-  return fmt::format(
-      "PostgreSQL {}, wal_level {}, {}, {} partitions × {} rows × {} targets × 90 columns of {}; {}",
-      row[0].as<std::string>(), row[1].as<std::string>(),
-      impl_->options.publish == spec::Publish::swap ? "publish: swap" : "publish: create",
-      impl_->options.partitions, impl_->options.rows, targets,
-      impl_->options.columns == pg::FeatureType::float8   ? "double precision"
-      : impl_->options.columns == pg::FeatureType::float4 ? "real"
-                                                          : "numeric",
-      impl_->may_checkpoint ? "a CHECKPOINT before each measurement"
-                            : "no CHECKPOINT before measurements, as the role may not");
+  return fmt::format("PostgreSQL {}, wal_level {}, {}, {} partitions × {} rows × {} targets × 90 columns of {}; {}",
+                     row[0].as<std::string>(), row[1].as<std::string>(),
+                     impl_->options.publish == spec::Publish::swap ? "publish: swap" : "publish: create",
+                     impl_->options.partitions, impl_->options.rows, targets,
+                     impl_->options.columns == pg::FeatureType::float8   ? "double precision"
+                     : impl_->options.columns == pg::FeatureType::float4 ? "real"
+                                                                         : "numeric",
+                     impl_->may_checkpoint ? "a CHECKPOINT before each measurement"
+                                           : "no CHECKPOINT before measurements, as the role may not");
 }
 
 }  // namespace regfeatd::populate

@@ -17,16 +17,13 @@ using fit::Part;
 /// by rows and expressions in n for windows by range.
 struct Terms {
   std::string a2, a1, b, rss, tss, residual, step_squares, p_coef2, p_coef1;
-  std::string n, m, s, z_end, z_next, x_end, df, fitted1, fitted2, se0, se1, se2, press, end_halfwidth,
-      next_halfwidth;
+  std::string n, m, s, z_end, z_next, x_end, df, fitted1, fitted2, se0, se1, se2, press, end_halfwidth, next_halfwidth;
   std::string one;  ///< 1 where the window is whole, NULL elsewhere
   bool by_range = false;
   bool four_rows = true;  ///< the window has at least 4 rows; by range: asked row by row
 };
 
-std::string number(double v) {
-  return fmt::format("'{}'::float8", v);
-}
+std::string number(double v) { return fmt::format("'{}'::float8", v); }
 
 Terms column_terms(const std::vector<std::string>& columns) {
   const auto at = [&](Part p) {
@@ -80,14 +77,11 @@ void add_range_constants(Terms& t, const std::string& n_column, const std::strin
   t.df = fmt::format("nullif({} - 3, 0)", n);
   t.fitted1 = fmt::format("({0} * ({0} * {0} - 1) / (12 * {1} ^ 2))", n, t.s);
   t.fitted2 = fmt::format("({0} * ({0} * {0} - 1) * ({0} * {0} - 4) / (180 * {1} ^ 4))", n, t.s);
-  const std::string h_end =
-      fmt::format("(3 * (3 * {0} * {0} - 3 * {0} + 2) / ({0} * ({0} + 1) * ({0} + 2)))", n);
-  const std::string h_next =
-      fmt::format("(3 * (3 * {0} * {0} + 3 * {0} + 2) / ({0} * ({0} - 1) * ({0} - 2)))", n);
+  const std::string h_end = fmt::format("(3 * (3 * {0} * {0} - 3 * {0} + 2) / ({0} * ({0} + 1) * ({0} + 2)))", n);
+  const std::string h_next = fmt::format("(3 * (3 * {0} * {0} + 3 * {0} + 2) / ({0} * ({0} - 1) * ({0} - 2)))", n);
   t.se0 = fmt::format("sqrt({})", h_end);
   t.se1 = fmt::format(
-      "sqrt(12 / ({0} * ({0} * {0} - 1)) + 180 * ({0} - 1) ^ 2 / ({0} * ({0} * {0} - 1) * ({0} * {0} - 4)))",
-      n);
+      "sqrt(12 / ({0} * ({0} * {0} - 1)) + 180 * ({0} - 1) ^ 2 / ({0} * ({0} * {0} - 1) * ({0} * {0} - 4)))", n);
   t.se2 = fmt::format("sqrt(180 / ({0} * ({0} * {0} - 1) * ({0} * {0} - 4)))", n);
   t.press = fmt::format("(1 / (1 - {}))", h_end);
   if (!quantile_column.empty()) {
@@ -97,27 +91,17 @@ void add_range_constants(Terms& t, const std::string& n_column, const std::strin
   }
 }
 
-std::string c2(const Terms& t) {
-  return fmt::format("({} / ({} * {}))", t.a2, t.s, t.s);
-}
-std::string c1(const Terms& t) {
-  return fmt::format("({} / {} - 2 * {} * {})", t.a1, t.s, c2(t), t.m);
-}
+std::string c2(const Terms& t) { return fmt::format("({} / ({} * {}))", t.a2, t.s, t.s); }
+std::string c1(const Terms& t) { return fmt::format("({} / {} - 2 * {} * {})", t.a1, t.s, c2(t), t.m); }
 std::string c0(const Terms& t) {
   return fmt::format("({} - {} / {} * {} + {} * {} * {})", t.b, t.a1, t.s, t.m, c2(t), t.m, t.m);
 }
 std::string fitted(const Terms& t, const std::string& z) {
   return fmt::format("({} + ({} + {} * {}) * {})", t.b, t.a1, t.a2, z, z);
 }
-std::string sigma(const Terms& t) {
-  return fmt::format("sqrt({} / {})", t.rss, t.df);
-}
-std::string spread(const Terms& t) {
-  return fmt::format("sqrt({} / {})", t.rss, t.n);
-}
-std::string r2(const Terms& t) {
-  return fmt::format("(1 - {} / ({} + 1e-10))", t.rss, t.tss);
-}
+std::string sigma(const Terms& t) { return fmt::format("sqrt({} / {})", t.rss, t.df); }
+std::string spread(const Terms& t) { return fmt::format("sqrt({} / {})", t.rss, t.n); }
+std::string r2(const Terms& t) { return fmt::format("(1 - {} / ({} + 1e-10))", t.rss, t.tss); }
 
 std::string coefficients(std::string_view name, const Terms& t) {
   const auto vertex = [&] { return fmt::format("(-{} / nullif(2 * {} + 1e-10, 0))", t.a1, t.a2); };
@@ -156,8 +140,7 @@ std::string legacy_terms(std::string_view name, const Terms& t) {
   if (name == "c_coef") return c0(t);
   if (name == "a_term") return fmt::format("({} * {} * {})", c2(t), t.x_end, t.x_end);
   if (name == "b_term") return fmt::format("({} * {})", c1(t), t.x_end);
-  if (name == "r2")
-    return fmt::format("CASE WHEN {0} = 0 THEN 0 ELSE 1 - {1} / nullif({0}, 0) END", t.tss, t.rss);
+  if (name == "r2") return fmt::format("CASE WHEN {0} = 0 THEN 0 ELSE 1 - {1} / nullif({0}, 0) END", t.tss, t.rss);
   if (name == "rmse") return spread(t);
   if (name == "yhat_end") return fitted(t, t.z_end);
   return t.residual;  // resid_end
@@ -186,11 +169,10 @@ std::string inference_of_four(std::string_view name, const Terms& t) {
   if (name == "p_coef2") return t.p_coef2;
   if (name == "p_coef1") return t.p_coef1;
   if (name == "sigma") return sigma(t);
-  if (name == "r2_adj")
-    return fmt::format("(1 - ({} / {}) * ({} - 1) / nullif({}, 0))", t.rss, t.df, t.n, t.tss);
+  if (name == "r2_adj") return fmt::format("(1 - ({} / {}) * ({} - 1) / nullif({}, 0))", t.rss, t.df, t.n, t.tss);
   if (name == "f_stat") {
-    return fmt::format("(({0} * {1} * {1} + {2} * {3} * {3}) / 2 / nullif({4} / {5}, 0))", t.fitted1, t.a1,
-                       t.fitted2, t.a2, t.rss, t.df);
+    return fmt::format("(({0} * {1} * {1} + {2} * {3} * {3}) / 2 / nullif({4} / {5}, 0))", t.fitted1, t.a1, t.fitted2,
+                       t.a2, t.rss, t.df);
   }
   if (name == "pi_lower") return interval(t.z_end, '-', t.end_halfwidth);
   if (name == "pi_upper") return interval(t.z_end, '+', t.end_halfwidth);
@@ -215,9 +197,8 @@ std::vector<std::string> columns_of_window(const fit::Plan& stored, const std::v
 std::string comment_of(const spec::FeatureSet& fs, const std::string& select) {
   std::uint64_t hash = 14695981039346656037ull;  // FNV-1a
   for (const char c : select) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
-  return fmt::format(
-      "Features of feature set {}, derived from the numbers that regfeatd keeps. Definition {:016x}.",
-      fs.name, hash);
+  return fmt::format("Features of feature set {}, derived from the numbers that regfeatd keeps. Definition {:016x}.",
+                     fs.name, hash);
 }
 
 }  // namespace
@@ -248,8 +229,7 @@ std::string compact_expression(const fit::Window& window, fit::Metric metric,
   return t.by_range ? fmt::format("CASE WHEN {} > 3 THEN {} END", t.n, expression) : expression;
 }
 
-std::string compact_select(const spec::FeatureSet& fs, const spec::Target& target,
-                           const std::string& series) {
+std::string compact_select(const spec::FeatureSet& fs, const spec::Target& target, const std::string& series) {
   const fit::Plan plan = fs.plan();
   const fit::Plan stored = fit::compact_plan(plan);
   const auto stored_names = spec::written_columns(fs, target);
@@ -260,8 +240,7 @@ std::string compact_select(const spec::FeatureSet& fs, const spec::Target& targe
     for (std::size_t c = 0; c < plan.column_count(); ++c) {
       const fit::Column column = plan.column(c);
       const auto parts = columns_of_window(stored, stored_names, i, column.window);
-      out += fmt::format(",\n       {} AS {}",
-                         compact_expression(plan.windows[column.window], column.metric, parts),
+      out += fmt::format(",\n       {} AS {}", compact_expression(plan.windows[column.window], column.metric, parts),
                          pg::quote_identifier(names[i * plan.column_count() + c]));
     }
   }
@@ -274,9 +253,8 @@ std::vector<std::string> compact_view_ddl(pqxx::transaction_base& tx, const spec
   const pg::TableName name = pg::TableName::parse(spec::target_table(target, series));
   const std::string select = compact_select(fs, target, series);
   const std::string comment = comment_of(fs, select);
-  std::vector<std::string> ddl{
-      fmt::format("CREATE VIEW {} AS\n{}", name.quoted(), select),
-      fmt::format("COMMENT ON VIEW {} IS {}", name.quoted(), pg::quote_literal(comment))};
+  std::vector<std::string> ddl{fmt::format("CREATE VIEW {} AS\n{}", name.quoted(), select),
+                               fmt::format("COMMENT ON VIEW {} IS {}", name.quoted(), pg::quote_literal(comment))};
   const auto existing = pg::find_table(tx, name);
   if (!existing) return ddl;
   if (existing->kind != 'v') {
@@ -287,9 +265,8 @@ std::vector<std::string> compact_view_ddl(pqxx::transaction_base& tx, const spec
                     name.text()));
     return {};
   }
-  if (tx.exec_params(
-            "SELECT FROM regfeat.target WHERE target = $1::bigint::oid AND created AND feature_set = $2",
-            existing->oid, fs.name)
+  if (tx.exec_params("SELECT FROM regfeat.target WHERE target = $1::bigint::oid AND created AND feature_set = $2",
+                     existing->oid, fs.name)
           .empty()) {
     findings.push_back(
         fmt::format("target {}: it is a view that was not made for this feature set: rename or drop it, or "
@@ -312,9 +289,9 @@ std::vector<std::string> compact_view_ddl(pqxx::transaction_base& tx, const spec
   if (stays) {
     ddl[0] = fmt::format("CREATE OR REPLACE VIEW {} AS\n{}", name.quoted(), select);
   } else {
-    ddl.insert(ddl.begin(), {fmt::format("DELETE FROM regfeat.target WHERE target = {}::regclass",
-                                         pg::quote_literal(name.quoted())),
-                             "DROP VIEW " + name.quoted()});
+    ddl.insert(ddl.begin(),
+               {fmt::format("DELETE FROM regfeat.target WHERE target = {}::regclass", pg::quote_literal(name.quoted())),
+                "DROP VIEW " + name.quoted()});
   }
   return ddl;
 }

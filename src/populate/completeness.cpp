@@ -12,7 +12,9 @@ std::int64_t ExpectedCells::cells(OrderValue from, OrderValue to) const noexcept
   from = std::max(from, range.lower);
   to = std::min(to, until);
   if (from >= to) return 0;
-  const auto begun = [&](OrderValue v) { return (v - range.lower + cadence - 1) / cadence; };  // cells that begin before v
+  const auto begun = [&](OrderValue v) {
+    return (v - range.lower + cadence - 1) / cadence;
+  };  // cells that begin before v
   return begun(to) - begun(from);
 }
 
@@ -43,7 +45,8 @@ CellCount count_cells(const ExpectedCells& expected, std::span<const OrderValue>
 }
 
 std::vector<OrderRange> merged(std::vector<OrderRange> closures) {
-  std::sort(closures.begin(), closures.end(), [](const OrderRange& a, const OrderRange& b) { return a.lower < b.lower; });
+  std::sort(closures.begin(), closures.end(),
+            [](const OrderRange& a, const OrderRange& b) { return a.lower < b.lower; });
   std::vector<OrderRange> out;
   for (const OrderRange& c : closures) {
     if (!out.empty() && c.lower <= out.back().upper) {
@@ -68,24 +71,28 @@ ExpectedCells expected_cells(pqxx::transaction_base& tx, const spec::FeatureSet&
     until.push_back(std::to_string(c.upper));
   }
   std::vector<OrderRange> closures;
-  for (const auto& row : tx.exec_params(
-           "WITH bounds AS (SELECT timestamptz '2000-01-01 00:00+00' + $1 * interval '1 us' AS low, timestamptz '2000-01-01 00:00+00' + $2 * interval '1 us' AS high), "
-           "closures AS ("
-           "  SELECT (w.monday + c.f * interval '1 minute') AT TIME ZONE $3 AS f, (w.monday + c.u * interval '1 minute') AT TIME ZONE $3 AS u "
-           "    FROM bounds b, unnest($4::int[], $5::int[]) c(f, u), "
-           "         generate_series(date_trunc('week', b.low AT TIME ZONE $3) - interval '14 days', b.high AT TIME ZONE $3, interval '7 days') w(monday) "
-           "  UNION ALL "
-           "  SELECT (timestamp '2000-01-01' + c.f * interval '1 us') AT TIME ZONE $3, (timestamp '2000-01-01' + c.u * interval '1 us') AT TIME ZONE $3 "
-           "    FROM unnest($6::bigint[], $7::bigint[]) c(f, u)) "
-           "SELECT (extract(epoch FROM f - timestamptz '2000-01-01 00:00+00') * 1000000)::bigint, "
-           "       (extract(epoch FROM u - timestamptz '2000-01-01 00:00+00') * 1000000)::bigint "
-           "  FROM closures, bounds WHERE u > low AND f < high",
-           range.lower, range.upper, fs.calendar.zone, pg::array_literal(week_from), pg::array_literal(week_until), pg::array_literal(from),
-           pg::array_literal(until))) {
+  for (
+      const auto& row : tx.exec_params(
+          "WITH bounds AS (SELECT timestamptz '2000-01-01 00:00+00' + $1 * interval '1 us' AS low, timestamptz '2000-01-01 00:00+00' + $2 * interval '1 us' AS high), "
+          "closures AS ("
+          "  SELECT (w.monday + c.f * interval '1 minute') AT TIME ZONE $3 AS f, (w.monday + c.u * interval '1 minute') AT TIME ZONE $3 AS u "
+          "    FROM bounds b, unnest($4::int[], $5::int[]) c(f, u), "
+          "         generate_series(date_trunc('week', b.low AT TIME ZONE $3) - interval '14 days', b.high AT TIME ZONE $3, interval '7 days') w(monday) "
+          "  UNION ALL "
+          "  SELECT (timestamp '2000-01-01' + c.f * interval '1 us') AT TIME ZONE $3, (timestamp '2000-01-01' + c.u * interval '1 us') AT TIME ZONE $3 "
+          "    FROM unnest($6::bigint[], $7::bigint[]) c(f, u)) "
+          "SELECT (extract(epoch FROM f - timestamptz '2000-01-01 00:00+00') * 1000000)::bigint, "
+          "       (extract(epoch FROM u - timestamptz '2000-01-01 00:00+00') * 1000000)::bigint "
+          "  FROM closures, bounds WHERE u > low AND f < high",
+          range.lower, range.upper, fs.calendar.zone, pg::array_literal(week_from), pg::array_literal(week_until),
+          pg::array_literal(from), pg::array_literal(until))) {
     closures.push_back({row[0].as<OrderValue>(), row[1].as<OrderValue>()});
   }
   out.closed = merged(std::move(closures));
-  out.until = std::min(range.upper, tx.exec1("SELECT (extract(epoch FROM now() - timestamptz '2000-01-01 00:00+00') * 1000000)::bigint")[0].as<OrderValue>());
+  out.until =
+      std::min(range.upper,
+               tx.exec1("SELECT (extract(epoch FROM now() - timestamptz '2000-01-01 00:00+00') * 1000000)::bigint")[0]
+                   .as<OrderValue>());
   return out;
 }
 

@@ -32,12 +32,14 @@ std::string input_fingerprint(const spec::FeatureSet& fs, OrderRange range, Inpu
     for (const Segment& s : rows.segments) {
       const std::size_t first = s.begin + s.carried, count = s.end - first;
       order.update(std::as_bytes(std::span(rows.order).subspan(first, count)));
-      for (std::size_t i = 0; i < values.size(); ++i) values[i].update(std::as_bytes(std::span(rows.values[i]).subspan(first, count)));
+      for (std::size_t i = 0; i < values.size(); ++i)
+        values[i].update(std::as_bytes(std::span(rows.values[i]).subspan(first, count)));
       for (std::size_t r = first; r < s.end && !rows.key_ends.empty(); ++r) keys.update(rows.key(r));
     }
   });
-  std::string identity = spec::output_identity(fs) + " engine " + std::to_string(fit::kEngineVersion) + " range " + std::to_string(range.lower) +
-                         ".." + std::to_string(range.upper) + " order " + order.hex() + " keys " + keys.hex();
+  std::string identity = spec::output_identity(fs) + " engine " + std::to_string(fit::kEngineVersion) + " range " +
+                         std::to_string(range.lower) + ".." + std::to_string(range.upper) + " order " + order.hex() +
+                         " keys " + keys.hex();
   for (const StreamHash& v : values) identity += " values " + v.hex();
   hash.update(std::as_bytes(std::span(identity)));
   return hash.hex();

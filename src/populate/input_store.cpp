@@ -42,9 +42,7 @@ int open_spool() {
   return file;
 }
 
-std::int64_t output_rows_of(const Segment& s) {
-  return static_cast<std::int64_t>(s.end - s.output);
-}
+std::int64_t output_rows_of(const Segment& s) { return static_cast<std::int64_t>(s.end - s.output); }
 
 template <class T>
 void erase_front(std::vector<T>& v, std::size_t count) {

@@ -9,6 +9,7 @@
 #include <map>
 #include <optional>
 
+#include "input_series.hpp"
 #include "regfeatd/base/fault.hpp"
 #include "regfeatd/pg/brief.hpp"
 #include "regfeatd/populate/completeness.hpp"
@@ -18,7 +19,6 @@
 #include "regfeatd/populate/target.hpp"
 #include "regfeatd/queue/feature_sets.hpp"
 #include "regfeatd/spec/feature_set.hpp"
-#include "input_series.hpp"
 #include "stream_hash.hpp"
 
 namespace regfeatd::populate {
@@ -69,7 +69,8 @@ struct Prepared {
     if (!slot) slot.emplace(spec::written_plan(fs, target), fs.inputs.size());
     return *slot;
   }
-  std::vector<std::optional<pg::TupleEncoder>> encoders = std::vector<std::optional<pg::TupleEncoder>>(fs.targets.size());  ///< by target
+  std::vector<std::optional<pg::TupleEncoder>> encoders =
+      std::vector<std::optional<pg::TupleEncoder>>(fs.targets.size());  ///< by target
 
   /// The encoder of a target, as it was left by the last series with the same layout.
   pg::TupleEncoder& encoder(std::size_t target, const pg::TupleLayout& layout) {
@@ -91,14 +92,22 @@ struct Prepared {
 
 const char* to_string(Step step) noexcept {
   switch (step) {
-    case Step::claim: return "claim";
-    case Step::begin: return "begin";
-    case Step::read: return "read";
-    case Step::wait: return "wait";
-    case Step::write: return "write";
-    case Step::publish: return "publish";
-    case Step::complete: return "complete";
-    case Step::commit: return "commit";
+    case Step::claim:
+      return "claim";
+    case Step::begin:
+      return "begin";
+    case Step::read:
+      return "read";
+    case Step::wait:
+      return "wait";
+    case Step::write:
+      return "write";
+    case Step::publish:
+      return "publish";
+    case Step::complete:
+      return "complete";
+    case Step::commit:
+      return "commit";
   }
   return "unknown";
 }
@@ -136,7 +145,8 @@ const SeriesPlaces& PartitionRunner::Impl::places(pqxx::transaction_base& tx, Pr
       check_key_types(p.fs, places.source, *resolved, findings);
       places.targets.push_back(std::move(*resolved));
     } else if (findings.empty()) {
-      findings.push_back(fmt::format("target {}: it does not exist: apply the feature set again", spec::written_table(p.fs, target, series)));
+      findings.push_back(fmt::format("target {}: it does not exist: apply the feature set again",
+                                     spec::written_table(p.fs, target, series)));
     }
   }
   if (!findings.empty()) throw_findings(findings);
@@ -148,11 +158,21 @@ namespace {
 /// The write phase of one partition: every target, block by block.
 class PartitionWrite {
  public:
-  PartitionWrite(pg::Session& session, pqxx::transaction_base& tx, Prepared& prepared, const SeriesPlaces& places, const queue::Claim& claim,
-                 InputStore& input, std::size_t send_rows, RunObserver& observer, const std::stop_token& stop, queue::Timings& timings)
-      : session_(session), prepared_(prepared), places_(places), input_(input), send_rows_(send_rows), observer_(observer), stop_(stop), timings_(timings) {
+  PartitionWrite(pg::Session& session, pqxx::transaction_base& tx, Prepared& prepared, const SeriesPlaces& places,
+                 const queue::Claim& claim, InputStore& input, std::size_t send_rows, RunObserver& observer,
+                 const std::stop_token& stop, queue::Timings& timings)
+      : session_(session),
+        prepared_(prepared),
+        places_(places),
+        input_(input),
+        send_rows_(send_rows),
+        observer_(observer),
+        stop_(stop),
+        timings_(timings) {
     for (std::size_t t = 0; t < places.targets.size(); ++t) {
-      writers_.emplace_back(places.targets[t], place(tx, prepared.fs, prepared.fs.targets[t], places.targets[t], claim.series, claim.range), claim, t);
+      writers_.emplace_back(
+          places.targets[t],
+          place(tx, prepared.fs, prepared.fs.targets[t], places.targets[t], claim.series, claim.range), claim, t);
     }
   }
 
@@ -236,7 +256,8 @@ class PartitionWrite {
   using NullCounts = std::vector<std::vector<std::int64_t>>;  ///< [input of the target][column]
 
   /// Adds the NULLs that a chunk must have by row counts and input NULLs.
-  static void predict_nulls(const fit::Plan& plan, const std::vector<std::size_t>& inputs, const InputRows& rows, NullCounts& predicted) {
+  static void predict_nulls(const fit::Plan& plan, const std::vector<std::size_t>& inputs, const InputRows& rows,
+                            NullCounts& predicted) {
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       for (const Segment& s : rows.segments) {
         const auto part = fit::predict_nulls(plan, series_of(rows, s, inputs[i]), s.output - s.begin, s.end - s.output);
@@ -246,12 +267,13 @@ class PartitionWrite {
   }
 
   /// Fits `count` rows of a segment into the blocks, behind the rows that already wait there.
-  void fit(Computation& computation, const std::vector<std::size_t>& inputs, const InputRows& rows, const Segment& segment, std::size_t first,
-           std::size_t count) {
+  void fit(Computation& computation, const std::vector<std::size_t>& inputs, const InputRows& rows,
+           const Segment& segment, std::size_t first, std::size_t count) {
     if (stop_.stop_requested()) throw Fault(FaultClass::transient, "stopped", "57014");
     const Stopwatch watch(timings_.fit_ms);
     for (const std::size_t i : inputs) {
-      computation.fitter.fit(series_of(rows, segment, i), first - segment.begin, count, computation.blocks[i], pending_);
+      computation.fitter.fit(series_of(rows, segment, i), first - segment.begin, count, computation.blocks[i],
+                             pending_);
     }
     for (std::size_t r = first; r < first + count; ++r) {
       block_order_[pending_] = rows.order[r];
@@ -268,8 +290,9 @@ class PartitionWrite {
     for (std::size_t first = 0; first < pending_; first += send_rows_) {
       const std::size_t count = std::min(send_rows_, pending_ - first);
       const auto order = std::span<const OrderValue>(block_order_).subspan(first, count);
-      const auto keys = prepared_.fs.key.empty() ? std::span<const std::span<const std::byte>>{}
-                                                 : std::span<const std::span<const std::byte>>(block_keys_).subspan(first, count);
+      const auto keys = prepared_.fs.key.empty()
+                            ? std::span<const std::span<const std::byte>>{}
+                            : std::span<const std::span<const std::byte>>(block_keys_).subspan(first, count);
       for (std::size_t c = 0; c < columns.size(); ++c) piece[c] = columns[c] + first;
       std::span<const std::byte> tuples;
       {
@@ -285,13 +308,15 @@ class PartitionWrite {
   }
 
   /// Ends the COPY and holds its result against what must have come out: promises 6 and 7.
-  void finish_target(std::size_t t, const NullCounts& predicted, const pg::TupleEncoder& encoder, std::int64_t total, queue::Completion& completion) {
+  void finish_target(std::size_t t, const NullCounts& predicted, const pg::TupleEncoder& encoder, std::int64_t total,
+                     queue::Completion& completion) {
     const Stopwatch watch(timings_.send_ms);
     completion.bytes_out += writers_[t].copy().bytes_sent();
     const std::int64_t taken = writers_[t].finish();
     const std::string where = places_.targets[t].table.name.text();
     if (taken != total) {
-      throw Fault(FaultClass::fatal, fmt::format("target {}: {} rows were sent but the server took {}", where, total, taken));
+      throw Fault(FaultClass::fatal,
+                  fmt::format("target {}: {} rows were sent but the server took {}", where, total, taken));
     }
     const fit::Plan& plan = prepared_.computation(prepared_.fs.targets[t]).fitter.plan();
     std::size_t column = 0;
@@ -300,9 +325,12 @@ class PartitionWrite {
         const std::int64_t actual = encoder.null_counts()[column];
         const bool exact = fit::info(plan.column(c).metric).null_rule != fit::NullRule::value_dependent;
         if (actual < of_input[c] || (exact && actual != of_input[c])) {
-          throw Fault(FaultClass::partition, fmt::format("target {}: column \"{}\" has {} NULLs where row counts and input NULLs give {}; a result that "
-                                                         "overflows its type is the usual cause",
-                                                         where, places_.targets[t].features[column], actual, of_input[c]));
+          throw Fault(
+              FaultClass::partition,
+              fmt::format(
+                  "target {}: column \"{}\" has {} NULLs where row counts and input NULLs give {}; a result that "
+                  "overflows its type is the usual cause",
+                  where, places_.targets[t].features[column], actual, of_input[c]));
         }
         completion.nulls_out += actual;
       }
@@ -325,7 +353,8 @@ class PartitionWrite {
 };
 
 /// What was read, for the books: rows, keys set aside, fingerprint.
-void describe_input(const Prepared& prepared, const queue::Claim& claim, InputStore& input, queue::Completion& completion) {
+void describe_input(const Prepared& prepared, const queue::Claim& claim, InputStore& input,
+                    queue::Completion& completion) {
   const std::int64_t usable = input.output_rows();
   const auto& bad_keys = input.bad_keys();
   completion.rows_in = usable;
@@ -335,33 +364,39 @@ void describe_input(const Prepared& prepared, const queue::Claim& claim, InputSt
   }
   completion.empty = completion.rows_in == 0;
   if (usable == 0 && !completion.empty) {
-    throw Fault(FaultClass::partition, fmt::format("none of its {} keys can be used; the first, {}: {}", bad_keys.size(), bad_keys.front().key,
-                                                   bad_keys.front().reason));
+    throw Fault(FaultClass::partition, fmt::format("none of its {} keys can be used; the first, {}: {}",
+                                                   bad_keys.size(), bad_keys.front().key, bad_keys.front().reason));
   }
   completion.input_fingerprint = input_fingerprint(prepared.fs, claim.range, input);
 }
 
 /// The memory for the rows of a partition, asked for before they are read.
-std::size_t reserve_memory(pqxx::transaction_base& tx, const Prepared& prepared, const queue::Claim& claim, const RunOptions& options) {
+std::size_t reserve_memory(pqxx::transaction_base& tx, const Prepared& prepared, const queue::Claim& claim,
+                           const RunOptions& options) {
   if (!options.reserve) return options.input_budget_bytes;
   const auto rows = queue::expected_rows(tx, claim) + prepared.fs.plan().lookback_rows();
-  const std::size_t row_bytes = InputStore::row_bytes(prepared.fs.inputs.size(), !prepared.fs.key.empty()) + 16 * prepared.fs.key.size();
+  const std::size_t row_bytes =
+      InputStore::row_bytes(prepared.fs.inputs.size(), !prepared.fs.key.empty()) + 16 * prepared.fs.key.size();
   return options.reserve(static_cast<std::size_t>(rows) * row_bytes / 8 * 9);  // an estimate may be an eighth too low
 }
 
 /// The rows that are there, key by key, against those that the calendar expects.
-queue::Presence presence(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range, InputStore& input) {
+queue::Presence presence(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source,
+                         OrderRange range, InputStore& input) {
   const ExpectedCells expected = expected_cells(tx, fs, range);
   queue::Presence out{expected.expected_cells(), expected.closed_cells(), {}};
   input.for_each([&](const InputRows& rows) {
     for (const Segment& s : rows.segments) {
       if (s.output == s.end) continue;
-      const std::size_t before = s.number > 0 ? 1 : 0;  // the last row of the key's earlier chunk, whose cell is counted
-      CellCount count = count_cells(expected, std::span(rows.order).subspan(s.output - before, s.end - s.output + before));
+      const std::size_t before =
+          s.number > 0 ? 1 : 0;  // the last row of the key's earlier chunk, whose cell is counted
+      CellCount count =
+          count_cells(expected, std::span(rows.order).subspan(s.output - before, s.end - s.output + before));
       const CellCount counted = count_cells(expected, std::span(rows.order).subspan(s.output - before, before));
       count.present -= counted.present;
       count.unexpected -= counted.unexpected;
-      if (before == 0) out.keys.push_back({fs.key.empty() ? "" : describe_key(fs, source, rows.key(s.output)), 0, 0, 0});
+      if (before == 0)
+        out.keys.push_back({fs.key.empty() ? "" : describe_key(fs, source, rows.key(s.output)), 0, 0, 0});
       queue::KeyPresence& key = out.keys.back();
       key.rows += static_cast<std::int64_t>(s.end - s.output);
       key.present += count.present;
@@ -374,7 +409,8 @@ queue::Presence presence(pqxx::transaction_base& tx, const spec::FeatureSet& fs,
 
 /// Whether the targets hold the result already: the same inputs, specification and engine as when it was last done, and
 /// as many rows in every target as were written then.
-bool nothing_changed(pqxx::transaction_base& tx, const SeriesPlaces& places, const queue::Claim& claim, const queue::Completion& completion) {
+bool nothing_changed(pqxx::transaction_base& tx, const SeriesPlaces& places, const queue::Claim& claim,
+                     const queue::Completion& completion) {
   if (completion.empty) return false;
   const auto last = queue::last_result(tx, claim);
   if (!last || last->input_fingerprint != completion.input_fingerprint) return false;
@@ -403,16 +439,18 @@ Transaction begin(pg::Session& session, std::chrono::microseconds lease) {
   auto tx = std::make_unique<pqxx::work>(session.sql());
   // All arithmetic on times is in UTC; a lock that does not come soon is tried again later instead of piling up waiters.
   // Parallel helpers would take the cores that other workers keep busy.
-  tx->exec("SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = 0; "
-           "SET LOCAL extra_float_digits = 1; SET LOCAL client_min_messages = 'warning'; SET LOCAL jit = off; "
-           "SET LOCAL max_parallel_maintenance_workers = 0; " +
-           pg::abandonment_settings(std::chrono::duration_cast<std::chrono::milliseconds>(lease)));
+  tx->exec(
+      "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = 0; "
+      "SET LOCAL extra_float_digits = 1; SET LOCAL client_min_messages = 'warning'; SET LOCAL jit = off; "
+      "SET LOCAL max_parallel_maintenance_workers = 0; " +
+      pg::abandonment_settings(std::chrono::duration_cast<std::chrono::milliseconds>(lease)));
   return tx;
 }
 
 /// Reads the rows of the partition and says what they are.
-queue::Completion read_input(pg::Session& session, pqxx::transaction_base& tx, const Prepared& prepared, const SeriesPlaces& places,
-                             const queue::Claim& claim, const RunOptions& options, InputStore& input, queue::Timings& timings) {
+queue::Completion read_input(pg::Session& session, pqxx::transaction_base& tx, const Prepared& prepared,
+                             const SeriesPlaces& places, const queue::Claim& claim, const RunOptions& options,
+                             InputStore& input, queue::Timings& timings) {
   {
     const Stopwatch watch(timings.read_ms);
     input.clear(prepared.fs.inputs.size(), reserve_memory(tx, prepared, claim, options));
@@ -426,8 +464,8 @@ queue::Completion read_input(pg::Session& session, pqxx::transaction_base& tx, c
 }
 
 /// The fence and the exchange of staging tables, as one step that is taken back as a whole while a lock is missing.
-bool complete_and_exchange(pqxx::transaction_base& tx, const queue::Claim& claim, const queue::Completion& completion, const PartitionWrite& write,
-                           const std::stop_token& stop) {
+bool complete_and_exchange(pqxx::transaction_base& tx, const queue::Claim& claim, const queue::Completion& completion,
+                           const PartitionWrite& write, const std::stop_token& stop) {
   write.fend_off_vacuum(tx);
   bool ours = false;
   patiently(tx, stop, [&](pqxx::transaction_base& attempt) {
@@ -451,8 +489,8 @@ void PartitionRunner::forget_catalogue() {
   for (auto& [version, p] : impl_->prepared) p->places.clear();
 }
 
-RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, const RunOptions& options, RunObserver& observer,
-                               const std::stop_token& stop, queue::Timings& timings) {
+RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, const RunOptions& options,
+                               RunObserver& observer, const std::stop_token& stop, queue::Timings& timings) {
   Step step = Step::begin;
   const auto enter = [&](Step next) {
     step = next;
@@ -485,7 +523,8 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
 
     enter(Step::write);
     std::optional<PartitionWrite> write;
-    if (!completion.unchanged) write.emplace(session, *tx, prepared, places, claim, input, options.send_rows, observer, stop, timings);
+    if (!completion.unchanged)
+      write.emplace(session, *tx, prepared, places, claim, input, options.send_rows, observer, stop, timings);
     if (completion.empty) {
       write->clear(*tx);
     } else if (write) {
@@ -504,8 +543,9 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
 
     enter(Step::complete);
     completion.timings = timings;
-    const bool ours = write && write->swaps() && !completion.empty ? complete_and_exchange(*tx, claim, completion, *write, stop)
-                                                                   : queue::complete(*tx, claim, completion);
+    const bool ours = write && write->swaps() && !completion.empty
+                          ? complete_and_exchange(*tx, claim, completion, *write, stop)
+                          : queue::complete(*tx, claim, completion);
     if (!ours) return RunResult::fenced;  // the destructor rolls back
 
     enter(Step::commit);

@@ -82,31 +82,28 @@ Placement new_child(pqxx::transaction_base& tx, const spec::FeatureSet& fs, cons
   if (target.partition.empty()) {
     throw Fault(
         FaultClass::configuration,
-        fmt::format(
-            "target {}: no partition holds {} and the specification has no `partition:` name to create one",
-            resolved.table.name.text(), format_order(fs.order, range.lower)));
+        fmt::format("target {}: no partition holds {} and the specification has no `partition:` name to create one",
+                    resolved.table.name.text(), format_order(fs.order, range.lower)));
   }
   pg::TableName child = pg::TableName::parse(spec::target_partition(fs, target, series, range));
   child.schema = resolved.table.name.schema;
   if (pg::find_table(tx, child)) {
-    throw Fault(
-        FaultClass::configuration,
-        fmt::format("table {} exists but is not the partition of {} for {}: attach, rename or drop it",
-                    child.text(), resolved.table.name.text(), format_order(fs.order, range.lower)));
+    throw Fault(FaultClass::configuration,
+                fmt::format("table {} exists but is not the partition of {} for {}: attach, rename or drop it",
+                            child.text(), resolved.table.name.text(), format_order(fs.order, range.lower)));
   }
   return {Strategy::create, child, 0, false, "it is not there yet"};
 }
 
 /// A child that covers exactly the range.
-Placement replaced_child(pqxx::transaction_base& tx, const spec::Target& target,
-                         const ResolvedTarget& resolved, const pg::ChildInfo& child) {
+Placement replaced_child(pqxx::transaction_base& tx, const spec::Target& target, const ResolvedTarget& resolved,
+                         const pg::ChildInfo& child) {
   const auto placed = [&](Strategy s, const std::string& why) {
     return Placement{s, child.name, child.oid, child.owned, why};
   };
   switch (target.publish) {
     case Publish::create:
-      refuse(resolved, "create",
-             "partition " + child.name.text() + " exists; drop it, or choose another way");
+      refuse(resolved, "create", "partition " + child.name.text() + " exists; drop it, or choose another way");
     case Publish::truncate:
       return placed(Strategy::truncate, "publish: truncate");
     case Publish::remove:
@@ -120,8 +117,7 @@ Placement replaced_child(pqxx::transaction_base& tx, const spec::Target& target,
       break;
   }
   // Without ownership it is a finding anyway; it must not hide the others.
-  if (!child.owned &&
-      !tx.exec_params("SELECT has_table_privilege($1::oid, 'SELECT')", child.oid)[0][0].as<bool>()) {
+  if (!child.owned && !tx.exec_params("SELECT has_table_privilege($1::oid, 'SELECT')", child.oid)[0][0].as<bool>()) {
     return placed(Strategy::remove, "the current role may not read it");
   }
   if (!tx.exec1(fmt::format("SELECT EXISTS (SELECT FROM ONLY {})", child.name.quoted()))[0].as<bool>()) {
@@ -159,12 +155,12 @@ std::vector<pg::ChildInfo> homes_of(pqxx::transaction_base& tx, const spec::Feat
   const auto gap = first_gap(others, range);
   if (!gap) return others;
   if (has_default) return children;
-  throw Fault(FaultClass::configuration,
-              fmt::format("target {}: no partition holds {} to {}, but others hold the rest of {} to {}: "
-                          "create the one that is missing",
-                          resolved.table.name.text(), format_order(fs.order, gap->lower),
-                          format_order(fs.order, gap->upper), format_order(fs.order, range.lower),
-                          format_order(fs.order, range.upper)));
+  throw Fault(
+      FaultClass::configuration,
+      fmt::format("target {}: no partition holds {} to {}, but others hold the rest of {} to {}: "
+                  "create the one that is missing",
+                  resolved.table.name.text(), format_order(fs.order, gap->lower), format_order(fs.order, gap->upper),
+                  format_order(fs.order, range.lower), format_order(fs.order, range.upper)));
 }
 
 }  // namespace
@@ -207,8 +203,7 @@ Placement place(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const sp
       return {Strategy::remove, children[0].name, 0, false, "its table covers a larger range"};
   }
   needs_child("no single child covers the range");
-  return {Strategy::remove, resolved.table.name, 0, false,
-          "several children meet the range, or a default partition"};
+  return {Strategy::remove, resolved.table.name, 0, false, "several children meet the range, or a default partition"};
 }
 
 TargetWriter::TargetWriter(const ResolvedTarget& resolved, Placement placement, const queue::Claim& claim,
@@ -218,32 +213,27 @@ TargetWriter::TargetWriter(const ResolvedTarget& resolved, Placement placement, 
       range_(claim.range),
       partition_id_(claim.partition.value),
       epoch_(claim.epoch.value),
-      staging_{placement_.table.schema,
-               fmt::format("regfeatd_staging_{}_{}_{}", partition_id_, epoch_, number)} {}
+      staging_{placement_.table.schema, fmt::format("regfeatd_staging_{}_{}_{}", partition_id_, epoch_, number)} {}
 
-pg::TableName TargetWriter::destination() const {
-  return swaps() ? staging_ : placement_.table;
-}
+pg::TableName TargetWriter::destination() const { return swaps() ? staging_ : placement_.table; }
 
 /// A table by itself, like a child of the target but for its keys, which come after the load.
 void TargetWriter::create_child(pqxx::transaction_base& tx, const std::string& like) {
   // The CHECK spares ATTACH a scan; NOT NULL is a part of every partition's bounds.
   tx.exec(fmt::format(
       "CREATE TABLE {} (LIKE {} {}, CONSTRAINT regfeatd_bounds CHECK ({} IS NOT NULL AND {})) WITH ({})",
-      destination().quoted(), like, kLike, resolved_.order_column, in_range(resolved_, range_),
-      kChildOptions));
+      destination().quoted(), like, kLike, resolved_.order_column, in_range(resolved_, range_), kChildOptions));
   // The order column is spread evenly: its ends say enough, and every bucket more means a larger sample to
   // read. What somebody has set on the parent, or on the child that is replaced, holds here too: LIKE leaves
   // it out.
-  tx.exec(fmt::format("ALTER TABLE {} ALTER COLUMN {} SET STATISTICS 1", destination().quoted(),
-                      resolved_.order_column));
+  tx.exec(
+      fmt::format("ALTER TABLE {} ALTER COLUMN {} SET STATISTICS 1", destination().quoted(), resolved_.order_column));
   const pqxx::row set = tx.exec_params1(
       "SELECT string_agg(format('ALTER COLUMN %I SET STATISTICS %s', attname, attstattarget), ', ') "
       "  FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped AND "
       "attstattarget >= 0",
       like);
-  if (!set[0].is_null())
-    tx.exec(fmt::format("ALTER TABLE {} {}", destination().quoted(), set[0].as<std::string>()));
+  if (!set[0].is_null()) tx.exec(fmt::format("ALTER TABLE {} {}", destination().quoted(), set[0].as<std::string>()));
 }
 
 void TargetWriter::clear(pqxx::transaction_base& tx) {
@@ -284,9 +274,8 @@ void TargetWriter::start(pg::Session& session, pqxx::transaction_base& tx) {
   // Rows of a table made or emptied in this transaction may be written frozen: nobody can have seen it
   // otherwise.
   const char* freeze = placement_.strategy == Strategy::remove ? "" : ", FREEZE";
-  copy_ = std::make_unique<pg::CopyIn>(
-      session, fmt::format("COPY {} ({}) FROM STDIN (FORMAT binary{})", destination().quoted(),
-                           resolved_.copy_columns, freeze));
+  copy_ = std::make_unique<pg::CopyIn>(session, fmt::format("COPY {} ({}) FROM STDIN (FORMAT binary{})",
+                                                            destination().quoted(), resolved_.copy_columns, freeze));
 }
 
 std::int64_t TargetWriter::finish() {
@@ -298,24 +287,23 @@ std::int64_t TargetWriter::finish() {
 /// The keys and indexes of the child that is replaced, its own ones too, on the staging table.
 void TargetWriter::build_keys(pqxx::transaction_base& tx) {
   int number = 0;
-  for (const auto& row : tx.exec_params(
-           "SELECT ic.relname, pg_get_constraintdef(k.oid), i.indisunique, "
-           "       substr(pg_get_indexdef(i.indexrelid), 1 + length(format('CREATE %sINDEX %I ON %I.%I', "
-           "                CASE WHEN i.indisunique THEN 'UNIQUE ' ELSE '' END, ic.relname, n.nspname, "
-           "c.relname))) "
-           "  FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid JOIN pg_class c ON c.oid = "
-           "i.indrelid "
-           "  JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_constraint k ON k.conindid = "
-           "i.indexrelid AND k.contype IN ('p', 'u', 'x') "
-           " WHERE i.indrelid = $1::bigint::oid AND i.indisvalid ORDER BY i.indexrelid",
-           placement_.child)) {
+  for (const auto& row :
+       tx.exec_params("SELECT ic.relname, pg_get_constraintdef(k.oid), i.indisunique, "
+                      "       substr(pg_get_indexdef(i.indexrelid), 1 + length(format('CREATE %sINDEX %I ON %I.%I', "
+                      "                CASE WHEN i.indisunique THEN 'UNIQUE ' ELSE '' END, ic.relname, n.nspname, "
+                      "c.relname))) "
+                      "  FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid JOIN pg_class c ON c.oid = "
+                      "i.indrelid "
+                      "  JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_constraint k ON k.conindid = "
+                      "i.indexrelid AND k.contype IN ('p', 'u', 'x') "
+                      " WHERE i.indrelid = $1::bigint::oid AND i.indisvalid ORDER BY i.indexrelid",
+                      placement_.child)) {
     const std::string name = quote_identifier(fmt::format("{}_{}", staging_.name, ++number));
     if (row[1].is_null()) {
-      tx.exec(fmt::format("CREATE {}INDEX {} ON {}{}", row[2].as<bool>() ? "UNIQUE " : "", name,
-                          staging_.quoted(), row[3].as<std::string>()));
+      tx.exec(fmt::format("CREATE {}INDEX {} ON {}{}", row[2].as<bool>() ? "UNIQUE " : "", name, staging_.quoted(),
+                          row[3].as<std::string>()));
     } else {
-      tx.exec(fmt::format("ALTER TABLE {} ADD CONSTRAINT {} {}", staging_.quoted(), name,
-                          row[1].as<std::string>()));
+      tx.exec(fmt::format("ALTER TABLE {} ADD CONSTRAINT {} {}", staging_.quoted(), name, row[1].as<std::string>()));
     }
     rename_keys_ += fmt::format("; ALTER INDEX {}.{} RENAME TO {}", quote_identifier(staging_.schema), name,
                                 quote_identifier(row[0].as<std::string>()));
@@ -334,15 +322,13 @@ void TargetWriter::copy_grants(pqxx::transaction_base& tx) const {
       "       array_to_string(c.reloptions, ', ') FROM pg_class c WHERE c.oid = $1::bigint::oid",
       placement_.child, staging_.quoted());
   if (!row[0].is_null()) tx.exec(row[0].as<std::string>());
-  if (!row[1].is_null())
-    tx.exec(fmt::format("ALTER TABLE {} SET ({})", staging_.quoted(), row[1].as<std::string>()));
+  if (!row[1].is_null()) tx.exec(fmt::format("ALTER TABLE {} SET ({})", staging_.quoted(), row[1].as<std::string>()));
 }
 
 void TargetWriter::analyze(pqxx::transaction_base& tx) const {
   const bool all = resolved_.statistics == spec::Statistics::all;
   if (placement_.strategy != Strategy::remove) {
-    tx.exec(fmt::format("ANALYZE {}{}", destination().quoted(),
-                        all ? "" : " (" + resolved_.filter_columns + ")"));
+    tx.exec(fmt::format("ANALYZE {}{}", destination().quoted(), all ? "" : " (" + resolved_.filter_columns + ")"));
   } else if (all && placement_.child_owned) {
     // DELETE promises to wait for nobody; and CREATE INDEX CONCURRENTLY, which holds the lock that ANALYZE
     // takes, waits for us.
@@ -368,13 +354,11 @@ void TargetWriter::settle(pqxx::transaction_base& tx) {
 void TargetWriter::fend_off_vacuum(pqxx::transaction_base& tx) const {
   // Whoever waits for a second in this mode has autovacuum cancelled, and readers and writers pass by
   // meanwhile; the short waits of `exchange` would never last that second.
-  if (swaps())
-    tx.exec(fmt::format("LOCK TABLE ONLY {} IN SHARE UPDATE EXCLUSIVE MODE", placement_.table.quoted()));
+  if (swaps()) tx.exec(fmt::format("LOCK TABLE ONLY {} IN SHARE UPDATE EXCLUSIVE MODE", placement_.table.quoted()));
 }
 
 std::string TargetWriter::tables_to_lock() const {
-  return swaps() ? fmt::format("ONLY {}, ONLY {}", resolved_.table.name.quoted(), placement_.table.quoted())
-                 : "";
+  return swaps() ? fmt::format("ONLY {}, ONLY {}", resolved_.table.name.quoted(), placement_.table.quoted()) : "";
 }
 
 void TargetWriter::exchange(pqxx::transaction_base& tx) const {
@@ -385,9 +369,9 @@ void TargetWriter::exchange(pqxx::transaction_base& tx) const {
       "CONSTRAINT regfeatd_bounds; "
       "ALTER TABLE {} RENAME TO {}{}; DELETE FROM regfeat.staging WHERE schema_name = {} AND table_name = {}",
       placement_.table.quoted(), resolved_.table.name.quoted(), staging,
-      order_literal(resolved_.order_type, range_.lower), order_literal(resolved_.order_type, range_.upper),
-      staging, staging, quote_identifier(placement_.table.name), rename_keys_,
-      pg::quote_literal(staging_.schema), pg::quote_literal(staging_.name)));
+      order_literal(resolved_.order_type, range_.lower), order_literal(resolved_.order_type, range_.upper), staging,
+      staging, quote_identifier(placement_.table.name), rename_keys_, pg::quote_literal(staging_.schema),
+      pg::quote_literal(staging_.name)));
 }
 
 std::int64_t drop_leftovers(pqxx::transaction_base& tx) {

@@ -17,18 +17,21 @@ namespace {
 
 using pg::ColumnType;
 
-bool order_type_fits(OrderKind kind, ColumnType type) { return kind == OrderKind::time ? pg::is_time(type) : pg::is_integer(type); }
+bool order_type_fits(OrderKind kind, ColumnType type) {
+  return kind == OrderKind::time ? pg::is_time(type) : pg::is_integer(type);
+}
 
 std::string expected_order_type(OrderKind kind) {
   return kind == OrderKind::time ? "timestamp, timestamptz or date" : "smallint, integer or bigint";
 }
 
-void check_order_column(const spec::FeatureSet& fs, const std::string& where, const std::string& name, const pg::ColumnInfo* column,
-                        std::vector<std::string>& findings) {
+void check_order_column(const spec::FeatureSet& fs, const std::string& where, const std::string& name,
+                        const pg::ColumnInfo* column, std::vector<std::string>& findings) {
   if (column == nullptr) {
     findings.push_back(fmt::format("source {}: no column \"{}\" (the order column)", where, name));
   } else if (!order_type_fits(fs.order, column->type)) {
-    findings.push_back(fmt::format("source {}: order column \"{}\" is {}; expected {}", where, name, column->type_name, expected_order_type(fs.order)));
+    findings.push_back(fmt::format("source {}: order column \"{}\" is {}; expected {}", where, name, column->type_name,
+                                   expected_order_type(fs.order)));
   }
 }
 
@@ -41,8 +44,8 @@ std::string fill_series(const std::string& query, const std::string& series) {
   return out;
 }
 
-void resolve_query(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series, ResolvedSource& out,
-                   std::vector<std::string>& findings) {
+void resolve_query(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series,
+                   ResolvedSource& out, std::vector<std::string>& findings) {
   out.query = fill_series(fs.source.query, series);
   out.input_numeric.assign(fs.inputs.size(), false);
   out.query_order_column = fs.source.query_order_column;
@@ -60,7 +63,8 @@ void resolve_query(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const
     for (pqxx::row_size_type c = 0; c < described.columns(); ++c) {
       if (name != described.column_name(c)) continue;
       const std::uint32_t type = described.column_type(c);
-      return std::pair{pg::type_from_oid(type), tx.exec_params1("SELECT format_type($1::bigint::oid, NULL)", type)[0].as<std::string>()};
+      return std::pair{pg::type_from_oid(type),
+                       tx.exec_params1("SELECT format_type($1::bigint::oid, NULL)", type)[0].as<std::string>()};
     }
     return std::nullopt;
   };
@@ -76,7 +80,9 @@ void resolve_query(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const
     if (!found) {
       findings.push_back(fmt::format("source query: no key column \"{}\"", key));
     } else if (!pg::equal_means_same_bytes(found->second)) {
-      findings.push_back(fmt::format("source query: key column \"{}\" is {}, where equal values may differ in their bytes; cast it", key, found->second));
+      findings.push_back(
+          fmt::format("source query: key column \"{}\" is {}, where equal values may differ in their bytes; cast it",
+                      key, found->second));
     }
     out.key_types.push_back(found ? found->second : "text");
   }
@@ -85,13 +91,15 @@ void resolve_query(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const
     if (!found) {
       findings.push_back(fmt::format("source query: no column \"{}\" (input {})", input.column, input.name));
     } else if (!pg::is_number(found->first)) {
-      findings.push_back(fmt::format("source query: column \"{}\" (input {}) is {}; expected a number", input.column, input.name, found->second));
+      findings.push_back(fmt::format("source query: column \"{}\" (input {}) is {}; expected a number", input.column,
+                                     input.name, found->second));
     }
   }
 }
 
 void resolve_input(const spec::FeatureSet& fs, const spec::Input& input, const std::string& series,
-                   const std::vector<std::optional<pg::TableInfo>>& tables, ResolvedSource& out, std::vector<std::string>& findings) {
+                   const std::vector<std::optional<pg::TableInfo>>& tables, ResolvedSource& out,
+                   std::vector<std::string>& findings) {
   std::vector<std::size_t> holders;
   bool all_known = true;
   for (std::size_t t = 0; t < tables.size(); ++t) {
@@ -112,20 +120,20 @@ void resolve_input(const spec::FeatureSet& fs, const spec::Input& input, const s
     return;
   }
   if (holders.size() > 1) {
-    findings.push_back(fmt::format("input {}: column \"{}\" is in {} and {}; say which with `table:`", input.name, input.column,
-                                   tables[holders[0]]->name.text(), tables[holders[1]]->name.text()));
+    findings.push_back(fmt::format("input {}: column \"{}\" is in {} and {}; say which with `table:`", input.name,
+                                   input.column, tables[holders[0]]->name.text(), tables[holders[1]]->name.text()));
     return;
   }
   const pg::ColumnInfo& column = *tables[holders.front()]->column(input.column);
   out.input_numeric.back() = column.type == ColumnType::numeric;
   if (!pg::is_number(column.type)) {
-    findings.push_back(fmt::format("source {}: column \"{}\" (input {}) is {}; expected a number", tables[holders.front()]->name.text(), input.column,
-                                   input.name, column.type_name));
+    findings.push_back(fmt::format("source {}: column \"{}\" (input {}) is {}; expected a number",
+                                   tables[holders.front()]->name.text(), input.column, input.name, column.type_name));
   }
 }
 
-void resolve_tables(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series, ResolvedSource& out,
-                    std::vector<std::string>& findings) {
+void resolve_tables(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series,
+                    ResolvedSource& out, std::vector<std::string>& findings) {
   std::vector<std::optional<pg::TableInfo>> tables;
   out.key_index = !fs.key.empty();
   for (std::size_t t = 0; t < fs.source.tables.size(); ++t) {
@@ -148,9 +156,10 @@ void resolve_tables(pqxx::transaction_base& tx, const spec::FeatureSet& fs, cons
       if (column == nullptr) {
         findings.push_back(fmt::format("source {}: no key column \"{}\"", name, key));
       } else if (!column->bytewise) {
-        findings.push_back(fmt::format("source {}: key column \"{}\" is {} (or has a collation that is not deterministic), where equal values may differ in "
-                                       "their bytes; take a query source that casts it",
-                                       name, key, column->type_name));
+        findings.push_back(fmt::format(
+            "source {}: key column \"{}\" is {} (or has a collation that is not deterministic), where equal values may differ in "
+            "their bytes; take a query source that casts it",
+            name, key, column->type_name));
       }
       if (t == 0) out.key_types.push_back(column == nullptr ? "text" : column->type_name);
     }
@@ -165,7 +174,8 @@ bool take_key(const pg::CopyOut& copy, std::size_t keys, std::vector<std::byte>&
   bool whole = true;
   for (std::size_t k = 0; k < keys; ++k) {
     const auto field = copy.field(static_cast<int>(1 + k));
-    const std::uint32_t length = __builtin_bswap32(field ? static_cast<std::uint32_t>(field->size()) : ~std::uint32_t{0});
+    const std::uint32_t length =
+        __builtin_bswap32(field ? static_cast<std::uint32_t>(field->size()) : ~std::uint32_t{0});
     const auto* l = reinterpret_cast<const std::byte*>(&length);
     key.insert(key.end(), l, l + 4);
     if (field) key.insert(key.end(), field->begin(), field->end());
@@ -178,7 +188,8 @@ bool take_key(const pg::CopyOut& copy, std::size_t keys, std::vector<std::byte>&
 class RowReader {
  public:
   /// `store`: of `rows`, where they may be put on disk; else null.
-  RowReader(const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range, InputRows& rows, InputStore* store = nullptr)
+  RowReader(const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range, InputRows& rows,
+            InputStore* store = nullptr)
       : fs_(fs), source_(source), range_(range), rows_(rows), store_(store), plan_(fs.plan()) {}
 
   void take(const pg::CopyOut& copy) {
@@ -196,7 +207,8 @@ class RowReader {
       rows_.segments.push_back({rows_.rows(), rows_.rows(), rows_.rows()});
       if (!whole) set_aside(position, "its key has NULL in it");
     } else if (!skipping_ && position <= rows_.order.back()) {
-      set_aside(position, "the source has more than one row at " + format_order(fs_.order, position) + "; positions must be unique");
+      set_aside(position, "the source has more than one row at " + format_order(fs_.order, position) +
+                              "; positions must be unique");
     }
     if (skipping_) {
       if (position >= range_.lower) ++rows_.bad_keys.back().rows;
@@ -233,17 +245,23 @@ class RowReader {
     const auto before = static_cast<std::size_t>(std::max(plan_.lookback_rows(), plan_.lookback_offset()));
     std::size_t carry = end - std::min(before, end - segment.begin);
     if (plan_.lookback_range() > 0 && end > segment.begin) {
-      const auto anchor = std::max(segment.begin, end - std::min(end, static_cast<std::size_t>(std::max<std::int64_t>(plan_.lookback_offset(), 1))));
+      const auto anchor =
+          std::max(segment.begin,
+                   end - std::min(end, static_cast<std::size_t>(std::max<std::int64_t>(plan_.lookback_offset(), 1))));
       const auto in_range = [&](std::size_t row) {
-        return static_cast<std::uint64_t>(rows_.order[anchor]) - static_cast<std::uint64_t>(rows_.order[row]) < static_cast<std::uint64_t>(plan_.lookback_range());
+        return static_cast<std::uint64_t>(rows_.order[anchor]) - static_cast<std::uint64_t>(rows_.order[row]) <
+               static_cast<std::uint64_t>(plan_.lookback_range());
       };
       for (std::size_t row = std::min(carry, anchor); row > segment.begin && in_range(row - 1); --row) carry = row - 1;
       carry = std::min(carry, anchor);
     }
     if (segment.begin == 0 && 2 * (end - carry) > end) {  // the next chunk would be full again at once
-      throw Fault(FaultClass::partition, fmt::format("the windows reach back over {} rows and more, which exceeds this worker's share of the memory budget: raise memory_budget, "
-                                                     "lower workers or shorten the windows",
-                                                     end - carry));
+      throw Fault(
+          FaultClass::partition,
+          fmt::format(
+              "the windows reach back over {} rows and more, which exceeds this worker's share of the memory budget: raise memory_budget, "
+              "lower workers or shorten the windows",
+              end - carry));
     }
     store_->spill(carry);
     ++chunks_of_key_;
@@ -258,7 +276,8 @@ class RowReader {
     const Segment segment = rows_.segments.back();
     rows_.segments.pop_back();
     rows_.bad_keys.push_back({key, reason, position, static_cast<std::int64_t>(segment.end - segment.output)});
-    for (std::size_t back = 1; back <= chunks_of_key_; ++back) rows_.bad_keys.back().rows += store_->drop_last_segment(back);
+    for (std::size_t back = 1; back <= chunks_of_key_; ++back)
+      rows_.bad_keys.back().rows += store_->drop_last_segment(back);
     rows_.order.resize(segment.begin);
     for (auto& v : rows_.values) v.resize(segment.begin);
     rows_.key_ends.resize(segment.begin);
@@ -280,15 +299,18 @@ class RowReader {
 
 void check_budget(const InputRows& rows, std::size_t budget_bytes) {
   if (rows.bytes() <= budget_bytes) return;
-  throw Fault(FaultClass::partition,
-              fmt::format("the partition's input exceeds this worker's share of the memory budget ({} of input rows read so far, {} allowed): "
-                          "raise memory_budget, lower workers or make partitions smaller",
-                          format_bytes(static_cast<double>(rows.bytes())), format_bytes(static_cast<double>(budget_bytes))));
+  throw Fault(
+      FaultClass::partition,
+      fmt::format(
+          "the partition's input exceeds this worker's share of the memory budget ({} of input rows read so far, {} allowed): "
+          "raise memory_budget, lower workers or make partitions smaller",
+          format_bytes(static_cast<double>(rows.bytes())), format_bytes(static_cast<double>(budget_bytes))));
 }
 
 }  // namespace
 
-ResolvedSource resolve_source(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series, std::vector<std::string>& findings) {
+ResolvedSource resolve_source(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series,
+                              std::vector<std::string>& findings) {
   ResolvedSource out;
   if (fs.source.query.empty()) {
     resolve_tables(tx, fs, series, out, findings);
@@ -339,12 +361,14 @@ std::span<const std::byte> InputRows::key(std::size_t row) const noexcept {
 }
 
 std::size_t InputRows::bytes() const noexcept {
-  return order.capacity() * sizeof(OrderValue) * (1 + values.size()) + key_bytes.capacity() + key_ends.capacity() * sizeof(std::size_t);
+  return order.capacity() * sizeof(OrderValue) * (1 + values.size()) + key_bytes.capacity() +
+         key_ends.capacity() * sizeof(std::size_t);
 }
 
 namespace {
 
-std::string source_query(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range) {
+std::string source_query(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source,
+                         OrderRange range) {
   std::optional<OrderValue> lookback_start;
   if (fs.key.empty() && fs.lookback == spec::Lookback::rows) {
     const pqxx::row row = tx.exec1(select_lookback_start(fs, source, range));
@@ -357,8 +381,8 @@ int source_fields(const spec::FeatureSet& fs) { return static_cast<int>(1 + fs.k
 
 }  // namespace
 
-void read_source(pg::Session& session, pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range,
-                 std::size_t budget_bytes, InputRows& rows) {
+void read_source(pg::Session& session, pqxx::transaction_base& tx, const spec::FeatureSet& fs,
+                 const ResolvedSource& source, OrderRange range, std::size_t budget_bytes, InputRows& rows) {
   rows.clear(fs.inputs.size());
   pg::CopyOut copy(session, source_query(tx, fs, source, range), source_fields(fs));
   RowReader reader(fs, source, range, rows);
@@ -369,15 +393,16 @@ void read_source(pg::Session& session, pqxx::transaction_base& tx, const spec::F
   check_budget(rows, budget_bytes);
 }
 
-void read_source(pg::Session& session, pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range,
-                 InputStore& store) {
+void read_source(pg::Session& session, pqxx::transaction_base& tx, const spec::FeatureSet& fs,
+                 const ResolvedSource& source, OrderRange range, InputStore& store) {
   pg::CopyOut copy(session, source_query(tx, fs, source, range), source_fields(fs));
   RowReader reader(fs, source, range, store.rows(), &store);
   while (copy.next()) reader.take(copy);
   store.finish();
 }
 
-std::int64_t estimate_rows(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range) {
+std::int64_t estimate_rows(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source,
+                           OrderRange range) {
   // The first table alone: the planner's guess at a join's size is far worse than its guess at a range of one column.
   ResolvedSource first = source;
   spec::FeatureSet bare = fs;

@@ -26,11 +26,14 @@ std::string value_list(const spec::FeatureSet& fs) {
   return out;
 }
 
-void add_condition(std::string& where, const std::string& condition) { where += (where.empty() ? " WHERE " : " AND ") + condition; }
+void add_condition(std::string& where, const std::string& condition) {
+  where += (where.empty() ? " WHERE " : " AND ") + condition;
+}
 
 std::string select_tables(const spec::FeatureSet& fs, const ResolvedSource& source, OrderBounds bounds) {
   std::string select = fmt::format("SELECT t1.{} AS o", quote_identifier(source.tables[0].order_column));
-  for (std::size_t k = 0; k < fs.key.size(); ++k) select += fmt::format(", t1.{} AS k{}", quote_identifier(fs.key[k]), k + 1);
+  for (std::size_t k = 0; k < fs.key.size(); ++k)
+    select += fmt::format(", t1.{} AS k{}", quote_identifier(fs.key[k]), k + 1);
   for (std::size_t i = 0; i < fs.inputs.size(); ++i) {
     select += fmt::format(", {}.{}{} AS v{}", alias(source.input_table[i]), quote_identifier(fs.inputs[i].column),
                           source.input_numeric[i] ? "" : "::double precision", i + 1);
@@ -42,8 +45,10 @@ std::string select_tables(const spec::FeatureSet& fs, const ResolvedSource& sour
     if (t == 0) {
       from = fmt::format(" FROM {} t1", table.name.quoted());
     } else {
-      from += fmt::format(" JOIN {} {} ON {} = t1.{}", table.name.quoted(), alias(t), order, quote_identifier(source.tables[0].order_column));
-      for (const std::string& key : fs.key) from += fmt::format(" AND {}.{} = t1.{}", alias(t), quote_identifier(key), quote_identifier(key));
+      from += fmt::format(" JOIN {} {} ON {} = t1.{}", table.name.quoted(), alias(t), order,
+                          quote_identifier(source.tables[0].order_column));
+      for (const std::string& key : fs.key)
+        from += fmt::format(" AND {}.{} = t1.{}", alias(t), quote_identifier(key), quote_identifier(key));
     }
     if (bounds.at_least) add_condition(where, order + " >= " + order_literal(table.order_type, *bounds.at_least));
     if (bounds.below) add_condition(where, order + " < " + order_literal(table.order_type, *bounds.below));
@@ -73,13 +78,15 @@ std::string select_query(const spec::FeatureSet& fs, const ResolvedSource& sourc
   const std::string text = query_text(source, bounds);
   const std::string order = quote_identifier(source.query_order_column);
   std::string select = "SELECT q." + order + " AS o";
-  for (std::size_t k = 0; k < fs.key.size(); ++k) select += fmt::format(", q.{} AS k{}", quote_identifier(fs.key[k]), k + 1);
+  for (std::size_t k = 0; k < fs.key.size(); ++k)
+    select += fmt::format(", q.{} AS k{}", quote_identifier(fs.key[k]), k + 1);
   for (std::size_t i = 0; i < fs.inputs.size(); ++i) {
     select += fmt::format(", q.{}::double precision AS v{}", quote_identifier(fs.inputs[i].column), i + 1);
   }
   // The query's own use of :start and :end is for speed; these conditions make it exact.
   std::string where;
-  if (bounds.at_least) add_condition(where, "q." + order + " >= " + order_literal(source.query_order_type, *bounds.at_least));
+  if (bounds.at_least)
+    add_condition(where, "q." + order + " >= " + order_literal(source.query_order_type, *bounds.at_least));
   if (bounds.below) add_condition(where, "q." + order + " < " + order_literal(source.query_order_type, *bounds.below));
   return select + " FROM (" + text + ") q" + where;
 }
@@ -108,7 +115,8 @@ std::string sent_keys(const spec::FeatureSet& fs, const ResolvedSource& source) 
 /// `a.k1 = b.k1 AND ...`
 std::string keys_equal(const spec::FeatureSet& fs, const char* a, const char* b) {
   std::string out;
-  for (std::size_t k = 1; k <= fs.key.size(); ++k) out += fmt::format("{}{}.k{} = {}.k{}", k == 1 ? "" : " AND ", a, k, b, k);
+  for (std::size_t k = 1; k <= fs.key.size(); ++k)
+    out += fmt::format("{}{}.k{} = {}.k{}", k == 1 ? "" : " AND ", a, k, b, k);
   return out;
 }
 
@@ -120,19 +128,22 @@ std::string select_lookback_by_index(const spec::FeatureSet& fs, const ResolvedS
   const ColumnType type = order_type(source);
   const std::string before = select_source(fs, source, {{}, range.lower});
   const auto last = [&](std::int64_t rows) {
-    return fmt::format("(SELECT min(o) FROM (SELECT o FROM ({}) b WHERE {} ORDER BY o DESC LIMIT {}) n)", before, keys_equal(fs, "b", "k"), rows);
+    return fmt::format("(SELECT min(o) FROM (SELECT o FROM ({}) b WHERE {} ORDER BY o DESC LIMIT {}) n)", before,
+                       keys_equal(fs, "b", "k"), rows);
   };
   std::string wanted = "b.o >= s.first";
   std::string starts = last(std::max(plan.lookback_rows(), plan.lookback_offset())) + " AS first";
   if (plan.lookback_range() > 0) {
-    const std::string anchor = plan.lookback_offset() > 0 ? last(plan.lookback_offset()) : order_literal(type, range.lower);
+    const std::string anchor =
+        plan.lookback_offset() > 0 ? last(plan.lookback_offset()) : order_literal(type, range.lower);
     starts += fmt::format(", {} - {} AS after", anchor, distance_literal(type, plan.lookback_range()));
     wanted = "(b.o >= s.first OR b.o > s.after)";
     wanted += " AND b.o >= least(s.first, s.after)";  // one range of the index
   }
-  return fmt::format("SELECT b.o, {}{} FROM keys k CROSS JOIN LATERAL (SELECT {} OFFSET 0) s "
-                     "CROSS JOIN LATERAL (SELECT * FROM ({}) b WHERE {} AND {} OFFSET 0) b",
-                     key_list(fs, "b."), value_list(fs), starts, before, keys_equal(fs, "b", "k"), wanted);
+  return fmt::format(
+      "SELECT b.o, {}{} FROM keys k CROSS JOIN LATERAL (SELECT {} OFFSET 0) s "
+      "CROSS JOIN LATERAL (SELECT * FROM ({}) b WHERE {} AND {} OFFSET 0) b",
+      key_list(fs, "b."), value_list(fs), starts, before, keys_equal(fs, "b", "k"), wanted);
 }
 
 /// The same rows where no such index is known: one pass over everything before the range. rank(), so that of two rows at one
@@ -141,14 +152,16 @@ std::string select_lookback_by_scan(const spec::FeatureSet& fs, const ResolvedSo
   const fit::Plan plan = fs.plan();
   const ColumnType type = order_type(source);
   const std::string keys = key_list(fs);
-  const std::string before = fmt::format("SELECT *, rank() OVER (PARTITION BY {} ORDER BY o DESC) AS back FROM ({}) b WHERE ({}) IN (SELECT {} FROM keys)",
-                                         keys, select_source(fs, source, {{}, range.lower}), keys, keys);
+  const std::string before = fmt::format(
+      "SELECT *, rank() OVER (PARTITION BY {} ORDER BY o DESC) AS back FROM ({}) b WHERE ({}) IN (SELECT {} FROM keys)",
+      keys, select_source(fs, source, {{}, range.lower}), keys, keys);
   std::string wanted = fmt::format("back <= {}", std::max(plan.lookback_rows(), plan.lookback_offset()));
   std::string from = before;
   if (plan.lookback_range() > 0) {
     const std::string distance = distance_literal(type, plan.lookback_range());
     if (plan.lookback_offset() > 0) {
-      from = fmt::format("SELECT *, min(o) FILTER (WHERE back <= {}) OVER (PARTITION BY {}) AS anchor FROM ({}) a", plan.lookback_offset(), keys, before);
+      from = fmt::format("SELECT *, min(o) FILTER (WHERE back <= {}) OVER (PARTITION BY {}) AS anchor FROM ({}) a",
+                         plan.lookback_offset(), keys, before);
       wanted += fmt::format(" OR o > anchor - {}", distance);
     } else {
       wanted += fmt::format(" OR o > {} - {}", order_literal(type, range.lower), distance);
@@ -163,10 +176,14 @@ std::string select_source_query_text(const ResolvedSource& source) { return quer
 
 std::string order_literal(ColumnType type, OrderValue v) {
   switch (type) {
-    case ColumnType::timestamp: return "timestamp '" + format_time(v) + '\'';  // the +00 is ignored: UTC
-    case ColumnType::timestamptz: return "timestamptz '" + format_time(v) + '\'';
-    case ColumnType::date: return "timestamp '" + format_time(v) + '\'';
-    default: return '(' + std::to_string(v) + ")::bigint";
+    case ColumnType::timestamp:
+      return "timestamp '" + format_time(v) + '\'';  // the +00 is ignored: UTC
+    case ColumnType::timestamptz:
+      return "timestamptz '" + format_time(v) + '\'';
+    case ColumnType::date:
+      return "timestamp '" + format_time(v) + '\'';
+    default:
+      return '(' + std::to_string(v) + ")::bigint";
   }
 }
 
@@ -183,29 +200,37 @@ std::string select_lookback_start(const spec::FeatureSet& fs, const ResolvedSour
   };
   std::string start = last(std::max(plan.lookback_rows(), plan.lookback_offset()));
   if (plan.lookback_range() > 0) {
-    const std::string anchor = plan.lookback_offset() > 0 ? last(plan.lookback_offset()) : order_literal(type, range.lower);
-    start = fmt::format("least({}, (SELECT min(o) FROM ({}) b WHERE o > {} - {}))", start, before, anchor, distance_literal(type, plan.lookback_range()));
+    const std::string anchor =
+        plan.lookback_offset() > 0 ? last(plan.lookback_offset()) : order_literal(type, range.lower);
+    start = fmt::format("least({}, (SELECT min(o) FROM ({}) b WHERE o > {} - {}))", start, before, anchor,
+                        distance_literal(type, plan.lookback_range()));
   }
   return type == ColumnType::timestamptz || type == ColumnType::timestamp || type == ColumnType::date
-             ? fmt::format("SELECT (extract(epoch FROM ({})::timestamp - timestamp '2000-01-01') * 1000000)::bigint", start)
+             ? fmt::format("SELECT (extract(epoch FROM ({})::timestamp - timestamp '2000-01-01') * 1000000)::bigint",
+                           start)
              : fmt::format("SELECT ({})::bigint", start);
 }
 
-std::string select_rows(const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range, std::optional<OrderValue> lookback_start) {
+std::string select_rows(const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range,
+                        std::optional<OrderValue> lookback_start) {
   const std::string order = sent_order(order_type(source));
   if (fs.key.empty()) {
     return fmt::format("SELECT {}{} FROM ({}) s ORDER BY o", order, value_list(fs),
                        select_source(fs, source, {lookback_start.value_or(range.lower), range.upper}));
   }
   const std::string keys = key_list(fs);
-  std::string with = fmt::format("WITH here AS MATERIALIZED ({})", select_source(fs, source, {range.lower, range.upper}));
+  std::string with =
+      fmt::format("WITH here AS MATERIALIZED ({})", select_source(fs, source, {range.lower, range.upper}));
   std::string rows = fmt::format("SELECT o, {}{} FROM here", keys, value_list(fs));
   const fit::Plan plan = fs.plan();
-  if (fs.lookback == spec::Lookback::rows && (plan.lookback_rows() > 0 || plan.lookback_range() > 0 || plan.lookback_offset() > 0)) {
+  if (fs.lookback == spec::Lookback::rows &&
+      (plan.lookback_rows() > 0 || plan.lookback_range() > 0 || plan.lookback_offset() > 0)) {
     with += fmt::format(", keys AS MATERIALIZED (SELECT DISTINCT {} FROM here)", keys);
-    rows += " UNION ALL " + (source.key_index ? select_lookback_by_index(fs, source, range) : select_lookback_by_scan(fs, source, range));
+    rows += " UNION ALL " + (source.key_index ? select_lookback_by_index(fs, source, range)
+                                              : select_lookback_by_scan(fs, source, range));
   }
-  return fmt::format("{} SELECT {}, {}{} FROM ({}) s ORDER BY {}, o", with, order, sent_keys(fs, source), value_list(fs), rows, keys);
+  return fmt::format("{} SELECT {}, {}{} FROM ({}) s ORDER BY {}, o", with, order, sent_keys(fs, source),
+                     value_list(fs), rows, keys);
 }
 
 }  // namespace regfeatd::populate

@@ -17,7 +17,8 @@ struct OrderBounds {
 [[nodiscard]] std::string select_source(const spec::FeatureSet& fs, const ResolvedSource& source, OrderBounds bounds);
 
 /// For an unkeyed series: the position of the first look-back row; one column, NULL when there is none.
-[[nodiscard]] std::string select_lookback_start(const spec::FeatureSet& fs, const ResolvedSource& source, OrderRange range);
+[[nodiscard]] std::string select_lookback_start(const spec::FeatureSet& fs, const ResolvedSource& source,
+                                                OrderRange range);
 
 /// What COPY reads: `o` as bigint or timestamp, keys, inputs; ordered by keys and `o`. `lookback_start`: as found by
 /// `select_lookback_start`, unkeyed series only.

@@ -22,7 +22,8 @@ class StreamHash {
   [[nodiscard]] std::string hex() const {
     const XXH128_hash_t h = XXH3_128bits_digest(state_.get());
     char text[40];
-    std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(h.high64), static_cast<unsigned long long>(h.low64));
+    std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(h.high64),
+                  static_cast<unsigned long long>(h.low64));
     return text;
   }
 

@@ -39,16 +39,15 @@ class Validation {
   Validation(pg::Session& session, const ValidateOptions& options)
       : session_(session), options_(options), random_(options.seed) {}
 
-  ValidateReport run(const std::string& name,
-                     const std::function<void(std::size_t, std::size_t)>& on_partition);
+  ValidateReport run(const std::string& name, const std::function<void(std::size_t, std::size_t)>& on_partition);
 
  private:
   void load(const std::string& name);
   [[nodiscard]] std::vector<queue::FinishedWork> choose(std::vector<queue::FinishedWork> all);
   void look_at_tables(const std::vector<queue::FinishedWork>& chosen);
   void check(const queue::FinishedWork& work);
-  void check_in(pqxx::transaction_base& tx, const queue::FinishedWork& work,
-                std::vector<queue::Finding>& findings, queue::ValidationCounts& counts);
+  void check_in(pqxx::transaction_base& tx, const queue::FinishedWork& work, std::vector<queue::Finding>& findings,
+                queue::ValidationCounts& counts);
   void check_targets(pqxx::transaction_base& tx, const queue::FinishedWork& work, const Places& places,
                      std::vector<queue::Finding>& findings, queue::ValidationCounts& counts);
   void check_truncation(pqxx::transaction_base& tx, const queue::FinishedWork& work, const Places& places,
@@ -77,8 +76,7 @@ void Validation::load(const std::string& name) {
   if (!stored)
     throw Fault(
         FaultClass::configuration,
-        fmt::format("there is no feature set {}; SELECT name FROM regfeat.feature_set shows those that are",
-                    name));
+        fmt::format("there is no feature set {}; SELECT name FROM regfeat.feature_set shows those that are", name));
   id_ = stored->id;
   identity_ = stored->output_identity;
   try {
@@ -91,8 +89,7 @@ void Validation::load(const std::string& name) {
 std::vector<queue::FinishedWork> Validation::choose(std::vector<queue::FinishedWork> all) {
   const Restriction& only = options_.restriction;
   std::erase_if(all, [&](const queue::FinishedWork& w) {
-    if (!only.series.empty() &&
-        std::find(only.series.begin(), only.series.end(), w.series) == only.series.end())
+    if (!only.series.empty() && std::find(only.series.begin(), only.series.end(), w.series) == only.series.end())
       return true;
     return (only.from && w.range.upper <= *only.from) || (only.to && w.range.lower >= *only.to);
   });
@@ -159,8 +156,7 @@ void Validation::look_at_tables(const std::vector<queue::FinishedWork>& chosen) 
 const std::string& Validation::identity_of(pqxx::transaction_base& tx, int version) {
   const auto known = identities_.find(version);
   if (known != identities_.end()) return known->second;
-  return identities_.emplace(version, queue::load_specification(tx, id_, version).output_identity)
-      .first->second;
+  return identities_.emplace(version, queue::load_specification(tx, id_, version).output_identity).first->second;
 }
 
 void Validation::check(const queue::FinishedWork& work) {
@@ -190,33 +186,33 @@ void Validation::check_in(pqxx::transaction_base& tx, const queue::FinishedWork&
   const Places& places = places_.at(work.series);
   if (!places.findings.empty()) return;  // reported with the tables
   if (work.specification_version == 0 || identity_of(tx, work.specification_version) != identity_) {
-    findings.push_back(finding(
-        work, "specification",
-        fmt::format("it was computed by version {} of the specification, whose output is another: requeue it",
-                    work.specification_version)));
+    findings.push_back(
+        finding(work, "specification",
+                fmt::format("it was computed by version {} of the specification, whose output is another: requeue it",
+                            work.specification_version)));
     return;
   }
   input_.clear(fs_.inputs.size(), options_.input_budget_bytes);
   read_source(session_, tx, fs_, places.source, work.range, input_);
   if (input_.chunks() > 1) {
-    findings.push_back(finding(work, "too_large", fmt::format("its input takes more than {} of memory: it is not looked at", format_bytes(static_cast<double>(options_.input_budget_bytes)))));
+    findings.push_back(finding(work, "too_large",
+                               fmt::format("its input takes more than {} of memory: it is not looked at",
+                                           format_bytes(static_cast<double>(options_.input_budget_bytes)))));
     return;
   }
   const InputRows& rows = input_.rows();
   const auto usable = static_cast<std::int64_t>(rows.output_rows());
   if (!work.input_fingerprint.empty() && !work.empty &&
       input_fingerprint(fs_, work.range, input_) != work.input_fingerprint) {
-    findings.push_back(
-        finding(work, "source_changed",
-                "its inputs, look-back included, are not those that it was computed from: requeue it"));
+    findings.push_back(finding(work, "source_changed",
+                               "its inputs, look-back included, are not those that it was computed from: requeue it"));
   }
   if (work.empty && usable > 0)
-    findings.push_back(
-        finding(work, "source_changed",
-                fmt::format("it was empty, and now its source has {} rows: requeue it", usable)));
+    findings.push_back(finding(work, "source_changed",
+                               fmt::format("it was empty, and now its source has {} rows: requeue it", usable)));
   if (!work.empty && work.rows_out != usable) {
-    findings.push_back(finding(
-        work, "row_count", fmt::format("{} rows were written, the source gives {}", work.rows_out, usable)));
+    findings.push_back(
+        finding(work, "row_count", fmt::format("{} rows were written, the source gives {}", work.rows_out, usable)));
   }
   check_targets(tx, work, places, findings, counts);
   if (usable > 0) check_truncation(tx, work, places, findings);
@@ -260,28 +256,26 @@ void Validation::check_targets(pqxx::transaction_base&, const queue::FinishedWor
   }
   if (!work.empty && nulls != work.nulls_out) {
     findings.push_back(
-        finding(work, "null_count",
-                fmt::format("the targets hold {} NULLs, {} were written", nulls, work.nulls_out)));
+        finding(work, "null_count", fmt::format("the targets hold {} NULLs, {} were written", nulls, work.nulls_out)));
   }
   if (hashable && hash.hex() != work.checksum) {
-    findings.push_back(finding(work, "checksum",
-                               fmt::format("the rows of today have checksum {}, those that were written {}",
-                                           hash.hex(), work.checksum)));
+    findings.push_back(finding(
+        work, "checksum",
+        fmt::format("the rows of today have checksum {}, those that were written {}", hash.hex(), work.checksum)));
   }
 }
 
 /// Nothing behind t may decide what stands at t: the source is read again up to a random row only, and what
 /// comes out for the last rows must be what came out with everything there.
-void Validation::check_truncation(pqxx::transaction_base& tx, const queue::FinishedWork& work,
-                                  const Places& places, std::vector<queue::Finding>& findings) {
+void Validation::check_truncation(pqxx::transaction_base& tx, const queue::FinishedWork& work, const Places& places,
+                                  std::vector<queue::Finding>& findings) {
   const InputRows& rows = input_.rows();
   std::vector<std::size_t> output;
   for (const Segment& s : rows.segments) {
     if (s.output < s.end) output.push_back(s.output + random_() % (s.end - s.output));
   }
   const OrderValue cut = rows.order[output[random_() % output.size()]];
-  read_source(session_, tx, fs_, places.source, {work.range.lower, cut + 1}, options_.input_budget_bytes,
-              truncated_);
+  read_source(session_, tx, fs_, places.source, {work.range.lower, cut + 1}, options_.input_budget_bytes, truncated_);
   fit::Fitter fitter(fs_.plan(), 1);
   fit::ColumnBlock with(fs_.plan().column_count(), 1), without(fs_.plan().column_count(), 1);
   std::map<std::string, const Segment*> whole;  // by key
@@ -297,9 +291,9 @@ void Validation::check_truncation(pqxx::transaction_base& tx, const queue::Finis
     const std::string at = format_order(fs_.order, truncated_.order[last]);
     const auto other = w == whole.end() ? 0 : w->second->output + (last - s.output);
     if (w == whole.end() || other >= w->second->end || rows.order[other] != truncated_.order[last]) {
-      findings.push_back(finding(work, "leak",
-                                 fmt::format("without the rows behind {} the source has other rows before it",
-                                             format_order(fs_.order, cut))));
+      findings.push_back(finding(
+          work, "leak",
+          fmt::format("without the rows behind {} the source has other rows before it", format_order(fs_.order, cut))));
       return;
     }
     for (std::size_t i = 0; i < fs_.inputs.size(); ++i) {
@@ -308,10 +302,9 @@ void Validation::check_truncation(pqxx::transaction_base& tx, const queue::Finis
       for (std::size_t c = 0; c < with.columns(); ++c) {
         const double a = with.column(c)[0], b = without.column(c)[0];
         if ((std::isnan(a) && std::isnan(b)) || a == b) continue;
-        queue::Finding f =
-            finding(work, "leak",
-                    fmt::format("input {}: without the rows behind it a value becomes {} instead of {}",
-                                fs_.inputs[i].name, b, a));
+        queue::Finding f = finding(work, "leak",
+                                   fmt::format("input {}: without the rows behind it a value becomes {} instead of {}",
+                                               fs_.inputs[i].name, b, a));
         f.position = at;
         findings.push_back(std::move(f));
         return;

@@ -56,18 +56,16 @@ void compare(const std::vector<const Table*>& tables, const std::string& kind,
 }
 
 bool made_by_apply(pqxx::transaction_base& tx, const ResolvedTarget& target) {
-  return !tx.exec_params("SELECT FROM regfeat.target WHERE target = $1::oid::regclass", target.table.oid)
-              .empty();
+  return !tx.exec_params("SELECT FROM regfeat.target WHERE target = $1::oid::regclass", target.table.oid).empty();
 }
 
 /// Whether a unique key holds rows apart by position and key, whatever the order of its columns.
 bool has_row_key(const spec::FeatureSet& fs, const spec::Target& target, const ResolvedTarget& resolved) {
   std::set<std::string> wanted(fs.key.begin(), fs.key.end());
   wanted.insert(target.order_column);
-  return std::any_of(resolved.table.unique_keys.begin(), resolved.table.unique_keys.end(),
-                     [&](const pg::UniqueKey& k) {
-                       return std::set<std::string>(k.columns.begin(), k.columns.end()) == wanted;
-                     });
+  return std::any_of(resolved.table.unique_keys.begin(), resolved.table.unique_keys.end(), [&](const pg::UniqueKey& k) {
+    return std::set<std::string>(k.columns.begin(), k.columns.end()) == wanted;
+  });
 }
 
 }  // namespace
@@ -90,8 +88,7 @@ std::vector<queue::Finding> audit_indexes(pqxx::transaction_base& tx, const spec
     const std::vector<Table> tables = read_tables(tx, t.resolved);
     for (const Table& table : tables) {
       for (const std::string& index : table.invalid)
-        report(t.series, "index_invalid", table.name,
-               fmt::format("its index {} is not valid: REINDEX it", index));
+        report(t.series, "index_invalid", table.name, fmt::format("its index {} is not valid: REINDEX it", index));
     }
     if (made_by_apply(tx, t.resolved) && !has_row_key(fs, fs.targets[t.target], t.resolved)) {
       report(t.series, "index_missing", t.resolved.table.name.text(),

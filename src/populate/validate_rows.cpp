@@ -39,13 +39,10 @@ class Few {
 };
 
 bool same(double a, double b) {
-  return (std::isnan(a) && std::isnan(b)) ||
-         std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b);
+  return (std::isnan(a) && std::isnan(b)) || std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b);
 }
 
-std::string text_of(double v) {
-  return std::isnan(v) ? "NULL" : fmt::format("{}", v);
-}
+std::string text_of(double v) { return std::isnan(v) ? "NULL" : fmt::format("{}", v); }
 
 /// The scale of `numeric(p,s)`; -1 for everything else.
 int scale_of(const std::string& type_name) {
@@ -68,14 +65,12 @@ TargetRows read_target(pg::Session& session, const spec::FeatureSet& fs, const R
   TargetRows out;
   out.columns = target.features.size();
   out.not_finite.assign(out.columns, 0);
-  std::string select =
-      "SELECT " + target.order_column + (target.order_type == pg::ColumnType::int4 ? "::bigint" : "");
+  std::string select = "SELECT " + target.order_column + (target.order_type == pg::ColumnType::int4 ? "::bigint" : "");
   for (const std::string& k : fs.key) select += ", " + pg::quote_identifier(k);
-  for (const std::string& f : target.features)
-    select += ", " + pg::quote_identifier(f) + "::double precision";
-  select += fmt::format(" FROM {} WHERE {} >= {} AND {} < {}", target.table.name.quoted(),
-                        target.order_column, order_literal(target.order_type, range.lower),
-                        target.order_column, order_literal(target.order_type, range.upper));
+  for (const std::string& f : target.features) select += ", " + pg::quote_identifier(f) + "::double precision";
+  select += fmt::format(" FROM {} WHERE {} >= {} AND {} < {}", target.table.name.quoted(), target.order_column,
+                        order_literal(target.order_type, range.lower), target.order_column,
+                        order_literal(target.order_type, range.upper));
   const int keys = static_cast<int>(fs.key.size());
   pg::CopyOut copy(session, select, 1 + keys + static_cast<int>(out.columns));
   while (copy.next()) {
@@ -101,12 +96,11 @@ TargetRows read_target(pg::Session& session, const spec::FeatureSet& fs, const R
   return out;
 }
 
-TargetCheck::TargetCheck(const spec::FeatureSet& fs, const spec::Target& target,
-                         const ResolvedTarget& resolved, const ResolvedSource& source, const InputRows& input)
+TargetCheck::TargetCheck(const spec::FeatureSet& fs, const spec::Target& target, const ResolvedTarget& resolved,
+                         const ResolvedSource& source, const InputRows& input)
     : fs_(fs), target_(resolved), source_(source), input_(input), plan_(spec::written_plan(fs, target)) {
   for (const std::string& name : target.inputs) inputs_.push_back(input_index(fs, name));
-  for (const std::string& name : resolved.features)
-    scale_.push_back(scale_of(resolved.table.column(name)->type_name));
+  for (const std::string& name : resolved.features) scale_.push_back(scale_of(resolved.table.column(name)->type_name));
   for (std::size_t s = 0; s < input.segments.size(); ++s) {
     for (std::size_t r = input.segments[s].output; r < input.segments[s].end; ++r) places_.push_back({s, r});
   }
@@ -147,8 +141,7 @@ void TargetCheck::check_rows(const TargetRows& actual, const Report& report) {
     doubled.add(format_order(fs_.order, actual.order[r]), "this row is in the table more than once");
   }
   for (std::size_t r = 0; r < known.size(); ++r) {
-    if (!known[r])
-      extra.add(format_order(fs_.order, actual.order[r]), "the table has this row, the source does not");
+    if (!known[r]) extra.add(format_order(fs_.order, actual.order[r]), "the table has this row, the source does not");
   }
   missing.end();
   doubled.end();
@@ -174,13 +167,12 @@ std::int64_t TargetCheck::check_values(const TargetRows& actual, const Report& r
             const std::size_t c = i * plan_.column_count() + k;
             const double expected = stored(c, block.column(k)[r]);
             ++compared;
-            const bool equal = scale_[c] < 0
-                                   ? same(expected, row[c])
-                                   : std::isnan(expected) == std::isnan(row[c]) &&
-                                         !(std::fabs(expected - row[c]) > std::pow(10.0, -scale_[c]));
+            const bool equal = scale_[c] < 0 ? same(expected, row[c])
+                                             : std::isnan(expected) == std::isnan(row[c]) &&
+                                                   !(std::fabs(expected - row[c]) > std::pow(10.0, -scale_[c]));
             if (!equal)
-              few[c].add(describe(first + r), fmt::format("the table has {}, computed anew it is {}",
-                                                          text_of(row[c]), text_of(expected)));
+              few[c].add(describe(first + r),
+                         fmt::format("the table has {}, computed anew it is {}", text_of(row[c]), text_of(expected)));
           }
         }
       }
@@ -197,20 +189,18 @@ std::int64_t TargetCheck::check_nulls(const TargetRows& actual, const Report& re
     std::int64_t nulls = 0, predicted = 0;
     for (std::size_t r = 0; r < actual.order.size(); ++r) nulls += std::isnan(actual.row(r)[c]) ? 1 : 0;
     if (actual.not_finite[c] > 0) {
-      report(
-          "not_finite", target_.features[c], "",
-          fmt::format("{} values are NaN or infinite; NULL is what stands for those", actual.not_finite[c]));
+      report("not_finite", target_.features[c], "",
+             fmt::format("{} values are NaN or infinite; NULL is what stands for those", actual.not_finite[c]));
     }
     for (const Segment& s : input_.segments) {
       predicted += fit::predict_nulls(plan_, series_of(input_, s, input_of(c)), s.output - s.begin,
                                       s.end - s.output)[plan_column(c)];
     }
-    const bool exact_rule =
-        fit::info(plan_.column(plan_column(c)).metric).null_rule != fit::NullRule::value_dependent;
+    const bool exact_rule = fit::info(plan_.column(plan_column(c)).metric).null_rule != fit::NullRule::value_dependent;
     if (nulls < predicted || (exact_rule && nulls != predicted)) {
       report("null_count", target_.features[c], "",
-             fmt::format("{} NULLs, where row counts and input NULLs give {}{}", nulls,
-                         exact_rule ? "" : "at least ", predicted));
+             fmt::format("{} NULLs, where row counts and input NULLs give {}{}", nulls, exact_rule ? "" : "at least ",
+                         predicted));
     }
     all += nulls;
   }
@@ -229,12 +219,11 @@ struct Judged {
 Judged judge(const fit::Plan& plan, const fit::Series& series, std::size_t row, std::mt19937_64& random) {
   Judged out{std::vector<double>(plan.column_count()), std::vector<double>(plan.column_count())};
   fit::oracle_row(plan, series, row, out.value);
-  std::vector<double> shaken(series.values.begin(),
-                             series.values.begin() + static_cast<std::ptrdiff_t>(row) + 1);
+  std::vector<double> shaken(series.values.begin(), series.values.begin() + static_cast<std::ptrdiff_t>(row) + 1);
   for (double& v : shaken) v *= 1 + (random() % 2 == 0 ? 1e-13 : -1e-13);
   fit::oracle_row(plan, {series.order.first(row + 1), shaken, series.first_row_number}, row, out.moved);
-  const auto back = static_cast<std::size_t>(plan.lookback_range() > 0 ? static_cast<std::int64_t>(row)
-                                                                       : plan.lookback_rows());
+  const auto back =
+      static_cast<std::size_t>(plan.lookback_range() > 0 ? static_cast<std::int64_t>(row) : plan.lookback_rows());
   for (std::size_t r = row - std::min(row, back); r <= row; ++r) {
     if (std::isfinite(series.values[r])) out.level = std::max(out.level, std::fabs(series.values[r]));
   }
@@ -258,19 +247,16 @@ std::int64_t TargetCheck::check_oracle(const TargetRows& actual, std::size_t row
       for (std::size_t k = 0; k < plan_.column_count(); ++k) {
         const std::size_t c = i * plan_.column_count() + k;
         const double is = actual.row(matched_[p])[c], expected = stored(c, judged.value[k]);
-        if (std::isnan(judged.value[k]) != std::isnan(judged.moved[k]))
-          continue;  // on the edge of being defined
+        if (std::isnan(judged.value[k]) != std::isnan(judged.moved[k])) continue;  // on the edge of being defined
         ++compared;
-        double tolerance =
-            1e-9 * std::fabs(expected) + 1000 * std::fabs(judged.value[k] - judged.moved[k]) + 1e-300;
+        double tolerance = 1e-9 * std::fabs(expected) + 1000 * std::fabs(judged.value[k] - judged.moved[k]) + 1e-300;
         if (target_.layout.features[c] == pg::FeatureType::float4) tolerance += 1e-6 * std::fabs(expected);
         // A mean of residuals is 0 but for rounding, which is that of the input's level.
         if (fit::info(plan_.column(k).metric).unit == "input") tolerance += 1e-13 * judged.level;
         if (scale_[c] >= 0) tolerance += std::pow(10.0, -scale_[c]);
         if (std::isnan(is) == std::isnan(expected) && !(std::fabs(is - expected) > tolerance)) continue;
-        few.add(describe(places_[p].row),
-                fmt::format("{}: the table has {}, the oracle {} (± {})", target_.features[c], text_of(is),
-                            text_of(expected), tolerance));
+        few.add(describe(places_[p].row), fmt::format("{}: the table has {}, the oracle {} (± {})", target_.features[c],
+                                                      text_of(is), text_of(expected), tolerance));
       }
     }
   }
@@ -307,14 +293,10 @@ const Identity kIdentities[] = {
      [](const double* v, double p) { return near(std::fabs(v[0]), v[1], 0, p); }},
     {{"prediction", "residual_std", "pred_interval_lower"},
      "pred_interval_lower = prediction - 1.96 residual_std",
-     [](const double* v, double p) {
-       return near(v[0] - 1.96 * v[1], v[2], std::fabs(v[0]) + std::fabs(v[1]), p);
-     }},
+     [](const double* v, double p) { return near(v[0] - 1.96 * v[1], v[2], std::fabs(v[0]) + std::fabs(v[1]), p); }},
     {{"prediction", "residual_std", "pred_interval_upper"},
      "pred_interval_upper = prediction + 1.96 residual_std",
-     [](const double* v, double p) {
-       return near(v[0] + 1.96 * v[1], v[2], std::fabs(v[0]) + std::fabs(v[1]), p);
-     }},
+     [](const double* v, double p) { return near(v[0] + 1.96 * v[1], v[2], std::fabs(v[0]) + std::fabs(v[1]), p); }},
 };
 
 }  // namespace
@@ -370,8 +352,7 @@ void TargetCheck::hash_tuples(const TargetRows& actual,
     order.push_back(actual.order[matched_[p]]);
     keys.push_back(std::as_bytes(std::span(actual.keys[matched_[p]])));
     if (order.size() < kBlockRows && p + 1 < places_.size()) continue;
-    update(encoder.encode(order, fs_.key.empty() ? std::span<const std::span<const std::byte>>{} : keys,
-                          pointers));
+    update(encoder.encode(order, fs_.key.empty() ? std::span<const std::span<const std::byte>>{} : keys, pointers));
     order.clear();
     keys.clear();
   }

@@ -15,8 +15,8 @@
 namespace regfeatd::populate {
 
 /// A finding about a target: what, column, position, message.
-using Report = std::function<void(const std::string& what, const std::string& column,
-                                  const std::string& position, const std::string& message)>;
+using Report = std::function<void(const std::string& what, const std::string& column, const std::string& position,
+                                  const std::string& message)>;
 
 /// The rows of one target inside one range, as its table holds them.
 struct TargetRows {
@@ -35,8 +35,8 @@ struct TargetRows {
 /// What tells rows apart: position and key.
 [[nodiscard]] std::string row_name(OrderValue order, std::span<const std::byte> key);
 
-[[nodiscard]] TargetRows read_target(pg::Session& session, const spec::FeatureSet& fs,
-                                     const ResolvedTarget& target, OrderRange range);
+[[nodiscard]] TargetRows read_target(pg::Session& session, const spec::FeatureSet& fs, const ResolvedTarget& target,
+                                     OrderRange range);
 
 /// What one target of one partition should hold, and the checks of what it does hold.
 class TargetCheck {
@@ -57,8 +57,7 @@ class TargetCheck {
   /// What must hold inside each row: sums of terms, bounds of r2, and the like.
   void check_identities(const TargetRows& actual, const Report& report) const;
   /// Adds the tuples as they were sent to a hash; only when every row is there once.
-  void hash_tuples(const TargetRows& actual,
-                   const std::function<void(std::span<const std::byte>)>& update) const;
+  void hash_tuples(const TargetRows& actual, const std::function<void(std::span<const std::byte>)>& update) const;
   /// Whether a stored value is the computed one exactly (it is not in numeric columns with a scale).
   [[nodiscard]] bool exact() const noexcept;
 

@@ -1,7 +1,7 @@
 #include "regfeatd/queue/daemons.hpp"
 
-#include <nlohmann/json.hpp>
 #include <unistd.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>
@@ -29,15 +29,18 @@ std::string process_identity(int process_id) {
   return boot_id + ' ' + name_space.data() + ' ' + field;
 }
 
-DaemonId register_daemon(pg::Session& session, const DaemonIdentity& identity, std::chrono::microseconds lease, int workers) {
+DaemonId register_daemon(pg::Session& session, const DaemonIdentity& identity, std::chrono::microseconds lease,
+                         int workers) {
   return pg::guarded("registering the daemon", [&] {
     pqxx::work tx(session.sql());
     pg::be_brief(tx);
-    const auto id = tx.exec_params("INSERT INTO regfeat.daemon (name, host, process_id, process_identity, build_id, lease, workers_configured) "
-                                   "VALUES ($1, $2, $3, $4, $5, $6 * interval '1 microsecond', $7) RETURNING daemon_id",
-                                   identity.name, identity.host, identity.process_id, identity.process_identity, std::string(build_id()),
-                                   lease.count(), workers)[0][0]
-                        .as<std::int64_t>();
+    const auto id =
+        tx.exec_params(
+              "INSERT INTO regfeat.daemon (name, host, process_id, process_identity, build_id, lease, workers_configured) "
+              "VALUES ($1, $2, $3, $4, $5, $6 * interval '1 microsecond', $7) RETURNING daemon_id",
+              identity.name, identity.host, identity.process_id, identity.process_identity, std::string(build_id()),
+              lease.count(), workers)[0][0]
+            .as<std::int64_t>();
     tx.commit();
     return DaemonId{id};
   });
@@ -50,10 +53,11 @@ std::int64_t release_dead_neighbours(pg::Session& session, DaemonId self) {
     pqxx::work tx(session.sql());
     pg::be_brief(tx);
     std::int64_t released = 0;
-    for (const auto& row : tx.exec_params("SELECT daemon_id, process_id, process_identity, name FROM regfeat.daemon "
-                                          " WHERE state IN ('running', 'draining') AND daemon_id <> $1 AND process_identity <> '' "
-                                          " ORDER BY daemon_id FOR UPDATE SKIP LOCKED",
-                                          self.value)) {
+    for (const auto& row :
+         tx.exec_params("SELECT daemon_id, process_id, process_identity, name FROM regfeat.daemon "
+                        " WHERE state IN ('running', 'draining') AND daemon_id <> $1 AND process_identity <> '' "
+                        " ORDER BY daemon_id FOR UPDATE SKIP LOCKED",
+                        self.value)) {
       const auto identity = row[2].as<std::string>();
       const bool same_machine = identity.substr(0, identity.rfind(' ')) == own_machine;
       if (!same_machine || process_identity(row[1].as<int>()) == identity) continue;
@@ -72,7 +76,8 @@ bool heartbeat(pg::Session& session, DaemonId self) {
     pqxx::work tx(session.sql());
     pg::be_brief(tx);
     const pqxx::result r = tx.exec_params(
-        "UPDATE regfeat.daemon SET heartbeat_at = clock_timestamp() WHERE daemon_id = $1 AND state IN ('running', 'draining')", self.value);
+        "UPDATE regfeat.daemon SET heartbeat_at = clock_timestamp() WHERE daemon_id = $1 AND state IN ('running', 'draining')",
+        self.value);
     tx.commit();
     if (r.affected_rows() != 1) return false;
     pqxx::work rescue(session.sql());
@@ -83,13 +88,15 @@ bool heartbeat(pg::Session& session, DaemonId self) {
   });
 }
 
-void record_settings(pg::Session& session, DaemonId self, int workers, const spec::Settings& settings, int generation, const std::string& message) {
+void record_settings(pg::Session& session, DaemonId self, int workers, const spec::Settings& settings, int generation,
+                     const std::string& message) {
   pg::guarded("recording the settings", [&] {
     pqxx::work tx(session.sql());
     pg::be_brief(tx);
-    tx.exec_params("UPDATE regfeat.daemon SET workers_configured = $2, lease = $3 * interval '1 microsecond', settings_generation = $4, "
-                   "       message = nullif($5, ''), settings = $6::jsonb WHERE daemon_id = $1",
-                   self.value, workers, settings.lease.count(), generation, message, spec::settings_json(settings));
+    tx.exec_params(
+        "UPDATE regfeat.daemon SET workers_configured = $2, lease = $3 * interval '1 microsecond', settings_generation = $4, "
+        "       message = nullif($5, ''), settings = $6::jsonb WHERE daemon_id = $1",
+        self.value, workers, settings.lease.count(), generation, message, spec::settings_json(settings));
     tx.commit();
   });
 }
@@ -98,7 +105,8 @@ namespace {
 
 std::string to_json(const std::vector<RunningClaim>& claims) {
   auto list = nlohmann::json::array();
-  for (const RunningClaim& r : claims) list.push_back({{"worker", r.worker}, {"partition_id", r.partition_id}, {"epoch", r.epoch}});
+  for (const RunningClaim& r : claims)
+    list.push_back({{"worker", r.worker}, {"partition_id", r.partition_id}, {"epoch", r.epoch}});
   return list.dump();
 }
 
@@ -109,12 +117,15 @@ Orders read_orders(pg::Session& session, DaemonId self, const std::vector<Runnin
     pqxx::work tx(session.sql());
     pg::be_brief(tx);
     Orders orders;
-    for (const auto& row : tx.exec_params("SELECT r.worker, r.partition_id, r.epoch FROM jsonb_to_recordset($1::jsonb) AS r(worker int, partition_id bigint, epoch bigint) "
-                                          "  JOIN regfeat.partition p USING (partition_id) WHERE p.epoch <> r.epoch",
-                                          to_json(running))) {
+    for (
+        const auto& row : tx.exec_params(
+            "SELECT r.worker, r.partition_id, r.epoch FROM jsonb_to_recordset($1::jsonb) AS r(worker int, partition_id bigint, epoch bigint) "
+            "  JOIN regfeat.partition p USING (partition_id) WHERE p.epoch <> r.epoch",
+            to_json(running))) {
       orders.fenced.push_back({row[0].as<int>(), row[1].as<std::int64_t>(), row[2].as<std::int64_t>()});
     }
-    const pqxx::result d = tx.exec_params("SELECT workers_desired, desired_generation FROM regfeat.daemon WHERE daemon_id = $1", self.value);
+    const pqxx::result d = tx.exec_params(
+        "SELECT workers_desired, desired_generation FROM regfeat.daemon WHERE daemon_id = $1", self.value);
     if (!d.empty()) {
       if (!d[0][0].is_null()) orders.workers = d[0][0].as<int>();
       orders.generation = d[0][1].as<int>();
@@ -127,8 +138,9 @@ void record_workers(pg::Session& session, DaemonId self, int workers, int desire
   pg::guarded("acknowledging the number of workers", [&] {
     pqxx::work tx(session.sql());
     pg::be_brief(tx);
-    tx.exec_params("UPDATE regfeat.daemon SET workers_configured = $2, applied_generation = $3, settings_generation = $4 WHERE daemon_id = $1", self.value,
-                   workers, desired_generation, settings_generation);
+    tx.exec_params(
+        "UPDATE regfeat.daemon SET workers_configured = $2, applied_generation = $3, settings_generation = $4 WHERE daemon_id = $1",
+        self.value, workers, desired_generation, settings_generation);
     tx.commit();
   });
 }
@@ -139,12 +151,15 @@ std::optional<std::int64_t> prune(pg::Session& session, const spec::Settings::Re
     pqxx::work tx(session.sql());
     pg::be_brief(tx);
     // One daemon at a time: another's batch would only make this one wait.
-    if (!tx.exec("SELECT pg_try_advisory_xact_lock(hashtextextended('regfeat.prune', 0))")[0][0].as<bool>()) return std::nullopt;
-    const pqxx::row others = tx.exec_params1("SELECT greatest(regfeat.prune_progress(now() - $1 * interval '1 microsecond', $3), "
-                                             "                regfeat.prune_daemons(now() - $2 * interval '1 microsecond', $3)) >= $3",
-                                             kept.progress.count(), kept.attempts.count(), kBatch);
-    const pqxx::result r = tx.exec_params("SELECT next_after FROM regfeat.prune_attempts(now() - $1 * interval '1 microsecond', $2, $3)",
-                                          kept.attempts.count(), after, kBatch);
+    if (!tx.exec("SELECT pg_try_advisory_xact_lock(hashtextextended('regfeat.prune', 0))")[0][0].as<bool>())
+      return std::nullopt;
+    const pqxx::row others = tx.exec_params1(
+        "SELECT greatest(regfeat.prune_progress(now() - $1 * interval '1 microsecond', $3), "
+        "                regfeat.prune_daemons(now() - $2 * interval '1 microsecond', $3)) >= $3",
+        kept.progress.count(), kept.attempts.count(), kBatch);
+    const pqxx::result r =
+        tx.exec_params("SELECT next_after FROM regfeat.prune_attempts(now() - $1 * interval '1 microsecond', $2, $3)",
+                       kept.attempts.count(), after, kBatch);
     tx.commit();
     if (!r[0][0].is_null()) return r[0][0].as<std::int64_t>();
     // The attempts are through, but a full batch of the others says that there may be more of them.
@@ -164,7 +179,8 @@ void record_draining(pg::Session& session, DaemonId self) {
   pg::guarded("recording the drain", [&] {
     pqxx::work tx(session.sql());
     pg::be_brief(tx);
-    tx.exec_params("UPDATE regfeat.daemon SET state = 'draining' WHERE daemon_id = $1 AND state = 'running'", self.value);
+    tx.exec_params("UPDATE regfeat.daemon SET state = 'draining' WHERE daemon_id = $1 AND state = 'running'",
+                   self.value);
     tx.commit();
   });
 }
@@ -173,9 +189,10 @@ void record_stopped(pg::Session& session, DaemonId self, const std::string& mess
   pg::guarded("recording the stop", [&] {
     pqxx::work tx(session.sql());
     pg::be_brief(tx);
-    tx.exec_params("UPDATE regfeat.daemon SET state = 'stopped', stopped_at = clock_timestamp(), workers_active = 0, message = nullif($2, '') "
-                   " WHERE daemon_id = $1 AND state IN ('running', 'draining')",
-                   self.value, message);
+    tx.exec_params(
+        "UPDATE regfeat.daemon SET state = 'stopped', stopped_at = clock_timestamp(), workers_active = 0, message = nullif($2, '') "
+        " WHERE daemon_id = $1 AND state IN ('running', 'draining')",
+        self.value, message);
     tx.exec_params("DELETE FROM regfeat.worker WHERE daemon_id = $1", self.value);
     tx.commit();
   });
@@ -201,8 +218,13 @@ constexpr const char* kWriteWorkers = R"(
 std::string to_json(const std::vector<WorkerReport>& workers) {
   auto list = nlohmann::json::array();
   for (const WorkerReport& w : workers) {
-    list.push_back({{"worker", w.worker}, {"backend_pid", w.backend_pid}, {"partition_id", w.partition_id}, {"step", w.step},
-                    {"rows_done", w.rows_done}, {"rows_total", w.rows_total}, {"step_seconds", w.step_seconds}});
+    list.push_back({{"worker", w.worker},
+                    {"backend_pid", w.backend_pid},
+                    {"partition_id", w.partition_id},
+                    {"step", w.step},
+                    {"rows_done", w.rows_done},
+                    {"rows_total", w.rows_total},
+                    {"step_seconds", w.step_seconds}});
   }
   return list.dump();
 }
@@ -214,8 +236,11 @@ void report(pg::Session& session, DaemonId self, const std::vector<WorkerReport>
     pqxx::work tx(session.sql());
     pg::be_brief(tx);
     // The daemon's row first, as whoever declares this daemon lost does: the other order could deadlock with it.
-    const auto active = std::count_if(workers.begin(), workers.end(), [](const WorkerReport& w) { return w.partition_id != 0; });
-    const pqxx::result own = tx.exec_params("UPDATE regfeat.daemon SET workers_active = $2 WHERE daemon_id = $1 AND state IN ('running', 'draining')", self.value, active);
+    const auto active =
+        std::count_if(workers.begin(), workers.end(), [](const WorkerReport& w) { return w.partition_id != 0; });
+    const pqxx::result own = tx.exec_params(
+        "UPDATE regfeat.daemon SET workers_active = $2 WHERE daemon_id = $1 AND state IN ('running', 'draining')",
+        self.value, active);
     if (own.affected_rows() != 1) return;
     tx.exec_params(kWriteWorkers, self.value, to_json(workers));
     tx.commit();

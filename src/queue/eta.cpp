@@ -14,24 +14,20 @@ constexpr std::size_t kSamples = 400;  // remembered
 constexpr double kHalfLife = 50;       // partitions after which a measurement counts half
 constexpr int kSimulations = 200;
 constexpr std::size_t kTailPartitions = 64;  // at least so many are drawn one by one
-constexpr double kSimilarWorkers =
-    0.12;                               // numbers of workers whose logarithms differ by this measure the same
-constexpr double kFarWeight = 0.005;    // of measurements at quite other numbers of workers
-constexpr int kUsualPartitions = 4;     // with kUsualForgotten: see add_usual
-constexpr double kUsualForgotten = 15;  // partitions
-constexpr double kUsualExponent =
-    0.3;                            // cost of a row ~ workers^this before two numbers of workers were seen
-constexpr double kOwnSpeed = 0.06;  // with so much written its own speed counts as much as that of the others
-constexpr double kLeastProgress = 0.02;  // of a running partition, to tell anything by it
+constexpr double kSimilarWorkers = 0.12;     // numbers of workers whose logarithms differ by this measure the same
+constexpr double kFarWeight = 0.005;         // of measurements at quite other numbers of workers
+constexpr int kUsualPartitions = 4;          // with kUsualForgotten: see add_usual
+constexpr double kUsualForgotten = 15;       // partitions
+constexpr double kUsualExponent = 0.3;       // cost of a row ~ workers^this before two numbers of workers were seen
+constexpr double kOwnSpeed = 0.06;           // with so much written its own speed counts as much as that of the others
+constexpr double kLeastProgress = 0.02;      // of a running partition, to tell anything by it
 constexpr double kPatienceWithoutHistory_s = 600;
 // A bootstrap of few measurements claims too much. How much too much was measured on the replays of
 // tests/unit/queue.
 constexpr double kWiden = 1.15;
 constexpr double kUsualSpread = 0.3;  // of the mean cost, as if half a partition had shown it
 
-double recency(std::size_t age) {
-  return std::exp2(-static_cast<double>(age) / kHalfLife);
-}
+double recency(std::size_t age) { return std::exp2(-static_cast<double>(age) / kHalfLife); }
 
 /// The same draws every time, so that an estimate does not flicker.
 class Draws {
@@ -53,7 +49,7 @@ double quantile(std::vector<double>& v, double q) {
 }  // namespace
 
 struct EtaModel::Fit {
-  std::vector<double> ratio;  ///< seconds per effective row of each sample, brought to this number of workers
+  std::vector<double> ratio;      ///< seconds per effective row of each sample, brought to this number of workers
   std::vector<double> weight;     ///< recency times likeness
   std::vector<double> effective;  ///< rows and fixed rows
   double mean = 0;
@@ -64,11 +60,9 @@ double schedule(std::vector<double> free_at_s, const std::vector<double>& second
   const auto n = static_cast<std::size_t>(std::max(workers, 1));
   double end = free_at_s.empty() ? 0 : *std::max_element(free_at_s.begin(), free_at_s.end());
   std::sort(free_at_s.begin(), free_at_s.end());
-  if (free_at_s.size() > n)
-    free_at_s.erase(free_at_s.begin(), free_at_s.end() - static_cast<std::ptrdiff_t>(n));
+  if (free_at_s.size() > n) free_at_s.erase(free_at_s.begin(), free_at_s.end() - static_cast<std::ptrdiff_t>(n));
   while (free_at_s.size() < n) free_at_s.insert(free_at_s.begin(), 0.0);
-  std::priority_queue<double, std::vector<double>, std::greater<>> free(std::greater<>{},
-                                                                        std::move(free_at_s));
+  std::priority_queue<double, std::vector<double>, std::greater<>> free(std::greater<>{}, std::move(free_at_s));
   for (const double s : seconds) {
     const double done = free.top() + s;
     free.pop();
@@ -111,8 +105,7 @@ double EtaModel::mean_workers(double from_s, double to_s) const {
 
 double EtaModel::idle_within(double from_s, double to_s) const {
   double sum = 0;
-  for (const auto& [begin, end] : stalls_)
-    sum += std::max(0.0, std::min(to_s, end) - std::max(from_s, begin));
+  for (const auto& [begin, end] : stalls_) sum += std::max(0.0, std::min(to_s, end) - std::max(from_s, begin));
   return sum;
 }
 
@@ -147,8 +140,7 @@ void EtaModel::finished(const FinishedPartition& p) {
   if (seconds < took) {
     // What was left of it cannot be told well; it took as long as others, if not longer.
     const auto usual = cost(static_cast<int>(std::lround(workers)));
-    if (usual)
-      seconds = std::max(seconds, std::min(took, usual->seconds_per_row * (p.rows + usual->fixed_rows)));
+    if (usual) seconds = std::max(seconds, std::min(took, usual->seconds_per_row * (p.rows + usual->fixed_rows)));
   }
   samples_.push_back({std::max(seconds, 1e-6), p.rows, workers});
   if (samples_.size() > kSamples) samples_.pop_front();
@@ -213,8 +205,7 @@ double EtaModel::scaling_exponent() const {
   }
   if (weights == 0) return kUsualExponent;
   constexpr double kPrior = 2;
-  return std::clamp((kPrior * kUsualExponent + xy - x * y / weights) / (kPrior + xx - x * x / weights), 0.0,
-                    1.2);
+  return std::clamp((kPrior * kUsualExponent + xy - x * y / weights) / (kPrior + xx - x * x / weights), 0.0, 1.2);
 }
 
 std::optional<EtaModel::Fit> EtaModel::fit(double workers) const {
@@ -274,8 +265,7 @@ std::vector<CurvePoint> EtaModel::curve() const {
     level.weight += w;
   }
   std::vector<CurvePoint> out;
-  for (const auto& [workers, sum] : levels)
-    out.push_back({workers, sum.seconds / sum.rows, sum.rows, sum.weight});
+  for (const auto& [workers, sum] : levels) out.push_back({workers, sum.seconds / sum.rows, sum.rows, sum.weight});
   return out;
 }
 
@@ -284,8 +274,8 @@ namespace {
 /// One possible world: what a row costs, and how partitions scatter around it.
 class World {
  public:
-  World(const std::vector<double>& ratio, const std::vector<double>& weight,
-        const std::vector<double>& effective, double doubt, Draws& draws)
+  World(const std::vector<double>& ratio, const std::vector<double>& weight, const std::vector<double>& effective,
+        double doubt, Draws& draws)
       : ratio_(ratio), draws_(draws) {
     // A Bayesian bootstrap. Neighbours in time share their fate: so a drift of the server widens the
     // interval.
@@ -311,8 +301,8 @@ class World {
 
   double partition() {
     const double at = draws_.uniform() * cumulated_.back();
-    return shift_ * ratio_[static_cast<std::size_t>(
-                        std::upper_bound(cumulated_.begin(), cumulated_.end() - 1, at) - cumulated_.begin())];
+    return shift_ * ratio_[static_cast<std::size_t>(std::upper_bound(cumulated_.begin(), cumulated_.end() - 1, at) -
+                                                    cumulated_.begin())];
   }
   double many(double rows, double squared_rows) {
     return std::max(0.0, mean_ * rows + deviation_ * std::sqrt(squared_rows) * draws_.normal());
@@ -342,8 +332,7 @@ std::optional<Eta> EtaModel::estimate(double now_s, const RemainingWork& work) c
   const PendingSum& earlier = work.earlier;
   const double bulk_count = static_cast<double>(bulk) + earlier.partitions;
   double bulk_rows = earlier.rows + earlier.partitions * fixed_rows_;
-  double bulk_squares =
-      earlier.squared_rows + fixed_rows_ * (2 * earlier.rows + earlier.partitions * fixed_rows_);
+  double bulk_squares = earlier.squared_rows + fixed_rows_ * (2 * earlier.rows + earlier.partitions * fixed_rows_);
   double bulk_empty_s = earlier.empty * empty_s_;
   for (std::size_t i = 0; i < bulk; ++i) {
     const double rows = work.pending_rows[i];
@@ -394,8 +383,7 @@ std::optional<Eta> EtaModel::estimate(double now_s, const RemainingWork& work) c
       for (const double t : free) sum += t;
       const double one = bulk_rows / std::max(bulk_count, 1.0) * f->mean;
       for (std::size_t i = 0; i < n; ++i)
-        free[i] = std::max(
-            0.0, sum / workers + one * ((static_cast<double>(i) + 0.5) / static_cast<double>(n) - 0.5));
+        free[i] = std::max(0.0, sum / workers + one * ((static_cast<double>(i) + 0.5) / static_cast<double>(n) - 0.5));
     }
     seconds.clear();
     for (std::size_t i = bulk; i < work.pending_rows.size(); ++i) {

@@ -10,14 +10,16 @@ namespace regfeatd::queue {
 namespace {
 
 StoredFeatureSet from_row(const pqxx::row& row) {
-  return {FeatureSetId{row[0].as<std::int64_t>()}, row[1].as<int>(), row[2].as<std::string>(), row[3].as<std::string>()};
+  return {FeatureSetId{row[0].as<std::int64_t>()}, row[1].as<int>(), row[2].as<std::string>(),
+          row[3].as<std::string>()};
 }
 
 int sign_of(spec::ClaimOrder order) { return order == spec::ClaimOrder::oldest_first ? 1 : -1; }
 
 void insert_version(pqxx::transaction_base& tx, const StoredFeatureSet& s, const std::string& calendar) {
-  tx.exec_params("INSERT INTO regfeat.specification (feature_set_id, version, document, output_identity, calendar, build_id) VALUES ($1, $2, $3, $4, $5, $6)",
-                 s.id.value, s.version, s.document, s.output_identity, calendar, std::string(build_id()));
+  tx.exec_params(
+      "INSERT INTO regfeat.specification (feature_set_id, version, document, output_identity, calendar, build_id) VALUES ($1, $2, $3, $4, $5, $6)",
+      s.id.value, s.version, s.document, s.output_identity, calendar, std::string(build_id()));
 }
 
 /// Partitions that are there follow a changed claim_order, and a changed priority unless an operator gave them another.
@@ -30,10 +32,12 @@ void follow_claim_options(pqxx::transaction_base& tx, const StoredFeatureSet& be
     return;  // written for another version of the program
   }
   if (old.priority != fs.priority) {
-    tx.exec_params("UPDATE regfeat.partition SET priority = $3 WHERE feature_set_id = $1 AND priority = $2", before.id.value, old.priority, fs.priority);
+    tx.exec_params("UPDATE regfeat.partition SET priority = $3 WHERE feature_set_id = $1 AND priority = $2",
+                   before.id.value, old.priority, fs.priority);
   }
   if (old.claim_order != fs.claim_order) {
-    tx.exec_params("UPDATE regfeat.partition SET claim_rank = lower_bound * $2 WHERE feature_set_id = $1", before.id.value, sign_of(fs.claim_order));
+    tx.exec_params("UPDATE regfeat.partition SET claim_rank = lower_bound * $2 WHERE feature_set_id = $1",
+                   before.id.value, sign_of(fs.claim_order));
   }
 }
 
@@ -53,8 +57,9 @@ StoredFeatureSet load_specification(pqxx::transaction_base& tx, FeatureSetId id,
       "SELECT feature_set_id, version, document, output_identity FROM regfeat.specification WHERE feature_set_id = $1 AND version = $2",
       id.value, version);
   if (r.empty()) {
-    throw Fault(FaultClass::configuration,
-                "version " + std::to_string(version) + " of feature set " + std::to_string(id.value) + " is not in regfeat.specification: apply it again");
+    throw Fault(FaultClass::configuration, "version " + std::to_string(version) + " of feature set " +
+                                               std::to_string(id.value) +
+                                               " is not in regfeat.specification: apply it again");
   }
   return from_row(r[0]);
 }
@@ -68,9 +73,11 @@ StoredFeatureSet store_feature_set(pqxx::transaction_base& tx, const spec::Featu
   if (!stored) {
     stored.emplace();
     stored->version = 1;
-    stored->id.value = tx.exec_params("INSERT INTO regfeat.feature_set (name, specification_version, order_kind, claim_order) "
-                                      "VALUES ($1, 1, $2, $3) RETURNING feature_set_id",
-                                      fs.name, order_kind, claim_order)[0][0].as<std::int64_t>();
+    stored->id.value = tx.exec_params(
+                             "INSERT INTO regfeat.feature_set (name, specification_version, order_kind, claim_order) "
+                             "VALUES ($1, 1, $2, $3) RETURNING feature_set_id",
+                             fs.name, order_kind, claim_order)[0][0]
+                           .as<std::int64_t>();
   } else if (stored->document == document.text) {
     return *stored;
   } else {
@@ -80,32 +87,39 @@ StoredFeatureSet store_feature_set(pqxx::transaction_base& tx, const spec::Featu
   stored->document = document.text;
   stored->output_identity = identity;
   insert_version(tx, *stored, spec::calendar_identity(fs));
-  tx.exec_params("UPDATE regfeat.feature_set SET specification_version = $2, order_kind = $3, claim_order = $4, applied_at = now() "
-                 "WHERE feature_set_id = $1",
-                 stored->id.value, stored->version, order_kind, claim_order);
+  tx.exec_params(
+      "UPDATE regfeat.feature_set SET specification_version = $2, order_kind = $3, claim_order = $4, applied_at = now() "
+      "WHERE feature_set_id = $1",
+      stored->id.value, stored->version, order_kind, claim_order);
   const fit::Plan plan = fs.plan();
   const bool looks_back = fs.lookback == spec::Lookback::rows;
   const auto rows = looks_back ? std::max<std::int64_t>(plan.lookback_rows(), plan.lookback_offset()) : 0;
   // Windows of a keyed set count the rows of a key; how many rows of the series lie between them is unknown. Nor does either
   // number bound a range that is counted from some rows back.
   const bool unbounded = rows > 0 && (!fs.key.empty() || (plan.lookback_range() > 0 && plan.lookback_offset() > 0));
-  tx.exec_params("UPDATE regfeat.feature_set SET lookback_rows = nullif($2, -1), lookback_span = $3 WHERE feature_set_id = $1", stored->id.value,
-                 unbounded ? -1 : rows, looks_back ? plan.lookback_range() : 0);
+  tx.exec_params(
+      "UPDATE regfeat.feature_set SET lookback_rows = nullif($2, -1), lookback_span = $3 WHERE feature_set_id = $1",
+      stored->id.value, unbounded ? -1 : rows, looks_back ? plan.lookback_range() : 0);
   return *stored;
 }
 
-std::vector<KnownPartition> known_partitions(pqxx::transaction_base& tx, const StoredFeatureSet& feature_set, const spec::FeatureSet& specification) {
+std::vector<KnownPartition> known_partitions(pqxx::transaction_base& tx, const StoredFeatureSet& feature_set,
+                                             const spec::FeatureSet& specification) {
   std::vector<KnownPartition> known;
-  for (const auto& row : tx.exec_params(
-           "SELECT p.partition_id, p.series, p.lower_bound, p.upper_bound, p.removed, "
-           "       p.state IN ('pending', 'cancelled') OR (s.output_identity IS NOT DISTINCT FROM $2 AND s.calendar IS NOT DISTINCT FROM $3) "
-           "  FROM regfeat.partition p LEFT JOIN regfeat.attempt a USING (attempt_id) "
-           "  LEFT JOIN regfeat.specification s ON s.feature_set_id = p.feature_set_id "
-           "   AND s.version = CASE WHEN p.state IN ('done', 'empty') THEN p.specification_version ELSE a.specification_version END "
-           " WHERE p.feature_set_id = $1",
-           feature_set.id.value, spec::output_identity(specification), spec::calendar_identity(specification))) {
-    known.push_back({PartitionId{row[0].as<std::int64_t>()}, row[1].as<std::string>(), {row[2].as<OrderValue>(), row[3].as<OrderValue>()},
-                     row[4].as<bool>(), row[5].as<bool>()});
+  for (
+      const auto& row : tx.exec_params(
+          "SELECT p.partition_id, p.series, p.lower_bound, p.upper_bound, p.removed, "
+          "       p.state IN ('pending', 'cancelled') OR (s.output_identity IS NOT DISTINCT FROM $2 AND s.calendar IS NOT DISTINCT FROM $3) "
+          "  FROM regfeat.partition p LEFT JOIN regfeat.attempt a USING (attempt_id) "
+          "  LEFT JOIN regfeat.specification s ON s.feature_set_id = p.feature_set_id "
+          "   AND s.version = CASE WHEN p.state IN ('done', 'empty') THEN p.specification_version ELSE a.specification_version END "
+          " WHERE p.feature_set_id = $1",
+          feature_set.id.value, spec::output_identity(specification), spec::calendar_identity(specification))) {
+    known.push_back({PartitionId{row[0].as<std::int64_t>()},
+                     row[1].as<std::string>(),
+                     {row[2].as<OrderValue>(), row[3].as<OrderValue>()},
+                     row[4].as<bool>(),
+                     row[5].as<bool>()});
   }
   return known;
 }
@@ -117,10 +131,11 @@ void lock_partitions(pqxx::transaction_base& tx, FeatureSetId id) {
 void remove_partitions(pqxx::transaction_base& tx, const std::vector<PartitionId>& ids) {
   std::vector<std::string> texts;
   for (const PartitionId id : ids) texts.push_back(std::to_string(id.value));
-  tx.exec_params("UPDATE regfeat.partition SET state = 'cancelled', removed = true, epoch = epoch + 1, daemon_id = NULL, worker = NULL, "
-                 "       backend_pid = NULL, changed_at = now(), message = 'the specification names it no longer' "
-                 " WHERE partition_id = ANY ($1::bigint[])",
-                 pg::array_literal(texts));
+  tx.exec_params(
+      "UPDATE regfeat.partition SET state = 'cancelled', removed = true, epoch = epoch + 1, daemon_id = NULL, worker = NULL, "
+      "       backend_pid = NULL, changed_at = now(), message = 'the specification names it no longer' "
+      " WHERE partition_id = ANY ($1::bigint[])",
+      pg::array_literal(texts));
 }
 
 void store_dependencies(pqxx::transaction_base& tx, FeatureSetId id, const spec::FeatureSet& fs) {
@@ -130,9 +145,10 @@ void store_dependencies(pqxx::transaction_base& tx, FeatureSetId id, const spec:
   const std::string lookback = by_rows ? "" : std::to_string(reads_back ? plan.lookback_range() : 0);
   tx.exec_params("DELETE FROM regfeat.dependency WHERE feature_set_id = $1", id.value);
   for (const std::string& name : fs.depends_on) {
-    tx.exec_params("INSERT INTO regfeat.dependency (feature_set_id, requires_id, lookback) "
-                   "SELECT $1, feature_set_id, nullif($2, '')::bigint FROM regfeat.feature_set WHERE name = $3",
-                   id.value, lookback, name);
+    tx.exec_params(
+        "INSERT INTO regfeat.dependency (feature_set_id, requires_id, lookback) "
+        "SELECT $1, feature_set_id, nullif($2, '')::bigint FROM regfeat.feature_set WHERE name = $3",
+        id.value, lookback, name);
   }
 }
 
@@ -148,7 +164,8 @@ std::vector<std::string> check_dependencies(pqxx::transaction_base& tx, const sp
     if (r.empty()) {
       findings.push_back("depends_on: there is no feature set \"" + name + "\" yet: apply it first");
     } else if ((r[0][0].as<std::string>() == "time") != (fs.order == OrderKind::time)) {
-      findings.push_back("depends_on: feature set \"" + name + "\" is ordered by " + r[0][0].as<std::string>() + ", this one is not");
+      findings.push_back("depends_on: feature set \"" + name + "\" is ordered by " + r[0][0].as<std::string>() +
+                         ", this one is not");
     } else if (r[0][1].as<bool>()) {
       findings.push_back("depends_on: feature set \"" + name + "\" depends on this one itself");
     }
@@ -156,8 +173,8 @@ std::vector<std::string> check_dependencies(pqxx::transaction_base& tx, const sp
   return findings;
 }
 
-EnqueueCounts enqueue(pqxx::transaction_base& tx, const StoredFeatureSet& feature_set, const spec::FeatureSet& specification,
-                      const std::vector<WantedPartition>& wanted) {
+EnqueueCounts enqueue(pqxx::transaction_base& tx, const StoredFeatureSet& feature_set,
+                      const spec::FeatureSet& specification, const std::vector<WantedPartition>& wanted) {
   std::vector<std::string> series, lower, upper, rows, requeue, rewrite;
   for (const WantedPartition& w : wanted) {
     series.push_back(w.series);
@@ -170,23 +187,26 @@ EnqueueCounts enqueue(pqxx::transaction_base& tx, const StoredFeatureSet& featur
   const int sign = sign_of(specification.claim_order);
   EnqueueCounts counts;
   counts.added = static_cast<std::int64_t>(
-      tx.exec_params("INSERT INTO regfeat.partition (feature_set_id, series, lower_bound, upper_bound, claim_rank, priority, estimated_rows) "
-                     "SELECT $1, w.series, w.lower, w.upper, w.lower * $2, $3, nullif(w.rows, -1) "
-                     "  FROM unnest($4::text[], $5::bigint[], $6::bigint[], $7::bigint[]) AS w(series, lower, upper, rows) "
-                     "    ON CONFLICT (feature_set_id, series, lower_bound) DO NOTHING",
-                     feature_set.id.value, sign, specification.priority, pg::array_literal(series), pg::array_literal(lower),
-                     pg::array_literal(upper), pg::array_literal(rows))
+      tx.exec_params(
+            "INSERT INTO regfeat.partition (feature_set_id, series, lower_bound, upper_bound, claim_rank, priority, estimated_rows) "
+            "SELECT $1, w.series, w.lower, w.upper, w.lower * $2, $3, nullif(w.rows, -1) "
+            "  FROM unnest($4::text[], $5::bigint[], $6::bigint[], $7::bigint[]) AS w(series, lower, upper, rows) "
+            "    ON CONFLICT (feature_set_id, series, lower_bound) DO NOTHING",
+            feature_set.id.value, sign, specification.priority, pg::array_literal(series), pg::array_literal(lower),
+            pg::array_literal(upper), pg::array_literal(rows))
           .affected_rows());
   const auto existing = static_cast<std::int64_t>(wanted.size()) - counts.added;
   if (existing > 0) {
     counts.requeued = static_cast<std::int64_t>(
-        tx.exec_params("UPDATE regfeat.partition p SET state = 'pending', epoch = epoch + 1, attempts = 0, disturbances = 0, "
-                       "       not_before = '-infinity', daemon_id = NULL, worker = NULL, backend_pid = NULL, changed_at = now(), "
-                       "       removed = false, upper_bound = w.upper, message = 'the specification changed', "
-                       "       input_fingerprint = CASE WHEN NOT w.rewrite THEN input_fingerprint END "
-                       "  FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::boolean[], $6::boolean[]) AS w(series, lower, upper, requeue, rewrite) "
-                       " WHERE p.feature_set_id = $1 AND p.series = w.series AND p.lower_bound = w.lower AND w.requeue",
-                       feature_set.id.value, pg::array_literal(series), pg::array_literal(lower), pg::array_literal(upper), pg::array_literal(requeue), pg::array_literal(rewrite))
+        tx.exec_params(
+              "UPDATE regfeat.partition p SET state = 'pending', epoch = epoch + 1, attempts = 0, disturbances = 0, "
+              "       not_before = '-infinity', daemon_id = NULL, worker = NULL, backend_pid = NULL, changed_at = now(), "
+              "       removed = false, upper_bound = w.upper, message = 'the specification changed', "
+              "       input_fingerprint = CASE WHEN NOT w.rewrite THEN input_fingerprint END "
+              "  FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::boolean[], $6::boolean[]) AS w(series, lower, upper, requeue, rewrite) "
+              " WHERE p.feature_set_id = $1 AND p.series = w.series AND p.lower_bound = w.lower AND w.requeue",
+              feature_set.id.value, pg::array_literal(series), pg::array_literal(lower), pg::array_literal(upper),
+              pg::array_literal(requeue), pg::array_literal(rewrite))
             .affected_rows());
   }
   counts.unchanged = existing - counts.requeued;

@@ -21,9 +21,7 @@ constexpr const char* kPartitions = R"(
    WHERE NOT p.removed
    ORDER BY f.name, p.series, p.lower_bound)";
 
-Json number(const pqxx::field& f) {
-  return f.is_null() ? Json(nullptr) : Json(f.as<std::int64_t>());
-}
+Json number(const pqxx::field& f) { return f.is_null() ? Json(nullptr) : Json(f.as<std::int64_t>()); }
 
 template <class List>
 void put(List& list, std::size_t index, const pqxx::field& text) {
@@ -41,8 +39,8 @@ Json partition_of(const pqxx::row& r) {
   Json seconds = nullptr;
   if (!r[12].is_null()) seconds = std::round(r[12].as<double>() * 1000) / 1000;
   return Json::array({r[4].as<int>(), r[5].as<int>(), r[6].as<std::string>(), r[7].as<int>(), number(r[8]),
-                      r[9].as<bool>(), number(r[10]), number(r[11]), seconds, r[13].as<std::int64_t>(),
-                      r[14].as<int>(), r[15].is_null() ? Json(nullptr) : Json(r[15].as<std::string>())});
+                      r[9].as<bool>(), number(r[10]), number(r[11]), seconds, r[13].as<std::int64_t>(), r[14].as<int>(),
+                      r[15].is_null() ? Json(nullptr) : Json(r[15].as<std::string>())});
 }
 
 }  // namespace

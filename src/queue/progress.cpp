@@ -103,7 +103,7 @@ struct ProgressWriter::FeatureSet {
   std::int64_t slow = 0;
   Clock::time_point next_slow, next_model;
   double read_ms = 0, fit_ms = 0, server_ms = 0;  ///< of recent attempts, the older ones counting less
-  double client_waits = 0, waits = 0;  ///< backends that waited for the client, of all that were looked at
+  double client_waits = 0, waits = 0;             ///< backends that waited for the client, of all that were looked at
   bool throttled = false;
   std::string slowest_worker;  ///< the one longest in its step, in words
 
@@ -123,11 +123,10 @@ void ProgressWriter::FeatureSet::learn(pqxx::transaction_base& tx, std::int64_t 
   };
   std::vector<Attempt> attempts;
   // An attempt has its time before its COMMIT: what became visible late is not to be missed.
-  for (const auto& r :
-       tx.exec_params(kFinished, id, std::max(0.0, finished_until_s - kOverlap_s), kHistory)) {
+  for (const auto& r : tx.exec_params(kFinished, id, std::max(0.0, finished_until_s - kOverlap_s), kHistory)) {
     if (!recent.emplace(r[0].as<std::int64_t>(), r[2].as<double>()).second) continue;
-    attempts.push_back({r[1].as<double>(), r[2].as<double>(), r[3].as<double>(), r[4].as<double>(),
-                        r[5].as<double>(), r[6].as<double>()});
+    attempts.push_back({r[1].as<double>(), r[2].as<double>(), r[3].as<double>(), r[4].as<double>(), r[5].as<double>(),
+                        r[6].as<double>()});
   }
   std::reverse(attempts.begin(), attempts.end());
   if (!started) {
@@ -160,14 +159,14 @@ std::vector<RunningPartition> ProgressWriter::FeatureSet::look(pqxx::transaction
   throttled = c.throttled;
   for (const auto& r : tx.exec_params(kRunning, c.id)) {
     const double counted = r[4].as<double>();  // once it has been read
-    running.push_back({r[0].as<std::int64_t>(), r[1].as<double>(), counted > 0 ? counted : r[2].as<double>(),
-                       r[3].as<double>()});
+    running.push_back(
+        {r[0].as<std::int64_t>(), r[1].as<double>(), counted > 0 ? counted : r[2].as<double>(), r[3].as<double>()});
     const auto step = r[7].as<std::string>();
     const double seconds = r[8].as<double>();
     if (seconds > longest) {
       longest = seconds;
-      slowest_worker = fmt::format("worker {}/{} in step {} for {}", r[5].as<std::string>(), r[6].as<int>(),
-                                   step, format_seconds(seconds));
+      slowest_worker = fmt::format("worker {}/{} in step {} for {}", r[5].as<std::string>(), r[6].as<int>(), step,
+                                   format_seconds(seconds));
     }
     if (step != "write" || r[10].is_null() || r[10].as<std::string>() != "active") continue;
     constexpr double kForget = 0.98;
@@ -189,8 +188,7 @@ RemainingWork ProgressWriter::FeatureSet::remaining(pqxx::transaction_base& tx, 
   work.earlier = {r[1].as<double>(), r[2].as<double>(), r[3].as<double>(), r[4].as<double>()};
   work.rows_known = r[5].as<std::int64_t>() == 0;
   // Those that are between two partitions work on this one too, unless other feature sets have them.
-  const auto waiting =
-      static_cast<double>(work.pending_rows.size()) + work.earlier.partitions + work.earlier.empty;
+  const auto waiting = static_cast<double>(work.pending_rows.size()) + work.earlier.partitions + work.earlier.empty;
   const int free = waiting > 0 ? c.configured - c.elsewhere : 0;
   work.workers = std::max(static_cast<int>(work.running.size()), free);
   return work;
@@ -199,8 +197,7 @@ RemainingWork ProgressWriter::FeatureSet::remaining(pqxx::transaction_base& tx, 
 std::string ProgressWriter::FeatureSet::verdict(double now_s) const {
   const auto stall = model.stalled(now_s);
   if (!stall) return {};
-  std::string out =
-      fmt::format("nothing finished and no row was written for {}", format_seconds(stall->silent_s));
+  std::string out = fmt::format("nothing finished and no row was written for {}", format_seconds(stall->silent_s));
   if (stall->expected_s > 0) out += fmt::format(", where {} is usual", format_seconds(stall->expected_s));
   return out + (slowest_worker.empty() ? "" : ": " + slowest_worker);
 }
@@ -280,12 +277,9 @@ void ProgressWriter::write(pg::Session& session, DaemonId self, std::chrono::mic
       std::optional<Eta> eta;
       if (work.rows_known) eta = set.model.estimate(c.now_s, work);
       const auto rate = set.model.rows_per_second(work.workers);
-      const auto part = [&](double Eta::*member) {
-        return eta ? std::optional<double>((*eta).*member) : std::nullopt;
-      };
-      tx.exec_params(kWrite, self.value, c.id, rate, part(&Eta::median_s), part(&Eta::low_s),
-                     part(&Eta::high_s), c.configured, set.verdict(c.now_s), std::string(set.limited_by()),
-                     set.slow, interval.count());
+      const auto part = [&](double Eta::*member) { return eta ? std::optional<double>((*eta).*member) : std::nullopt; };
+      tx.exec_params(kWrite, self.value, c.id, rate, part(&Eta::median_s), part(&Eta::low_s), part(&Eta::high_s),
+                     c.configured, set.verdict(c.now_s), std::string(set.limited_by()), set.slow, interval.count());
       if (now >= set.next_model || running.empty()) {
         set.store(tx, c.id);
         set.next_model = now + kModelEvery;
@@ -303,8 +297,7 @@ void ProgressWriter::write(pg::Session& session, DaemonId self, std::chrono::mic
 std::map<std::int64_t, double> ProgressWriter::write_daemon(pqxx::transaction_base& tx, DaemonId self) const {
   std::map<std::int64_t, double> finished;
   double rows = 0;
-  for (const auto& r :
-       tx.exec_params(kFinishedByDaemon, self.value, std::max(0.0, counted_until_s_ - kOverlap_s))) {
+  for (const auto& r : tx.exec_params(kFinishedByDaemon, self.value, std::max(0.0, counted_until_s_ - kOverlap_s))) {
     const auto id = r[0].as<std::int64_t>();
     if (counted_.contains(id)) continue;
     finished.emplace(id, r[1].as<double>());

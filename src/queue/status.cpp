@@ -61,34 +61,40 @@ std::vector<FeatureSetStatus> status_in(pqxx::transaction_base& tx) {
 
 std::vector<DaemonStatus> daemons_in(pqxx::transaction_base& tx) {
   std::vector<DaemonStatus> out;
-  for (const auto& r : tx.exec("SELECT daemon_id, name, host, state, build_id, to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), message, alive, "
-                               "       extract(epoch FROM now() - heartbeat_at)::float8, workers_active, workers_configured "
-                               "  FROM regfeat.daemons WHERE state IN ('running', 'draining') OR coalesce(stopped_at, heartbeat_at) > now() - interval '1 hour' "
-                               " ORDER BY alive DESC, name, daemon_id DESC LIMIT 100")) {
-    out.push_back({r[0].as<std::int64_t>(), text(r[1]), text(r[2]), text(r[3]), text(r[4]), text(r[5]), text(r[6]), r[7].as<bool>(), r[8].as<double>(),
-                   r[9].as<int>(), r[10].as<int>()});
+  for (
+      const auto& r : tx.exec(
+          "SELECT daemon_id, name, host, state, build_id, to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), message, alive, "
+          "       extract(epoch FROM now() - heartbeat_at)::float8, workers_active, workers_configured "
+          "  FROM regfeat.daemons WHERE state IN ('running', 'draining') OR coalesce(stopped_at, heartbeat_at) > now() - interval '1 hour' "
+          " ORDER BY alive DESC, name, daemon_id DESC LIMIT 100")) {
+    out.push_back({r[0].as<std::int64_t>(), text(r[1]), text(r[2]), text(r[3]), text(r[4]), text(r[5]), text(r[6]),
+                   r[7].as<bool>(), r[8].as<double>(), r[9].as<int>(), r[10].as<int>()});
   }
   return out;
 }
 
 std::vector<WorkerStatus> workers_in(pqxx::transaction_base& tx) {
   std::vector<WorkerStatus> out;
-  for (const auto& r : tx.exec("SELECT d.name, w.worker, w.step, f.name, p.series, regfeat.order_text(f.order_kind, p.lower_bound), w.rows_done, "
-                               "       w.rows_total, extract(epoch FROM now() - w.step_started_at)::float8 "
-                               "  FROM regfeat.worker w JOIN regfeat.daemon d USING (daemon_id) LEFT JOIN regfeat.partition p ON p.partition_id = w.partition_id "
-                               "  LEFT JOIN regfeat.feature_set f ON f.feature_set_id = p.feature_set_id "
-                               " WHERE d.state IN ('running', 'draining') ORDER BY d.name, d.daemon_id, w.worker")) {
-    out.push_back({r[0].as<std::string>(), r[1].as<int>(), r[2].as<std::string>(), text(r[3]), text(r[4]), text(r[5]), r[6].as<std::int64_t>(),
-                   r[7].as<std::int64_t>(), maybe<double>(r[8]).value_or(0)});
+  for (
+      const auto& r : tx.exec(
+          "SELECT d.name, w.worker, w.step, f.name, p.series, regfeat.order_text(f.order_kind, p.lower_bound), w.rows_done, "
+          "       w.rows_total, extract(epoch FROM now() - w.step_started_at)::float8 "
+          "  FROM regfeat.worker w JOIN regfeat.daemon d USING (daemon_id) LEFT JOIN regfeat.partition p ON p.partition_id = w.partition_id "
+          "  LEFT JOIN regfeat.feature_set f ON f.feature_set_id = p.feature_set_id "
+          " WHERE d.state IN ('running', 'draining') ORDER BY d.name, d.daemon_id, w.worker")) {
+    out.push_back({r[0].as<std::string>(), r[1].as<int>(), r[2].as<std::string>(), text(r[3]), text(r[4]), text(r[5]),
+                   r[6].as<std::int64_t>(), r[7].as<std::int64_t>(), maybe<double>(r[8]).value_or(0)});
   }
   return out;
 }
 
 std::vector<FailureStatus> failures_in(pqxx::transaction_base& tx, int limit) {
   std::vector<FailureStatus> out;
-  for (const auto& r : tx.exec_params("SELECT feature_set, series, \"from\", outcome, step, message, to_char(finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') "
-                                      "  FROM regfeat.failures LIMIT $1",
-                                      limit)) {
+  for (
+      const auto& r : tx.exec_params(
+          "SELECT feature_set, series, \"from\", outcome, step, message, to_char(finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') "
+          "  FROM regfeat.failures LIMIT $1",
+          limit)) {
     out.push_back({text(r[0]), text(r[1]), text(r[2]), text(r[3]), text(r[4]), text(r[5]), text(r[6])});
   }
   return out;
@@ -98,7 +104,9 @@ std::vector<FailureStatus> failures_in(pqxx::transaction_base& tx, int limit) {
 std::vector<SlowPartition> slow_in(pqxx::transaction_base& tx, int limit, std::string& ids) {
   std::vector<SlowPartition> out;
   ids = "{";
-  for (const auto& r : tx.exec("SELECT feature_set, series, \"from\", phase, seconds, times_median, partition_id FROM regfeat.slow_partitions")) {
+  for (
+      const auto& r : tx.exec(
+          "SELECT feature_set, series, \"from\", phase, seconds, times_median, partition_id FROM regfeat.slow_partitions")) {
     ids += (ids.size() > 1 ? "," : "") + r[6].as<std::string>();
     if (static_cast<int>(out.size()) >= limit) continue;
     out.push_back({text(r[0]), text(r[1]), text(r[2]), text(r[3]), r[4].as<double>(), r[5].as<double>()});
@@ -167,8 +175,9 @@ std::vector<ProgressPoint> history_in(pqxx::transaction_base& tx, int minutes, i
   std::vector<ProgressPoint> out;
   const double slice_s = std::max(0.5, minutes * 60.0 / std::max(1, points));
   for (const auto& r : tx.exec_params(kHistory, minutes, slice_s)) {
-    out.push_back({text(r[0]), text(r[1]), maybe<double>(r[2]).value_or(0), r[3].as<std::int64_t>(), maybe<double>(r[4]), maybe<double>(r[5]), r[6].as<int>(),
-                   maybe<int>(r[7]).value_or(0), maybe<double>(r[8]), maybe<double>(r[9]), maybe<double>(r[10])});
+    out.push_back({text(r[0]), text(r[1]), maybe<double>(r[2]).value_or(0), r[3].as<std::int64_t>(),
+                   maybe<double>(r[4]), maybe<double>(r[5]), r[6].as<int>(), maybe<int>(r[7]).value_or(0),
+                   maybe<double>(r[8]), maybe<double>(r[9]), maybe<double>(r[10])});
   }
   return out;
 }
@@ -187,7 +196,8 @@ Snapshot read_snapshot(pg::Session& session, const SnapshotOptions& options) {
     pqxx::work tx(session.sql());
     tx.exec("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY");
     Snapshot out;
-    const pqxx::result now = tx.exec("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), extract(epoch FROM now())::float8");
+    const pqxx::result now = tx.exec(
+        "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), extract(epoch FROM now())::float8");
     out.at = now[0][0].as<std::string>();
     out.at_s = now[0][1].as<double>();
     out.feature_sets = status_in(tx);
@@ -195,7 +205,8 @@ Snapshot read_snapshot(pg::Session& session, const SnapshotOptions& options) {
     out.workers = workers_in(tx);
     if (options.failures > 0) out.failures = failures_in(tx, options.failures);
     std::string slow = "{}";
-    if (options.slow_partitions > 0 || options.heat_maps) out.slow_partitions = slow_in(tx, options.slow_partitions, slow);
+    if (options.slow_partitions > 0 || options.heat_maps)
+      out.slow_partitions = slow_in(tx, options.slow_partitions, slow);
     if (options.heat_maps) out.heat_maps = heat_maps_in(tx, slow);
     if (options.history_minutes > 0) out.history = history_in(tx, options.history_minutes, options.history_points);
     return out;

@@ -79,7 +79,8 @@ Json json_of(const FailureStatus& f) {
 }
 
 Json json_of(const SlowPartition& s) {
-  return {{"feature_set", s.feature_set}, {"series", s.series}, {"from", s.from}, {"seconds", s.seconds}, {"times_median", s.times_median}, {"phase", s.phase}};
+  return {{"feature_set", s.feature_set},   {"series", s.series}, {"from", s.from}, {"seconds", s.seconds},
+          {"times_median", s.times_median}, {"phase", s.phase}};
 }
 
 Json json_of(const HeatMap& m) {

@@ -11,12 +11,18 @@ namespace {
 /// The shortest partition of a unit: a cadence that is longer would expect rows where there are none.
 OrderValue shortest(const Partitioning& p) {
   switch (p.by) {
-    case PartitionUnit::hour: return 3600 * kMicrosPerSecond;
-    case PartitionUnit::day: return kMicrosPerDay;
-    case PartitionUnit::week: return 7 * kMicrosPerDay;
-    case PartitionUnit::month: return 28 * kMicrosPerDay;
-    case PartitionUnit::year: return 365 * kMicrosPerDay;
-    case PartitionUnit::step: return p.step;
+    case PartitionUnit::hour:
+      return 3600 * kMicrosPerSecond;
+    case PartitionUnit::day:
+      return kMicrosPerDay;
+    case PartitionUnit::week:
+      return 7 * kMicrosPerDay;
+    case PartitionUnit::month:
+      return 28 * kMicrosPerDay;
+    case PartitionUnit::year:
+      return 365 * kMicrosPerDay;
+    case PartitionUnit::step:
+      return p.step;
   }
   return 0;
 }
@@ -34,7 +40,8 @@ std::optional<int> read_week_minute(const Field& field, Findings& findings) {
     const bool valid = hour >= 0 && minute >= 0 && minute < 60 && hour * 60 + minute <= 24 * 60;
     if (valid) return static_cast<int>(day - kDays.begin()) * 24 * 60 + hour * 60 + minute;
   }
-  findings.add(field.line(), at(field.path, "expected a day of the week and a time, such as fri 17:00, not \"" + *text + '"'));
+  findings.add(field.line(),
+               at(field.path, "expected a day of the week and a time, such as fri 17:00, not \"" + *text + '"'));
   return std::nullopt;
 }
 
@@ -44,7 +51,10 @@ std::optional<OrderValue> read_local_time(const Field& field, Findings& findings
   if (!text) return std::nullopt;
   const bool has_offset = text->find_first_of("+Zz") != std::string::npos || text->find('-', 8) != std::string::npos;
   const auto time = has_offset ? std::nullopt : parse_time(*text);
-  if (!time) findings.add(field.line(), at(field.path, "expected a local time without an offset, such as 2018-12-24 17:00, not \"" + *text + '"'));
+  if (!time)
+    findings.add(
+        field.line(),
+        at(field.path, "expected a local time without an offset, such as 2018-12-24 17:00, not \"" + *text + '"'));
   return time;
 }
 

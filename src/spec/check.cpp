@@ -16,9 +16,7 @@ namespace {
 constexpr std::size_t kMaxTableColumns = 1600;
 constexpr std::size_t kMaxTupleBytes = 8160;
 
-std::string path_of_target(std::size_t t) {
-  return "targets[" + std::to_string(t) + "]";
-}
+std::string path_of_target(std::size_t t) { return "targets[" + std::to_string(t) + "]"; }
 
 std::vector<std::string> input_names(const FeatureSet& fs) {
   std::vector<std::string> names;
@@ -39,8 +37,7 @@ void check_target_inputs(const Draft& draft, Findings& findings) {
       if (!draft.inputs_are_whole) continue;
       std::string advice = did_you_mean(name, names);
       if (advice.empty()) advice = "; the inputs are " + quoted_list(names);
-      findings.add(draft.targets[t].inputs,
-                   at(path_of_target(t), "there is no input " + quote(name) + advice));
+      findings.add(draft.targets[t].inputs, at(path_of_target(t), "there is no input " + quote(name) + advice));
     }
   }
   if (!all_known) return;  // a misspelt name would make its input look unused
@@ -71,8 +68,8 @@ void check_key_columns(const Draft& draft, Findings& findings) {
   for (const Target& target : draft.fs.targets) order_columns.insert(target.order_column);
   for (std::size_t k = 0; k < draft.fs.key.size(); ++k) {
     if (!order_columns.contains(draft.fs.key[k])) continue;
-    findings.add(draft.key_lines[k], "key: " + quote(draft.fs.key[k]) +
-                                         " is the column that orders the rows; it cannot be a key too");
+    findings.add(draft.key_lines[k],
+                 "key: " + quote(draft.fs.key[k]) + " is the column that orders the rows; it cannot be a key too");
   }
 }
 
@@ -87,8 +84,7 @@ std::string origin_of(const FeatureSet& fs, const Target& target, std::size_t in
   const fit::Column column = plan.column(index % plan.column_count());
   const fit::MetricInfo& info = fit::info(column.metric);
   return "metric " + std::string(fit::to_string(info.family)) + "." + std::string(info.name) + " of input " +
-         quote(target.inputs[index / plan.column_count()]) + ", window " +
-         quote(plan.windows[column.window].label);
+         quote(target.inputs[index / plan.column_count()]) + ", window " + quote(plan.windows[column.window].label);
 }
 
 /// The tables that several targets may share, with all their columns.
@@ -124,8 +120,7 @@ class ColumnCheck {
   void add_fixed(std::size_t t) {
     const Target& target = draft_.fs.targets[t];
     Table& table = tables_[target.table];
-    if (!target.order_column.empty())
-      table.columns.emplace(target.order_column, Origin{t, "the order column"});
+    if (!target.order_column.empty()) table.columns.emplace(target.order_column, Origin{t, "the order column"});
     for (const std::string& key : draft_.fs.key) table.columns.emplace(key, Origin{t, "a key column"});
     table.bytes = 8 * table.columns.size();
   }
@@ -154,7 +149,8 @@ class ColumnCheck {
     const Storage storage = storage_of(draft_.fs, target);
     const std::size_t count = target.inputs.size() * draft_.fs.plan().column_count();
     Table& table = tables_[target.table];
-    const bool impossible = is_compact(storage) && fit::compact_obstacle(draft_.fs.plan());  // reported by check_storage
+    const bool impossible =
+        is_compact(storage) && fit::compact_obstacle(draft_.fs.plan());  // reported by check_storage
     const std::size_t written = impossible ? 0 : target.inputs.size() * written_plan(draft_.fs, target).column_count();
     table.bytes += written * (is_real(storage) ? 4 : 8);
     if (table.columns.size() + count > kMaxTableColumns) {
@@ -185,15 +181,13 @@ class ColumnCheck {
       const std::string what = origin_of(draft_.fs, target, i);
       const auto [other, is_new] = table.columns.emplace(names[i], Origin{t, what});
       if (is_new || ++clashes > 1) continue;
-      const std::string where =
-          other->second.target == t ? "" : " of " + path_of_target(other->second.target);
-      first_clash = "column " + quote(names[i]) + " is made twice: by " + other->second.what + where +
-                    " and by " + what;
+      const std::string where = other->second.target == t ? "" : " of " + path_of_target(other->second.target);
+      first_clash =
+          "column " + quote(names[i]) + " is made twice: by " + other->second.what + where + " and by " + what;
     }
     if (clashes == 0) return;
     const std::string more = clashes > 1 ? " (and " + std::to_string(clashes - 1) + " more)" : "";
-    findings_.add(line,
-                  at(under(path_of_target(t), "column"), first_clash + more + missing_placeholders(target)));
+    findings_.add(line, at(under(path_of_target(t), "column"), first_clash + more + missing_placeholders(target)));
   }
 
   /// The usual reason for a clash: a template that leaves out what varies.
@@ -201,8 +195,7 @@ class ColumnCheck {
     const NameTemplate column(target.column, column_placeholders());
     std::string missing;
     const auto want = [&](const char* name, bool varies) {
-      if (varies && !column.uses(name))
-        missing += std::string(missing.empty() ? "" : ", ") + "{" + name + "}";
+      if (varies && !column.uses(name)) missing += std::string(missing.empty() ? "" : ", ") + "{" + name + "}";
     };
     want("metric", draft_.fs.metrics.size() > 1);
     want("input", target.inputs.size() > 1);
@@ -266,8 +259,6 @@ void check_storage(const Draft& draft, Findings& findings) {
   }
 }
 
-void check_columns(const Draft& draft, Findings& findings) {
-  ColumnCheck(draft, findings).run();
-}
+void check_columns(const Draft& draft, Findings& findings) { ColumnCheck(draft, findings).run(); }
 
 }  // namespace regfeatd::spec

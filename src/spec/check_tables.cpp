@@ -18,26 +18,20 @@ namespace {
 /// a time.
 constexpr std::size_t kMaxComparedNames = 200'000;
 
-std::string path_of_target(std::size_t t) {
-  return "targets[" + std::to_string(t) + "]";
-}
+std::string path_of_target(std::size_t t) { return "targets[" + std::to_string(t) + "]"; }
 
 std::string expand(const std::string& table, const std::string& series) {
   return NameTemplate(table, table_placeholders()).expand([&](const auto&) { return series; });
 }
 
-bool uses_series(const std::string& table) {
-  return NameTemplate(table, table_placeholders()).uses("series");
-}
+bool uses_series(const std::string& table) { return NameTemplate(table, table_placeholders()).uses("series"); }
 
 /// The series whose names can be looked at: a query's are not known here, a stand-in takes their place.
 std::vector<std::string> known_series(const FeatureSet& fs) {
   return fs.series.empty() ? std::vector<std::string>{"s"} : fs.series;
 }
 
-bool has_many_series(const FeatureSet& fs) {
-  return fs.series.size() > 1 || !fs.series_query.empty();
-}
+bool has_many_series(const FeatureSet& fs) { return fs.series.size() > 1 || !fs.series_query.empty(); }
 
 /// One finding for the first series whose table name is no name, with the number of the others.
 void check_table_names(const Draft& draft, const std::string& table, int line, const std::string& path,
@@ -49,14 +43,12 @@ void check_table_names(const Draft& draft, const std::string& table, int line, c
     const std::string name = expand(table, series);
     std::string fault = table_name_fault(name);
     if (fault.empty() && !has_schema && uses_series(table) && series.find('.') != std::string::npos) {
-      fault =
-          "takes the dot of series " + quote(series) + " for the one behind the schema; write the schema out";
+      fault = "takes the dot of series " + quote(series) + " for the one behind the schema; write the schema out";
     }
     if (!fault.empty() && faulty++ == 0) first = "the table name " + quote(name) + " " + fault;
   }
   if (faulty == 0) return;
-  findings.add(
-      line, at(path, first + (faulty > 1 ? " (so do " + std::to_string(faulty - 1) + " other series)" : "")));
+  findings.add(line, at(path, first + (faulty > 1 ? " (so do " + std::to_string(faulty - 1) + " other series)" : "")));
 }
 
 void check_source_series(const Draft& draft, Findings& findings) {
@@ -64,17 +56,15 @@ void check_source_series(const Draft& draft, Findings& findings) {
   if (!draft.source_is_whole || !has_many_series(fs)) return;
   if (!fs.source.query.empty()) {
     const auto pieces = split_query(fs.source.query);
-    const bool used = std::any_of(pieces.begin(), pieces.end(),
-                                  [](const auto& p) { return p.is_placeholder && p.text == "series"; });
+    const bool used =
+        std::any_of(pieces.begin(), pieces.end(), [](const auto& p) { return p.is_placeholder && p.text == "series"; });
     if (!used)
-      findings.add(fs.source.mark.line,
-                   "source.query: there are several series, but the query has no :series");
+      findings.add(fs.source.mark.line, "source.query: there are several series, but the query has no :series");
     return;
   }
   const auto& tables = fs.source.tables;
   if (std::none_of(tables.begin(), tables.end(), [](const auto& t) { return uses_series(t.table); })) {
-    findings.add(fs.source.mark.line,
-                 "source.tables: there are several series, but no table has {series} in its name");
+    findings.add(fs.source.mark.line, "source.tables: there are several series, but no table has {series} in its name");
   }
 }
 
@@ -112,11 +102,10 @@ void check_target_tables(const Draft& draft, Findings& findings) {
       if (is_new) continue;
       const auto& [other_series, other] = owner->second;
       if (other_series != series) {
-        report(t, quote(name) + " is the table of series " + quote(other_series) + " and of " +
-                      quote(series) + "; each series needs its own, with {series} in the name");
+        report(t, quote(name) + " is the table of series " + quote(other_series) + " and of " + quote(series) +
+                      "; each series needs its own, with {series} in the name");
       } else if (fs.targets[other].table != fs.targets[t].table) {
-        report(t,
-               quote(name) + " is written by " + path_of_target(other) + " too; give both the same template");
+        report(t, quote(name) + " is written by " + path_of_target(other) + " too; give both the same template");
       }
     }
   }
@@ -137,8 +126,7 @@ class PartitionNameCheck {
     std::set<std::string> templates;
     for (std::size_t t = 0; t < fs_.targets.size(); ++t) {
       const Target& target = fs_.targets[t];
-      if (target.table.empty() || target.partition.empty() || !templates.insert(target.table).second)
-        continue;
+      if (target.table.empty() || target.partition.empty() || !templates.insert(target.table).second) continue;
       if (has_many_series(fs_) && !uses_series(target.table)) continue;  // reported with the table
       checked_.push_back(t);
       check_template(t);
@@ -193,8 +181,7 @@ class PartitionNameCheck {
       const std::string fault = name_fault(name);
       if (fault.empty() && name.find('.') != std::string::npos && bare.find('.') == std::string::npos &&
           longest->find('.') == std::string::npos) {
-        report(t, "the partition name " + quote(name) +
-                      " holds a dot; partitions stand in the schema of their table");
+        report(t, "the partition name " + quote(name) + " holds a dot; partitions stand in the schema of their table");
         return;
       }
       if (fault.empty()) continue;
@@ -250,8 +237,6 @@ void check_tables(const Draft& draft, Findings& findings) {
   check_target_tables(draft, findings);
 }
 
-void check_partition_names(const Draft& draft, Findings& findings) {
-  PartitionNameCheck(draft, findings).run();
-}
+void check_partition_names(const Draft& draft, Findings& findings) { PartitionNameCheck(draft, findings).run(); }
 
 }  // namespace regfeatd::spec

@@ -3,13 +3,9 @@
 namespace regfeatd::spec {
 namespace {
 
-bool is_space(char c) {
-  return c == ' ' || (c >= '\t' && c <= '\r');
-}
+bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
-bool is_secret(std::string_view keyword) {
-  return keyword == "password" || keyword == "sslpassword";
-}
+bool is_secret(std::string_view keyword) { return keyword == "password" || keyword == "sslpassword"; }
 
 /// `keyword = value` pairs; values may stand in single quotes, with backslash escapes.
 bool keywords_hold_password(std::string_view text) {

@@ -35,8 +35,7 @@ void decide_order(const std::optional<Field>& partition, Draft& draft, Findings&
     // Nothing readable says it: let the partitions speak, so that their own faults are still found.
     if (!partition || partition->node->kind != YamlNode::Kind::mapping) return;
     for (const YamlNode::Entry& e : partition->node->entries) {
-      const bool is_number =
-          !e.value.text.empty() && e.value.text.find_first_not_of("0123456789") == std::string::npos;
+      const bool is_number = !e.value.text.empty() && e.value.text.find_first_not_of("0123456789") == std::string::npos;
       if (e.key == "by" && is_number) draft.fs.order = OrderKind::sequence;
     }
     return;
@@ -46,17 +45,17 @@ void decide_order(const std::optional<Field>& partition, Draft& draft, Findings&
   draft.fs.order = first.kind;
   for (const Draft::OrderVote& vote : draft.votes) {
     if (vote.kind == first.kind) continue;
-    findings.add(vote.line, at(vote.path, "orders rows by " + word(vote.kind) + ", but " + first.path +
-                                              " (line " + std::to_string(first.line) + ") by " +
-                                              word(first.kind) + "; a feature set has one kind of order"));
+    findings.add(vote.line, at(vote.path, "orders rows by " + word(vote.kind) + ", but " + first.path + " (line " +
+                                              std::to_string(first.line) + ") by " + word(first.kind) +
+                                              "; a feature set has one kind of order"));
   }
 }
 
 void read_options(const MapReader& map, Draft& draft, Findings& findings) {
   FeatureSet& fs = draft.fs;
   if (const auto f = map.find("lookback")) {
-    fs.lookback = read_enum<Lookback>(*f, {{"rows", Lookback::rows}, {"none", Lookback::none}}, findings)
-                      .value_or(fs.lookback);
+    fs.lookback =
+        read_enum<Lookback>(*f, {{"rows", Lookback::rows}, {"none", Lookback::none}}, findings).value_or(fs.lookback);
   }
   if (const auto f = map.find("storage")) {
     fs.storage = read_storage(*f, findings).value_or(fs.storage);
@@ -65,9 +64,8 @@ void read_options(const MapReader& map, Draft& draft, Findings& findings) {
     fs.statistics = read_statistics(*f, findings).value_or(fs.statistics);
   }
   if (const auto f = map.find("on_bad_key")) {
-    fs.on_bad_key =
-        read_enum<OnBadKey>(*f, {{"quarantine", OnBadKey::quarantine}, {"fail", OnBadKey::fail}}, findings)
-            .value_or(fs.on_bad_key);
+    fs.on_bad_key = read_enum<OnBadKey>(*f, {{"quarantine", OnBadKey::quarantine}, {"fail", OnBadKey::fail}}, findings)
+                        .value_or(fs.on_bad_key);
   }
   if (const auto f = map.find("claim_order")) {
     const Words<ClaimOrder> words{{"oldest_first", ClaimOrder::oldest_first},
@@ -97,14 +95,16 @@ void read_relations(const MapReader& map, Draft& draft, Findings& findings) {
 }  // namespace
 
 std::optional<Storage> read_storage(const Field& field, Findings& findings) {
-  const Words<Storage> words{{"double", Storage::double_precision}, {"real", Storage::real}, {"compact", Storage::compact}};
+  const Words<Storage> words{
+      {"double", Storage::double_precision}, {"real", Storage::real}, {"compact", Storage::compact}};
   if (field.node->kind == YamlNode::Kind::scalar) return read_enum(field, words, findings);
   bool compact = false, real = false;
   for (const NamedLine& word : read_names(field, findings)) {
     compact |= word.name == "compact";
     real |= word.name == "real";
     if (word.name != "compact" && word.name != "real") {
-      findings.add(word.line, at(field.path, quote(word.name) + " does not stand in a list; the list is [compact, real]"));
+      findings.add(word.line,
+                   at(field.path, quote(word.name) + " does not stand in a list; the list is [compact, real]"));
     }
   }
   if (compact) return real ? Storage::compact_real : Storage::compact;
@@ -118,11 +118,11 @@ std::optional<Statistics> read_statistics(const Field& field, Findings& findings
 namespace {
 
 Draft read_draft(const Field& document, Findings& findings) {
-  const MapReader map(
-      document,
-      {"feature_set", "series", "series_query", "partition", "source", "key", "inputs", "windows", "metrics",
-       "lookback", "storage", "statistics", "targets", "depends_on", "on_bad_key", "claim_order", "priority", "cadence", "calendar"},
-      findings);
+  const MapReader map(document,
+                      {"feature_set", "series", "series_query", "partition", "source", "key", "inputs", "windows",
+                       "metrics", "lookback", "storage", "statistics", "targets", "depends_on", "on_bad_key",
+                       "claim_order", "priority", "cadence", "calendar"},
+                      findings);
   Draft draft;
   if (const auto f = map.require("feature_set")) draft.fs.name = read_name(*f, findings);
   read_series(map, draft, findings);
@@ -146,7 +146,8 @@ Draft read_draft(const Field& document, Findings& findings) {
   if (const auto f = map.find("cadence")) read_cadence(*f, draft, findings);
   if (const auto f = map.find("calendar")) {
     read_calendar(*f, draft, findings);
-    if (!map.has("cadence")) findings.add(f->line(), "calendar: needs cadence: DURATION beside it, how often a row is expected");
+    if (!map.has("cadence"))
+      findings.add(f->line(), "calendar: needs cadence: DURATION beside it, how often a row is expected");
   }
   read_options(map, draft, findings);
   return draft;
@@ -180,8 +181,7 @@ std::string read_name(const Field& field, Findings& findings) {
   return *text;
 }
 
-std::string read_template(const Field& field, const std::vector<std::string>& placeholders,
-                          Findings& findings) {
+std::string read_template(const Field& field, const std::vector<std::string>& placeholders, Findings& findings) {
   auto text = read_text(field, findings);
   if (!text) return {};
   try {
@@ -201,8 +201,8 @@ std::vector<NamedLine> read_names(const Field& field, Findings& findings) {
     if (name.empty()) continue;
     const auto [first, is_new] = lines.emplace(name, item.line());
     if (!is_new) {
-      findings.add(item.line(), at(field.path, quote(name) + " is listed on line " +
-                                                   std::to_string(first->second) + " already"));
+      findings.add(item.line(),
+                   at(field.path, quote(name) + " is listed on line " + std::to_string(first->second) + " already"));
       continue;
     }
     names.push_back({std::move(name), item.line()});

@@ -15,8 +15,7 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
     for (std::size_t j = 1; j <= b.size(); ++j) {
       const std::size_t replace = last[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1);
       now[j] = std::min({last[j] + 1, now[j - 1] + 1, replace});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-        now[j] = std::min(now[j], before[j - 2] + 1);
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) now[j] = std::min(now[j], before[j - 2] + 1);
     }
     std::swap(before, last);
     std::swap(last, now);
@@ -26,20 +25,16 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-void Findings::add(int line, std::string message) {
-  found_.push_back({line, std::move(message)});
-}
+void Findings::add(int line, std::string message) { found_.push_back({line, std::move(message)}); }
 
 void Findings::throw_if_any() const {
   if (found_.empty()) return;
   std::vector<Finding> sorted = found_;
-  std::stable_sort(sorted.begin(), sorted.end(),
-                   [](const Finding& a, const Finding& b) { return a.line < b.line; });
+  std::stable_sort(sorted.begin(), sorted.end(), [](const Finding& a, const Finding& b) { return a.line < b.line; });
   std::vector<std::string> texts;
   texts.reserve(sorted.size());
   for (const Finding& f : sorted) {
-    texts.push_back(f.line > 0 ? file_ + ":" + std::to_string(f.line) + ": " + f.message
-                               : file_ + ": " + f.message);
+    texts.push_back(f.line > 0 ? file_ + ":" + std::to_string(f.line) + ": " + f.message : file_ + ": " + f.message);
   }
   throw SpecError(std::move(texts));
 }

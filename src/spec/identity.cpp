@@ -36,8 +36,7 @@ std::string list(std::vector<std::string> parts, bool sorted) {
 
 std::string source_identity(const Source& source) {
   std::vector<std::string> tables;
-  for (const SourceTable& t : source.tables)
-    tables.push_back(literal(t.table) + "/" + literal(t.order_column));
+  for (const SourceTable& t : source.tables) tables.push_back(literal(t.table) + "/" + literal(t.order_column));
   return list(tables, false) + literal(source.query) + "/" + literal(source.query_order_column);
 }
 
@@ -57,10 +56,14 @@ std::string window_identity(const fit::Window& w) {
 
 const char* storage_word(Storage s) {
   switch (s) {
-    case Storage::double_precision: return " double";
-    case Storage::real: return " real";
-    case Storage::compact: return " compact";
-    case Storage::compact_real: return " compact real";
+    case Storage::double_precision:
+      return " double";
+    case Storage::real:
+      return " real";
+    case Storage::compact:
+      return " compact";
+    case Storage::compact_real:
+      return " compact real";
   }
   return "";
 }
@@ -103,8 +106,8 @@ std::string calendar_identity(const FeatureSet& fs) {
   const Calendar& c = fs.calendar;
   if (c.cadence == 0) return {};
   const auto pair = [](std::int64_t a, std::int64_t b) { return std::to_string(a) + ".." + std::to_string(b); };
-  return "v1 cadence=" + std::to_string(c.cadence) + " zone=" + literal(c.zone) +
-         " weekly=" + list_of(c.weekly, true, [&](const Calendar::Weekly& w) { return pair(w.from_minute, w.until_minute); }) +
+  return "v1 cadence=" + std::to_string(c.cadence) + " zone=" + literal(c.zone) + " weekly=" +
+         list_of(c.weekly, true, [&](const Calendar::Weekly& w) { return pair(w.from_minute, w.until_minute); }) +
          " closed=" + list_of(c.closed, true, [&](const OrderRange& r) { return pair(r.lower, r.upper); });
 }
 

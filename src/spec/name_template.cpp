@@ -18,16 +18,13 @@ std::string check_format(std::string_view format) {
     ++i;
     if (i == format.size()) return "ends in a single %";
     if (kConversions.find(format[i]) == std::string_view::npos) {
-      return "has an unknown conversion " + quote(format.substr(i - 1, 2)) +
-             "; there are %Y %m %d %H %M %V %G %j %%";
+      return "has an unknown conversion " + quote(format.substr(i - 1, 2)) + "; there are %Y %m %d %H %M %V %G %j %%";
     }
   }
   return {};
 }
 
-bool takes_format(std::string_view placeholder) {
-  return placeholder == "start" || placeholder == "end";
-}
+bool takes_format(std::string_view placeholder) { return placeholder == "start" || placeholder == "end"; }
 
 std::string braced(const std::vector<std::string>& names) {
   std::string out;
@@ -44,8 +41,7 @@ NameTemplate::Part make_placeholder(std::string_view inside, const std::vector<s
   const std::size_t colon = inside.find(':');
   NameTemplate::Part part{true, std::string(inside.substr(0, colon)), {}};
   if (std::find(known.begin(), known.end(), part.text) == known.end()) {
-    faults.push_back("unknown placeholder " + quote("{" + part.text + "}") + "; here there is " +
-                     braced(known));
+    faults.push_back("unknown placeholder " + quote("{" + part.text + "}") + "; here there is " + braced(known));
   } else if (colon != std::string_view::npos) {
     part.format = std::string(inside.substr(colon + 1));
     if (!takes_format(part.text)) {
@@ -77,9 +73,7 @@ std::string_view default_format(PartitionUnit unit) {
 }
 
 /// Days since 2000-01-01, a Saturday.
-OrderValue day_number(OrderValue t) {
-  return t / kMicrosPerDay - (t % kMicrosPerDay < 0 ? 1 : 0);
-}
+OrderValue day_number(OrderValue t) { return t / kMicrosPerDay - (t % kMicrosPerDay < 0 ? 1 : 0); }
 
 OrderValue first_day_of_year(int year) {
   CivilTime c;
@@ -217,8 +211,8 @@ std::string name_fault(std::string_view name) {
     return "has " + std::to_string(name.size()) + " bytes; PostgreSQL cuts names after " +
            std::to_string(kMaxNameBytes) + ", so write a shorter one";
   }
-  const bool control = std::any_of(name.begin(), name.end(),
-                                   [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+  const bool control =
+      std::any_of(name.begin(), name.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
   return control ? "holds a control character" : "";
 }
 
@@ -233,8 +227,7 @@ std::string table_name_fault(const std::string& name) {
 PartitionNamer::PartitionNamer(const FeatureSet& fs, const Target& target)
     : template_(target.partition, partition_placeholders()), order_(fs.order), unit_(fs.partitioning.by) {}
 
-std::string PartitionNamer::child(const std::string& bare_table, const std::string& series,
-                                  OrderRange range) const {
+std::string PartitionNamer::child(const std::string& bare_table, const std::string& series, OrderRange range) const {
   return template_.expand([&](const NameTemplate::Part& part) -> std::string {
     if (part.text == "table") return bare_table;
     if (part.text == "series") return series;

@@ -62,8 +62,7 @@ class PartitionNamer {
  public:
   PartitionNamer(const FeatureSet& fs, const Target& target);
   /// The child's name without its schema. Not checked for length.
-  [[nodiscard]] std::string child(const std::string& bare_table, const std::string& series,
-                                  OrderRange range) const;
+  [[nodiscard]] std::string child(const std::string& bare_table, const std::string& series, OrderRange range) const;
 
  private:
   NameTemplate template_;

@@ -42,16 +42,13 @@ std::string source_table(const FeatureSet& fs, std::size_t i, const std::string&
   return expand_table(fs.source.tables.at(i).table, series);
 }
 
-std::string target_table(const Target& target, const std::string& series) {
-  return expand_table(target.table, series);
-}
+std::string target_table(const Target& target, const std::string& series) { return expand_table(target.table, series); }
 
 std::string written_table(const FeatureSet& fs, const Target& target, const std::string& series) {
   return expand_table(written_template(fs, target), series);
 }
 
-std::string target_partition(const FeatureSet& fs, const Target& target, const std::string& series,
-                             OrderRange range) {
+std::string target_partition(const FeatureSet& fs, const Target& target, const std::string& series, OrderRange range) {
   const TableName table = split_table(written_table(fs, target, series));
   const std::string child = PartitionNamer(fs, target).child(table.table, series, range);
   if (const std::string fault = name_fault(child); !fault.empty()) {
@@ -68,9 +65,7 @@ std::vector<std::string> written_columns(const FeatureSet& fs, const Target& tar
   return expand_columns(written_plan(fs, target), target);
 }
 
-Storage storage_of(const FeatureSet& fs, const Target& target) noexcept {
-  return target.storage.value_or(fs.storage);
-}
+Storage storage_of(const FeatureSet& fs, const Target& target) noexcept { return target.storage.value_or(fs.storage); }
 
 Statistics statistics_of(const FeatureSet& fs, const Target& target) noexcept {
   return target.statistics.value_or(fs.statistics);

@@ -50,8 +50,7 @@ OrderRange partition_at(const Partitioning& p, OrderValue v) {
     case PartitionUnit::month: {
       const CivilTime c = to_civil(v);
       const bool last = c.month == 12;
-      return {first_of_month(c.year, c.month),
-              first_of_month(last ? c.year + 1 : c.year, last ? 1 : c.month + 1)};
+      return {first_of_month(c.year, c.month), first_of_month(last ? c.year + 1 : c.year, last ? 1 : c.month + 1)};
     }
     case PartitionUnit::year: {
       const CivilTime c = to_civil(v);
@@ -77,8 +76,6 @@ std::vector<OrderRange> enumerate_partitions(const FeatureSet& fs) {
   return enumerate(fs.partitioning, std::numeric_limits<std::size_t>::max());
 }
 
-OrderRange partition_holding(const FeatureSet& fs, OrderValue v) {
-  return partition_at(fs.partitioning, v);
-}
+OrderRange partition_holding(const FeatureSet& fs, OrderValue v) { return partition_at(fs.partitioning, v); }
 
 }  // namespace regfeatd::spec

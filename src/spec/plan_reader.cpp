@@ -53,8 +53,7 @@ void read_axis(const MapReader& map, OrderKind order, fit::Window& window, Findi
     }
   }
   if (const auto f = map.find("unit")) {
-    if (map.has("x") && window.x == fit::XAxis::row)
-      findings.add(f->line(), at(f->path, "has no meaning with x: row"));
+    if (map.has("x") && window.x == fit::XAxis::row) findings.add(f->line(), at(f->path, "has no meaning with x: row"));
     if (!map.has("x")) findings.add(f->line(), at(f->path, "goes with x: time only"));
     if (const auto unit = read_distance(*f, order, findings)) window.x_unit = static_cast<double>(*unit);
   }
@@ -97,9 +96,8 @@ std::vector<fit::Metric> resolve(const Field& field, Findings& findings) {
   if (lookup.metric) return {*lookup.metric};
   if (lookup.matches.empty()) {
     const std::string advice = did_you_mean(*name, all_metric_names());
-    findings.add(field.line(),
-                 at(field.path, "there is no metric or family " + quote(*name) +
-                                    (advice.empty() ? "; `regfeatd metrics` lists them" : advice)));
+    findings.add(field.line(), at(field.path, "there is no metric or family " + quote(*name) +
+                                                  (advice.empty() ? "; `regfeatd metrics` lists them" : advice)));
     return {};
   }
   std::vector<std::string> candidates;

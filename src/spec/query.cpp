@@ -6,12 +6,8 @@
 namespace regfeatd::spec {
 namespace {
 
-bool starts_name(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-}
-bool continues_name(char c) {
-  return starts_name(c) || (c >= '0' && c <= '9');
-}
+bool starts_name(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
+bool continues_name(char c) { return starts_name(c) || (c >= '0' && c <= '9'); }
 
 /// Walks over SQL text as PostgreSQL's lexer does, as far as needed to know what is quoted.
 class QueryScanner {
@@ -40,9 +36,7 @@ class QueryScanner {
   [[nodiscard]] const std::string& unterminated() const { return unterminated_; }
 
  private:
-  [[nodiscard]] char peek(std::size_t ahead) const {
-    return pos_ + ahead < q_.size() ? q_[pos_ + ahead] : '\0';
-  }
+  [[nodiscard]] char peek(std::size_t ahead) const { return pos_ + ahead < q_.size() ? q_[pos_ + ahead] : '\0'; }
 
   void take_placeholder() {
     if (pos_ > start_) pieces_.push_back({false, q_.substr(start_, pos_ - start_)});
@@ -141,13 +135,11 @@ std::vector<QueryPiece> split_query(const std::string& query) {
 }
 
 void check_query(const std::string& query, const std::vector<std::string>& known,
-                 const std::vector<std::string>& required, int line, const std::string& path,
-                 Findings& findings) {
+                 const std::vector<std::string>& required, int line, const std::string& path, Findings& findings) {
   QueryScanner scanner(query);
   scanner.run();
   if (scanner.has_semicolon()) findings.add(line, at(path, "must be one SELECT without a semicolon"));
-  if (!scanner.unterminated().empty())
-    findings.add(line, at(path, scanner.unterminated() + " is not closed"));
+  if (!scanner.unterminated().empty()) findings.add(line, at(path, scanner.unterminated() + " is not closed"));
   std::set<std::string> used;
   for (const QueryPiece& piece : scanner.take_pieces()) {
     if (!piece.is_placeholder || !used.insert(piece.text).second) continue;

@@ -30,8 +30,8 @@ struct Lines {
   int lease = 0, heartbeat = 0, retry_base = 0, retry_cap = 0;
 };
 
-void read_duration_into(const MapReader& map, std::string_view key, Bounds<microseconds> bounds,
-                        microseconds& value, Findings& findings, int* line = nullptr) {
+void read_duration_into(const MapReader& map, std::string_view key, Bounds<microseconds> bounds, microseconds& value,
+                        Findings& findings, int* line = nullptr) {
   const auto field = map.find(key);
   if (!field) return;
   if (line != nullptr) *line = field->line();
@@ -46,7 +46,10 @@ void read_password_command(const Field& field, Settings& settings, Findings& fin
   } else {
     words.push_back(read_text(field, findings).value_or(""));
     if (words[0].find(' ') != std::string::npos) {
-      findings.add(field.line(), at(field.path, "must be a list, program and arguments apart, such as [/usr/bin/aws, rds, generate-db-auth-token]; it is run without a shell"));
+      findings.add(
+          field.line(),
+          at(field.path,
+             "must be a list, program and arguments apart, such as [/usr/bin/aws, rds, generate-db-auth-token]; it is run without a shell"));
     }
   }
   if (!words.empty() && !words[0].empty()) settings.password_command = std::move(words);
@@ -56,10 +59,12 @@ void read_database(const Field& field, Settings& settings, Findings& findings) {
   const auto advice = [](std::string_view key) {
     return key == "password" ? "; " + std::string(kPasswordAdvice) : std::string{};
   };
-  const MapReader map(field, {"conninfo", "password_command", "password_command_timeout", "statement_timeout"}, findings, advice);
+  const MapReader map(field, {"conninfo", "password_command", "password_command_timeout", "statement_timeout"},
+                      findings, advice);
   if (!map.is_mapping()) return;
   if (const auto command = map.find("password_command")) read_password_command(*command, settings, findings);
-  read_duration_into(map, "password_command_timeout", {milliseconds{100}, hours{1}}, settings.password_command_timeout, findings);
+  read_duration_into(map, "password_command_timeout", {milliseconds{100}, hours{1}}, settings.password_command_timeout,
+                     findings);
   read_duration_into(map, "statement_timeout", {microseconds{0}, hours{24}}, settings.statement_timeout, findings);
   const auto f = map.find("conninfo");
   if (!f) return;
@@ -118,8 +123,10 @@ void read_retention(const Field& field, Settings::Retention& retention, Findings
 void read_throttle(const Field& field, Settings::Throttle& throttle, Findings& findings) {
   const MapReader map(field, {"rows_per_second", "commit_latency", "replication_lag", "automatic"}, findings);
   if (!map.is_mapping()) return;
-  if (const auto f = map.find("rows_per_second")) throttle.rows_per_second = read_integer(*f, {1, 1'000'000'000}, findings);
-  if (const auto f = map.find("commit_latency")) throttle.commit_latency = read_duration(*f, {milliseconds{1}, hours{1}}, findings);
+  if (const auto f = map.find("rows_per_second"))
+    throttle.rows_per_second = read_integer(*f, {1, 1'000'000'000}, findings);
+  if (const auto f = map.find("commit_latency"))
+    throttle.commit_latency = read_duration(*f, {milliseconds{1}, hours{1}}, findings);
   if (const auto f = map.find("replication_lag")) {
     const auto text = read_text(*f, findings);
     const auto bytes = text ? parse_bytes(*text) : std::nullopt;
@@ -129,7 +136,8 @@ void read_throttle(const Field& field, Settings::Throttle& throttle, Findings& f
       findings.add(f->line(), at(f->path, "must be a size such as 64MiB, not " + quote(*text)));
     }
   }
-  if (const auto f = map.find("automatic")) throttle.automatic = read_boolean(*f, findings).value_or(throttle.automatic);
+  if (const auto f = map.find("automatic"))
+    throttle.automatic = read_boolean(*f, findings).value_or(throttle.automatic);
 }
 
 void read_log(const Field& field, Settings& settings, Findings& findings) {
@@ -166,10 +174,15 @@ void read_http(const Field& field, Settings::Http& http, Findings& findings) {
   if (const auto f = map.find("address")) {
     http.address = read_text(*f, findings).value_or(http.address);
     if (!is_address(http.address)) {
-      findings.add(f->line(), at(f->path, "must be an IP address such as 127.0.0.1 or ::1, not " + quote(http.address)));
+      findings.add(f->line(),
+                   at(f->path, "must be an IP address such as 127.0.0.1 or ::1, not " + quote(http.address)));
     } else if (!is_loopback(http.address) && !http.allow_remote) {
-      findings.add(f->line(), at(f->path, http.address + " can be reached from other machines, and what is served has neither encryption nor a login; use "
-                                              "127.0.0.1 with an SSH tunnel or a proxy before it, or say allow_remote: true"));
+      findings.add(
+          f->line(),
+          at(f->path,
+             http.address +
+                 " can be reached from other machines, and what is served has neither encryption nor a login; use "
+                 "127.0.0.1 with an SSH tunnel or a proxy before it, or say allow_remote: true"));
     }
     if (!map.has("port")) findings.add(f->line(), at(field.path, "key \"port\" is missing"));
   }
@@ -177,8 +190,7 @@ void read_http(const Field& field, Settings::Http& http, Findings& findings) {
 
 void read_times(const MapReader& map, Settings& settings, Lines& lines, Findings& findings) {
   read_duration_into(map, "lease", {milliseconds{500}, hours{24}}, settings.lease, findings, &lines.lease);
-  read_duration_into(map, "heartbeat", {milliseconds{100}, hours{1}}, settings.heartbeat, findings,
-                     &lines.heartbeat);
+  read_duration_into(map, "heartbeat", {milliseconds{100}, hours{1}}, settings.heartbeat, findings, &lines.heartbeat);
   read_duration_into(map, "poll", {milliseconds{10}, hours{1}}, settings.poll, findings);
   read_duration_into(map, "progress", {milliseconds{100}, hours{1}}, settings.progress, findings);
   read_duration_into(map, "stalled_after", {milliseconds{1000}, hours{24}}, settings.stalled_after, findings);
@@ -193,17 +205,18 @@ void check_together(const Settings& s, const Lines& lines, Findings& findings) {
                      format_duration(s.lease) + "; one late heartbeat must not lose the lease");
   }
   if (s.retry.base > s.retry.cap) {
-    findings.add(lines.retry_base != 0 ? lines.retry_base : lines.retry_cap,
-                 "retry.base: " + format_duration(s.retry.base) + " is more than the cap of " +
-                     format_duration(s.retry.cap));
+    findings.add(
+        lines.retry_base != 0 ? lines.retry_base : lines.retry_cap,
+        "retry.base: " + format_duration(s.retry.base) + " is more than the cap of " + format_duration(s.retry.cap));
   }
 }
 
 Settings read_settings(const Field& document, Findings& findings) {
-  const MapReader map(document,
-                      {"database", "workers", "writers", "memory_budget", "lease", "heartbeat", "poll", "progress",
-                       "stalled_after", "retry", "retention", "throttle", "shutdown_grace", "listen", "daemon_name", "http", "log"},
-                      findings);
+  const MapReader map(
+      document,
+      {"database", "workers", "writers", "memory_budget", "lease", "heartbeat", "poll", "progress", "stalled_after",
+       "retry", "retention", "throttle", "shutdown_grace", "listen", "daemon_name", "http", "log"},
+      findings);
   Settings settings;
   Lines lines;
   if (const auto f = map.find("database")) read_database(*f, settings, findings);
@@ -214,8 +227,7 @@ Settings read_settings(const Field& document, Findings& findings) {
   if (const auto f = map.find("retry")) read_retry(*f, settings.retry, lines, findings);
   if (const auto f = map.find("retention")) read_retention(*f, settings.retention, findings);
   if (const auto f = map.find("throttle")) read_throttle(*f, settings.throttle, findings);
-  if (const auto f = map.find("listen"))
-    settings.listen = read_boolean(*f, findings).value_or(settings.listen);
+  if (const auto f = map.find("listen")) settings.listen = read_boolean(*f, findings).value_or(settings.listen);
   if (const auto f = map.find("daemon_name")) settings.daemon_name = read_text(*f, findings).value_or("");
   if (const auto f = map.find("http")) read_http(*f, settings.http, findings);
   if (const auto f = map.find("log")) read_log(*f, settings, findings);

@@ -18,7 +18,8 @@ std::string exact(std::chrono::microseconds d) {
 }
 
 std::string exact(std::uint64_t bytes) {
-  static constexpr std::array<std::pair<std::uint64_t, const char*>, 3> kUnits{{{1ull << 30, "GiB"}, {1ull << 20, "MiB"}, {1ull << 10, "KiB"}}};
+  static constexpr std::array<std::pair<std::uint64_t, const char*>, 3> kUnits{
+      {{1ull << 30, "GiB"}, {1ull << 20, "MiB"}, {1ull << 10, "KiB"}}};
   for (const auto& [size, name] : kUnits) {
     if (bytes != 0 && bytes % size == 0) return std::to_string(bytes / size) + name;
   }
@@ -27,10 +28,14 @@ std::string exact(std::uint64_t bytes) {
 
 const char* name_of(log::Level level) {
   switch (level) {
-    case log::Level::debug: return "debug";
-    case log::Level::info: return "info";
-    case log::Level::warning: return "warning";
-    case log::Level::error: return "error";
+    case log::Level::debug:
+      return "debug";
+    case log::Level::info:
+      return "info";
+    case log::Level::warning:
+      return "warning";
+    case log::Level::error:
+      return "error";
   }
   return "";
 }
@@ -38,20 +43,21 @@ const char* name_of(log::Level level) {
 }  // namespace
 
 std::string settings_json(const Settings& s) {
-  nlohmann::json out{{"workers", s.workers ? nlohmann::json(*s.workers) : nlohmann::json("auto")},
-                     {"writers", s.writers ? nlohmann::json(*s.writers) : nlohmann::json("all")},
-                     {"memory_budget", exact(s.memory_budget_bytes)},
-                     {"lease", exact(s.lease)},
-                     {"heartbeat", exact(s.heartbeat)},
-                     {"poll", exact(s.poll)},
-                     {"listen", s.listen},
-                     {"progress", exact(s.progress)},
-                     {"stalled_after", exact(s.stalled_after)},
-                     {"retry", {{"attempts", s.retry.attempts}, {"base", exact(s.retry.base)}, {"cap", exact(s.retry.cap)}}},
-                     {"retention", {{"attempts", exact(s.retention.attempts)}, {"progress", exact(s.retention.progress)}}},
-                     {"shutdown_grace", exact(s.shutdown_grace)},
-                     {"log", {{"level", name_of(s.log_level)}, {"format", s.log_format == log::Format::json ? "json" : "text"}}},
-                     {"file", s.file}};
+  nlohmann::json out{
+      {"workers", s.workers ? nlohmann::json(*s.workers) : nlohmann::json("auto")},
+      {"writers", s.writers ? nlohmann::json(*s.writers) : nlohmann::json("all")},
+      {"memory_budget", exact(s.memory_budget_bytes)},
+      {"lease", exact(s.lease)},
+      {"heartbeat", exact(s.heartbeat)},
+      {"poll", exact(s.poll)},
+      {"listen", s.listen},
+      {"progress", exact(s.progress)},
+      {"stalled_after", exact(s.stalled_after)},
+      {"retry", {{"attempts", s.retry.attempts}, {"base", exact(s.retry.base)}, {"cap", exact(s.retry.cap)}}},
+      {"retention", {{"attempts", exact(s.retention.attempts)}, {"progress", exact(s.retention.progress)}}},
+      {"shutdown_grace", exact(s.shutdown_grace)},
+      {"log", {{"level", name_of(s.log_level)}, {"format", s.log_format == log::Format::json ? "json" : "text"}}},
+      {"file", s.file}};
   nlohmann::json& throttle = out["throttle"] = nlohmann::json::object();
   if (s.throttle.automatic) throttle["automatic"] = true;
   if (s.throttle.rows_per_second) throttle["rows_per_second"] = *s.throttle.rows_per_second;

@@ -63,8 +63,7 @@ void read_query(const MapReader& map, Draft& draft, Findings& findings) {
 /// `from` or `to` as a position of the set's order.
 std::optional<OrderValue> read_position(const Field& field, OrderKind order, Findings& findings) {
   if (order == OrderKind::sequence) {
-    return read_integer(field,
-                        {std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max()},
+    return read_integer(field, {std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max()},
                         findings);
   }
   const auto text = read_text(field, findings);
@@ -73,8 +72,7 @@ std::optional<OrderValue> read_position(const Field& field, OrderKind order, Fin
   if (!time) {
     findings.add(
         field.line(),
-        at(field.path,
-           "must be a date or a time in UTC, such as 2024-07-01 or 2024-07-01T06:00, not " + quote(*text)));
+        at(field.path, "must be a date or a time in UTC, such as 2024-07-01 or 2024-07-01T06:00, not " + quote(*text)));
   }
   return time;
 }
@@ -123,20 +121,19 @@ void check_boundary(const Field& field, OrderValue v, const Draft& draft, Findin
   const std::string around =
       format_order(draft.fs.order, cell.lower) + " and " + format_order(draft.fs.order, cell.upper);
   if (p.by == PartitionUnit::step) {
-    findings.add(field.line(),
-                 at(field.path, "must lie a whole number of steps of " + std::to_string(p.step) +
-                                    " above from; the nearest are " + around));
+    findings.add(field.line(), at(field.path, "must lie a whole number of steps of " + std::to_string(p.step) +
+                                                  " above from; the nearest are " + around));
   } else {
-    findings.add(field.line(), at(field.path, "must be the start of " + unit_name(p.by) +
-                                                  " in UTC; the nearest are " + around));
+    findings.add(field.line(),
+                 at(field.path, "must be the start of " + unit_name(p.by) + " in UTC; the nearest are " + around));
   }
 }
 
 void check_range(const Field& from, const Field& to, Draft& draft, Findings& findings) {
   const Partitioning& p = draft.fs.partitioning;
   if (p.range.upper <= p.range.lower) {
-    findings.add(to.line(), at(to.path, "must lie after from; the range is half-open, " +
-                                            quote(to.node->text) + " is not in it"));
+    findings.add(to.line(),
+                 at(to.path, "must lie after from; the range is half-open, " + quote(to.node->text) + " is not in it"));
     draft.fs.partitioning.range = {};
     return;
   }
@@ -179,8 +176,7 @@ void read_source(const Field& field, Draft& draft, Findings& findings) {
     return;
   }
   for (const std::string key : {"time", "sequence"}) {
-    if (const auto f = map.find(key))
-      findings.add(f->line(), at(f->path, "belongs to each of the tables, not here"));
+    if (const auto f = map.find(key)) findings.add(f->line(), at(f->path, "belongs to each of the tables, not here"));
   }
   if (!map.has("tables")) map.report("needs tables: [...] or query: \"SELECT ...\"");
   read_joined_tables(map, draft, findings);

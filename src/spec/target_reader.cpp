@@ -9,8 +9,7 @@ namespace {
 void read_target_inputs(const MapReader& map, Target& target, Draft::TargetLines& lines, Findings& findings) {
   const auto one = map.find("input"), several = map.find("inputs");
   if (map.has("input") == map.has("inputs")) {
-    map.report(map.has("input") ? "has both input and inputs; give one"
-                                : "needs input: NAME or inputs: [NAME, ...]");
+    map.report(map.has("input") ? "has both input and inputs; give one" : "needs input: NAME or inputs: [NAME, ...]");
   }
   if (several) {
     lines.inputs = several->line();
@@ -39,8 +38,8 @@ void read_target_options(const MapReader& map, Target& target, Draft::TargetLine
 
 void read_target(const Field& field, Draft& draft, Findings& findings) {
   const MapReader map(
-      field, {"input", "inputs", "table", "time", "sequence", "column", "partition", "storage", "publish",
-       "statistics"},
+      field,
+      {"input", "inputs", "table", "time", "sequence", "column", "partition", "storage", "publish", "statistics"},
       findings);
   if (!map.is_mapping()) return;
   Target target;

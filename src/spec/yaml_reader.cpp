@@ -68,16 +68,14 @@ std::optional<std::string> read_text(const Field& field, Findings& findings) {
   return field.node->text;
 }
 
-std::optional<std::int64_t> read_integer(const Field& field, Bounds<std::int64_t> bounds,
-                                         Findings& findings) {
+std::optional<std::int64_t> read_integer(const Field& field, Bounds<std::int64_t> bounds, Findings& findings) {
   const std::string wanted =
       "a whole number from " + std::to_string(bounds.least) + " to " + std::to_string(bounds.most);
   if (!is_scalar(field, wanted, findings)) return std::nullopt;
   const std::string& text = field.node->text;
   std::int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size() || value < bounds.least ||
-      value > bounds.most) {
+  if (error != std::errc{} || end != text.data() + text.size() || value < bounds.least || value > bounds.most) {
     report_misfit(field, wanted, findings);
     return std::nullopt;
   }
@@ -92,8 +90,7 @@ std::optional<bool> read_boolean(const Field& field, Findings& findings) {
   return std::nullopt;
 }
 
-std::optional<std::chrono::microseconds> read_duration(const Field& field,
-                                                       Bounds<std::chrono::microseconds> bounds,
+std::optional<std::chrono::microseconds> read_duration(const Field& field, Bounds<std::chrono::microseconds> bounds,
                                                        Findings& findings) {
   const std::string form = "a duration with a unit (us, ms, s, min, h, d, w), such as 10s";
   if (!is_scalar(field, form, findings)) return std::nullopt;
@@ -103,15 +100,13 @@ std::optional<std::chrono::microseconds> read_duration(const Field& field,
     return std::nullopt;
   }
   if (*value < bounds.least || *value > bounds.most) {
-    report_misfit(field, "from " + format_duration(bounds.least) + " to " + format_duration(bounds.most),
-                  findings);
+    report_misfit(field, "from " + format_duration(bounds.least) + " to " + format_duration(bounds.most), findings);
     return std::nullopt;
   }
   return value;
 }
 
-std::optional<std::size_t> read_word(const Field& field, const std::vector<std::string>& words,
-                                     Findings& findings) {
+std::optional<std::size_t> read_word(const Field& field, const std::vector<std::string>& words, Findings& findings) {
   std::string wanted;
   for (std::size_t i = 0; i < words.size(); ++i) {
     if (i > 0) wanted += i + 1 == words.size() ? " or " : ", ";
@@ -191,9 +186,7 @@ std::optional<Field> MapReader::require(std::string_view key) const {
   return find(key);
 }
 
-void MapReader::report(const std::string& message) const {
-  findings_->add(line(), at(field_.path, message));
-}
+void MapReader::report(const std::string& message) const { findings_->add(line(), at(field_.path, message)); }
 
 std::optional<Field> read_document(const std::string& text, YamlNode& tree, Findings& findings) {
   auto parsed = parse_yaml(text, findings);

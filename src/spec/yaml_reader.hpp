@@ -43,8 +43,7 @@ template <class Enum>
 using Words = std::vector<std::pair<std::string, Enum>>;
 
 template <class Enum>
-[[nodiscard]] std::optional<Enum> read_enum(const Field& field, const Words<Enum>& words,
-                                            Findings& findings) {
+[[nodiscard]] std::optional<Enum> read_enum(const Field& field, const Words<Enum>& words, Findings& findings) {
   std::vector<std::string> names;
   for (const auto& [name, value] : words) names.push_back(name);
   const auto index = read_word(field, names, findings);

@@ -146,8 +146,7 @@ class TreeBuilder final : public YAML::EventHandler {
     check_plain(mark, tag, anchor);
     require_scalar_key(mark.line + 1);
     if (open_.size() >= kMaxNesting) {
-      findings_.add(mark.line + 1,
-                    "the document is nested more than " + std::to_string(kMaxNesting) + " levels deep");
+      findings_.add(mark.line + 1, "the document is nested more than " + std::to_string(kMaxNesting) + " levels deep");
       throw Stop{};
     }
     open_.push_back({make(kind, mark)});
@@ -170,8 +169,7 @@ class TreeBuilder final : public YAML::EventHandler {
       parent.node.items.push_back(std::move(node));
       return;
     }
-    if (node.kind == YamlNode::Kind::null)
-      node.line = parent.key_line;  // yaml-cpp gives the line of what follows
+    if (node.kind == YamlNode::Kind::null) node.line = parent.key_line;  // yaml-cpp gives the line of what follows
     add_entry(parent, std::move(node));
     parent.key.reset();
   }

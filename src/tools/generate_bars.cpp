@@ -38,28 +38,22 @@ struct Pair {
 
 // Most traded first. Five decimals, three where the yen is the quoted currency.
 constexpr std::array kPairs = {
-    Pair{"eurusd", 108200, 75},  Pair{"gbpusd", 128400, 80}, Pair{"usdjpy", 151300, 90},
-    Pair{"audusd", 65700, 100},  Pair{"usdcad", 138200, 65}, Pair{"usdchf", 87900, 75},
-    Pair{"nzdusd", 59800, 105},  Pair{"eurgbp", 84300, 60},  Pair{"eurjpy", 163700, 95},
-    Pair{"gbpjpy", 194300, 100}, Pair{"audcad", 90800, 85},  Pair{"audchf", 57800, 100},
-    Pair{"audjpy", 99400, 110},  Pair{"audnzd", 109900, 65}, Pair{"cadchf", 63600, 80},
-    Pair{"cadjpy", 109500, 95},  Pair{"chfjpy", 172100, 95}, Pair{"euraud", 164700, 85},
-    Pair{"eurcad", 149500, 75},  Pair{"eurchf", 95100, 65},  Pair{"eurnzd", 181000, 90},
-    Pair{"gbpaud", 195400, 85},  Pair{"gbpcad", 177400, 75}, Pair{"gbpchf", 112900, 75},
-    Pair{"gbpnzd", 214700, 90},  Pair{"nzdcad", 82600, 85},  Pair{"nzdchf", 52600, 100},
-    Pair{"nzdjpy", 90500, 110},
+    Pair{"eurusd", 108200, 75}, Pair{"gbpusd", 128400, 80},  Pair{"usdjpy", 151300, 90}, Pair{"audusd", 65700, 100},
+    Pair{"usdcad", 138200, 65}, Pair{"usdchf", 87900, 75},   Pair{"nzdusd", 59800, 105}, Pair{"eurgbp", 84300, 60},
+    Pair{"eurjpy", 163700, 95}, Pair{"gbpjpy", 194300, 100}, Pair{"audcad", 90800, 85},  Pair{"audchf", 57800, 100},
+    Pair{"audjpy", 99400, 110}, Pair{"audnzd", 109900, 65},  Pair{"cadchf", 63600, 80},  Pair{"cadjpy", 109500, 95},
+    Pair{"chfjpy", 172100, 95}, Pair{"euraud", 164700, 85},  Pair{"eurcad", 149500, 75}, Pair{"eurchf", 95100, 65},
+    Pair{"eurnzd", 181000, 90}, Pair{"gbpaud", 195400, 85},  Pair{"gbpcad", 177400, 75}, Pair{"gbpchf", 112900, 75},
+    Pair{"gbpnzd", 214700, 90}, Pair{"nzdcad", 82600, 85},   Pair{"nzdchf", 52600, 100}, Pair{"nzdjpy", 90500, 110},
 };
 
 /// Any name will do: one that is not listed moves around 1.00000 (100.000 for the yen).
 Pair find_pair(std::string_view name) {
-  const auto* found =
-      std::find_if(kPairs.begin(), kPairs.end(), [&](const Pair& p) { return p.name == name; });
+  const auto* found = std::find_if(kPairs.begin(), kPairs.end(), [&](const Pair& p) { return p.name == name; });
   return found != kPairs.end() ? *found : Pair{name, 100000, 80};
 }
 
-int decimals(const Pair& pair) {
-  return pair.name.ends_with("jpy") ? 3 : 5;
-}
+int decimals(const Pair& pair) { return pair.name.ends_with("jpy") ? 3 : 5; }
 
 // -- random numbers
 // -------------------------------------------------------------------------------------------------
@@ -106,9 +100,7 @@ bool new_york_daylight_saving(sys_days day) {
 }
 
 /// The minute of the UTC day at which one trading day ends and the next begins: 17:00 in New York.
-int trading_day_change(sys_days day) {
-  return (17 + (new_york_daylight_saving(day) ? 4 : 5)) * 60;
-}
+int trading_day_change(sys_days day) { return (17 + (new_york_daylight_saving(day) ? 4 : 5)) * 60; }
 
 bool is_trading_day(sys_days day) {
   using std::chrono::weekday;
@@ -131,10 +123,7 @@ struct Bar {
 class Market {
  public:
   Market(const Pair& pair, std::uint64_t seed)
-      : pair_(pair),
-        stream_(stream_of(pair.name, seed)),
-        base_(pair.base_points << kFraction),
-        price_(base_) {}
+      : pair_(pair), stream_(stream_of(pair.name, seed)), base_(pair.base_points << kFraction), price_(base_) {}
 
   /// The next open minute (counted from 1970; they must grow), or nothing when no quote came in it.
   std::optional<Bar> step(std::int64_t minute) {
@@ -154,8 +143,8 @@ class Market {
     volatility_ += (kOne - volatility_) / 64 + volatility_noise * volatility_ / 4096;
     volatility_ = std::clamp<std::int64_t>(volatility_, kOne / 3, 4 * kOne);
 
-    const std::int64_t sigma = price_ / 1000 * pair_.sigma_ppm *
-                               kHourPercent[static_cast<std::size_t>(hour)] / 100 * volatility_ / kOne / 1000;
+    const std::int64_t sigma = price_ / 1000 * pair_.sigma_ppm * kHourPercent[static_cast<std::size_t>(hour)] / 100 *
+                               volatility_ / kOne / 1000;
     const Bar bar = flat_left_ > 0 ? flat_bar() : moving_bar(path, sigma, volume_noise);
     // In the quiet hour after the daily close more minutes pass without a quote.
     const bool no_quote = missing < (hour == 21 || hour == 22 ? kMissingQuiet : kMissing) || gap_left_ > 0;
@@ -172,13 +161,10 @@ class Market {
   // Of 65536 minutes, how many begin a flat stretch, a gap, a jump. A month has 31,000.
   static constexpr std::int64_t kFlats = 16, kGaps = 11, kJumps = 9;
   // How lively each hour of the UTC day is: London and New York, and the overlap of both.
-  static constexpr std::array<std::int64_t, 24> kHourPercent = {70,  75,  70,  60,  55,  60,  85,  125,
-                                                                135, 125, 110, 105, 125, 160, 165, 150,
-                                                                115, 95,  85,  75,  55,  35,  45,  60};
+  static constexpr std::array<std::int64_t, 24> kHourPercent = {
+      70, 75, 70, 60, 55, 60, 85, 125, 135, 125, 110, 105, 125, 160, 165, 150, 115, 95, 85, 75, 55, 35, 45, 60};
 
-  static std::int64_t points(std::int64_t price) {
-    return (price + (std::int64_t{1} << (kFraction - 1))) >> kFraction;
-  }
+  static std::int64_t points(std::int64_t price) { return (price + (std::int64_t{1} << (kFraction - 1))) >> kFraction; }
 
   void begin_events(std::int64_t event, std::int64_t size, bool reopened) {
     const std::int64_t sign = (size & 1) == 0 ? 1 : -1;
@@ -282,8 +268,7 @@ class Writer {
     for (int i = 0; i < decimals_; ++i) scale *= 10;
     number(value / scale);
     buffer_ += '.';
-    for (value %= scale, scale /= 10; scale > 0; scale /= 10)
-      buffer_ += static_cast<char>('0' + value / scale % 10);
+    for (value %= scale, scale /= 10; scale > 0; scale /= 10) buffer_ += static_cast<char>('0' + value / scale % 10);
   }
 
   int decimals_;
@@ -350,8 +335,7 @@ int main(int argc, char** argv) {
   app.add_option("--seed", seed, "Another seed gives other bars")->capture_default_str();
   app.add_flag("--list-pairs", list_pairs,
                "Print the pairs with a realistic price of their own, most traded first, and exit");
-  app.footer(
-      "Example: generate-bars --pair eurusd --from 2024-07-01 --months 3 | scripts/load-bars eurusd -");
+  app.footer("Example: generate-bars --pair eurusd --from 2024-07-01 --months 3 | scripts/load-bars eurusd -");
   try {
     app.parse(argc, argv);
     if (!list_pairs) {
@@ -362,8 +346,7 @@ int main(int argc, char** argv) {
     return app.exit(e) == 0 ? 0 : kExitUsage;
   }
   if (list_pairs) {
-    for (const auto& pair : kPairs)
-      std::printf("%.*s\n", static_cast<int>(pair.name.size()), pair.name.data());
+    for (const auto& pair : kPairs) std::printf("%.*s\n", static_cast<int>(pair.name.size()), pair.name.data());
     return 0;
   }
 
@@ -376,9 +359,8 @@ int main(int argc, char** argv) {
   }
   const auto to = *from + std::chrono::months{months};
   if (!to.ok()) {
-    std::fprintf(stderr,
-                 "generate-bars: %d months after %s is no date; start on an earlier day of the month\n",
-                 months, from_text.c_str());
+    std::fprintf(stderr, "generate-bars: %d months after %s is no date; start on an earlier day of the month\n", months,
+                 from_text.c_str());
     return kExitUsage;
   }
   try {

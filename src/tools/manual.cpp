@@ -36,9 +36,7 @@ std::vector<std::string> names_of(const CLI::Option& option) {
   return out;
 }
 
-bool takes_value(const CLI::Option& option) {
-  return option.get_items_expected_max() > 0;
-}
+bool takes_value(const CLI::Option& option) { return option.get_items_expected_max() > 0; }
 
 // -- man page
 // -------------------------------------------------------------------------------------------------------
@@ -86,8 +84,7 @@ void print_option(const CLI::Option& option) {
     std::cout << "\\fI" << roff(option.get_name(true)) << "\\fR\n";
   } else {
     std::string names;
-    for (const std::string& n : names_of(option))
-      names += (names.empty() ? "\\fB" : ", \\fB") + roff(n) + "\\fR";
+    for (const std::string& n : names_of(option)) names += (names.empty() ? "\\fB" : ", \\fB") + roff(n) + "\\fR";
     std::cout << names;
     if (takes_value(option)) std::cout << " \\fI" << roff(option.get_type_name()) << "\\fR";
     std::cout << '\n';
@@ -98,8 +95,7 @@ void print_option(const CLI::Option& option) {
 void print_command(const CLI::App& command) {
   std::cout << ".SS \"regfeatd " << roff(command.get_name()) << "\"\n";
   std::cout << ".B regfeatd " << roff(command.get_name()) << "\n.RI [ options ]\n";
-  for (const CLI::Option* o : options_of(command, true))
-    std::cout << ".RI " << roff(o->get_name(true)) << '\n';
+  for (const CLI::Option* o : options_of(command, true)) std::cout << ".RI " << roff(o->get_name(true)) << '\n';
   std::cout << ".PP\n";
   print_text(command.get_description());
   for (const CLI::Option* o : options_of(command, true)) print_option(*o);

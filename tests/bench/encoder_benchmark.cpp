@@ -20,8 +20,7 @@ constexpr std::size_t kColumns = 90;
 
 struct Block {
   std::vector<OrderValue> order = std::vector<OrderValue>(kRows);
-  std::vector<std::vector<double>> values =
-      std::vector<std::vector<double>>(kColumns, std::vector<double>(kRows));
+  std::vector<std::vector<double>> values = std::vector<std::vector<double>>(kColumns, std::vector<double>(kRows));
   std::vector<const double*> columns;
   explicit Block(bool nulls) {
     for (std::size_t c = 0; c < kColumns; ++c) {

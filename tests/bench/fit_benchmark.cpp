@@ -47,8 +47,7 @@ const Prices& prices() {
 
 Plan make_plan(Family family, int window) {
   Plan plan;
-  for (const int rows :
-       window == kAllWindows ? std::vector<int>{15, 30, 45, 60, 75, 90} : std::vector<int>{window}) {
+  for (const int rows : window == kAllWindows ? std::vector<int>{15, 30, 45, 60, 75, 90} : std::vector<int>{window}) {
     Window w;
     w.label = "w" + std::to_string(rows);
     w.rows = rows;
@@ -61,8 +60,8 @@ Plan make_plan(Family family, int window) {
 void count_work(benchmark::State& state, std::size_t fits_per_iteration, std::size_t columns_per_fit) {
   const auto fits = static_cast<double>(state.iterations()) * static_cast<double>(fits_per_iteration);
   state.counters["fits/s"] = benchmark::Counter(fits, benchmark::Counter::kIsRate);
-  state.counters["written B/s"] = benchmark::Counter(
-      fits * static_cast<double>(columns_per_fit * sizeof(double)), benchmark::Counter::kIsRate);
+  state.counters["written B/s"] =
+      benchmark::Counter(fits * static_cast<double>(columns_per_fit * sizeof(double)), benchmark::Counter::kIsRate);
 }
 
 void fit_benchmark(benchmark::State& state, const Kernel* kernel, Family family) {
@@ -120,8 +119,7 @@ void write_month_benchmark(benchmark::State& state, Family family) {
   ColumnBlock out(plan.column_count(), kSeriesRows);
   double value = 0;
   for (auto _ : state) {
-    for (std::size_t c = 0; c < plan.column_count(); ++c)
-      std::fill_n(out.column(c).data(), kSeriesRows, value);
+    for (std::size_t c = 0; c < plan.column_count(); ++c) std::fill_n(out.column(c).data(), kSeriesRows, value);
     value += 1;
     benchmark::ClobberMemory();
   }
@@ -137,8 +135,7 @@ void memory_write_benchmark(benchmark::State& state) {
     value += 1;
     benchmark::ClobberMemory();
   }
-  const double bytes =
-      static_cast<double>(state.iterations()) * static_cast<double>(buffer.size() * sizeof(double));
+  const double bytes = static_cast<double>(state.iterations()) * static_cast<double>(buffer.size() * sizeof(double));
   state.counters["written B/s"] = benchmark::Counter(bytes, benchmark::Counter::kIsRate);
 }
 
@@ -158,8 +155,7 @@ void oracle_benchmark(benchmark::State& state) {
 void register_family(const Kernel* kernel, Family family) {
   const std::string suffix = std::string(to_string(family)) + "/" + kernel->name;
   auto* fits = benchmark::RegisterBenchmark(
-      ("fit/" + suffix).c_str(),
-      [kernel, family](benchmark::State& state) { fit_benchmark(state, kernel, family); });
+      ("fit/" + suffix).c_str(), [kernel, family](benchmark::State& state) { fit_benchmark(state, kernel, family); });
   fits->ArgName("window")->Unit(benchmark::kMicrosecond)->Arg(kAllWindows);
   if (family == Family::terms)
     for (const int window : {3, 15, 30, 45, 60, 75, 90, 128, 192, 255, 256, 512, 630, 1000, 10'000, 100'000})

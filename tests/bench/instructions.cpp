@@ -23,8 +23,7 @@ void encode(pg::FeatureType type, int repetitions) {
   for (std::size_t r = 0; r < kRows; ++r) order[r] = static_cast<OrderValue>(r) * 60'000'000;
   for (std::size_t c = 0; c < kColumns; ++c) {
     for (std::size_t r = 0; r < kRows; ++r)
-      values[c][r] =
-          std::sin(static_cast<double>(r * kColumns + c)) * std::pow(10, static_cast<double>(c % 9) - 4);
+      values[c][r] = std::sin(static_cast<double>(r * kColumns + c)) * std::pow(10, static_cast<double>(c % 9) - 4);
     columns.push_back(values[c].data());
   }
   pg::TupleEncoder encoder({pg::OrderType::int8, 0, std::vector(kColumns, type)}, kRows);
@@ -45,8 +44,7 @@ void fit_rows(int repetitions) {
   std::vector<double> values(kRows + 90);
   for (std::size_t i = 0; i < order.size(); ++i) {
     order[i] = static_cast<OrderValue>(i) * 60'000'000;
-    values[i] =
-        100 + std::sin(static_cast<double>(i) / 300) + 0.01 * std::sin(static_cast<double>(i * i % 977));
+    values[i] = 100 + std::sin(static_cast<double>(i) / 300) + 0.01 * std::sin(static_cast<double>(i * i % 977));
   }
   fit::Fitter fitter(plan, kRows);
   fit::ColumnBlock block(plan.column_count(), kRows);

@@ -34,12 +34,12 @@ void check_names(const spec::FeatureSet& fs) {
   for (const spec::Target& target : fs.targets) {
     for (const std::string& input : target.inputs) require(fs.input(input).name == input);
     require(spec::target_columns(fs, target).size() == target.inputs.size() * fs.plan().column_count());
-    require(spec::written_columns(fs, target).size() == target.inputs.size() * spec::written_plan(fs, target).column_count());
+    require(spec::written_columns(fs, target).size() ==
+            target.inputs.size() * spec::written_plan(fs, target).column_count());
     for (const std::string& series : fs.series) {
       require(!spec::target_table(target, series).empty());
       if (!target.partition.empty()) require(!spec::target_partition(fs, target, series, first).empty());
-      for (std::size_t i = 0; i < fs.source.tables.size(); ++i)
-        require(!spec::source_table(fs, i, series).empty());
+      for (std::size_t i = 0; i < fs.source.tables.size(); ++i) require(!spec::source_table(fs, i, series).empty());
     }
   }
 }

@@ -21,13 +21,12 @@ TEST(Breaker, TheLogSaysFailedForGoodOfThoseOnlyThatAre) {
   pqxx::work tx(session->sql());
   tx.exec("LOCK TABLE bqx.m1_eurusd IN ACCESS EXCLUSIVE MODE");
   const auto daemon = start_daemon(db.conninfo(), 1, "poll: 100ms\nretry: { attempts: 1 }\n");
-  ASSERT_TRUE(eventually(
-      [&] { return db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'running'") == 1; }));
+  ASSERT_TRUE(
+      eventually([&] { return db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'running'") == 1; }));
   tx.exec("ALTER TABLE bqx.m1_eurusd RENAME TO no_longer_there");
   tx.commit();
-  ASSERT_TRUE(eventually([&] {
-    return db.count("SELECT count(*) FROM regfeat.feature_set WHERE breaker_until IS NOT NULL") == 1;
-  }));
+  ASSERT_TRUE(eventually(
+      [&] { return db.count("SELECT count(*) FROM regfeat.feature_set WHERE breaker_until IS NOT NULL") == 1; }));
   daemon->signal(SIGTERM);
   const Finished f = daemon->wait();
   EXPECT_EQ(f.exit_status, 0) << f.out;

@@ -25,7 +25,8 @@ int chaos_size(int brief, int full) {
 
 unsigned chaos_seed() {
   const char* const given = std::getenv("REGFEATD_CHAOS_SEED");
-  const unsigned seed = given != nullptr ? static_cast<unsigned>(std::strtoul(given, nullptr, 10)) : std::random_device{}();
+  const unsigned seed =
+      given != nullptr ? static_cast<unsigned>(std::strtoul(given, nullptr, 10)) : std::random_device{}();
   std::printf("REGFEATD_CHAOS_SEED=%u\n", seed);
   return seed;
 }
@@ -42,10 +43,11 @@ void apply_text(const Database& db, const std::string& specification) {
 
 void apply_small_job(const Database& db, int partitions) {
   db.migrate();
-  db.exec(fmt::format("CREATE SCHEMA seq; CREATE TABLE seq.source (position bigint PRIMARY KEY, level double precision, flow double precision);"
-                      "INSERT INTO seq.source SELECT i, sin(i / 7.0) + i % 11 / 100.0, CASE WHEN i % 41 <> 7 THEN cos(i / 5.0) END "
-                      "  FROM generate_series(1, {}) i; ANALYZE seq.source",
-                      20 * partitions));
+  db.exec(fmt::format(
+      "CREATE SCHEMA seq; CREATE TABLE seq.source (position bigint PRIMARY KEY, level double precision, flow double precision);"
+      "INSERT INTO seq.source SELECT i, sin(i / 7.0) + i % 11 / 100.0, CASE WHEN i % 41 <> 7 THEN cos(i / 5.0) END "
+      "  FROM generate_series(1, {}) i; ANALYZE seq.source",
+      20 * partitions));
   apply_text(db, fmt::format(R"(feature_set: small
 series: [only]
 partition: {{ by: 20, from: 1, to: {} }}
@@ -70,10 +72,14 @@ std::map<std::string, std::string> target_checksums(const Database& db) {
   std::map<std::string, std::string> sums;
   const auto session = db.session();
   pqxx::work tx(session->sql());
-  for (const auto& row : tx.exec("SELECT target::text, (SELECT quote_ident(a.attname) FROM pg_attribute a WHERE a.attrelid = target AND a.attnum = 1) "
-                                 "FROM regfeat.target ORDER BY 1")) {
+  for (
+      const auto& row : tx.exec(
+          "SELECT target::text, (SELECT quote_ident(a.attname) FROM pg_attribute a WHERE a.attrelid = target AND a.attnum = 1) "
+          "FROM regfeat.target ORDER BY 1")) {
     const auto table = row[0].as<std::string>();
-    sums[table] = tx.exec1(fmt::format("SELECT count(*) || ' rows ' || coalesce(md5(string_agg(md5(t::text), '' ORDER BY {})), '') FROM {} t", row[1].as<std::string>(), table))[0]
+    sums[table] = tx.exec1(fmt::format(
+        "SELECT count(*) || ' rows ' || coalesce(md5(string_agg(md5(t::text), '' ORDER BY {})), '') FROM {} t",
+        row[1].as<std::string>(), table))[0]
                       .as<std::string>();
   }
   return sums;
@@ -89,25 +95,34 @@ std::map<std::string, std::string> undisturbed(const std::function<void(const Da
 
 std::unique_ptr<Process> start_daemon(const std::string& conninfo, int workers, const std::string& settings) {
   const auto config = std::make_shared<TemporaryFile>("regfeatd.yaml", settings);
-  auto process = std::make_unique<Process>(
-      std::vector<std::string>{REGFEATD_BINARY, "run", "--config", config->path(), "--workers", std::to_string(workers), "--conninfo", conninfo});
+  auto process =
+      std::make_unique<Process>(std::vector<std::string>{REGFEATD_BINARY, "run", "--config", config->path(),
+                                                         "--workers", std::to_string(workers), "--conninfo", conninfo});
   process->keep(config);
   return process;
 }
 
 void expect_complete_and_explained(const Database& db) {
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition WHERE state NOT IN ('done', 'empty')"), 0);
-  EXPECT_EQ(db.text("SELECT string_agg(format('%s %s %s', attempt_id, outcome, message), '; ') FROM regfeat.attempt WHERE outcome = 'running'"), "");
+  EXPECT_EQ(
+      db.text(
+          "SELECT string_agg(format('%s %s %s', attempt_id, outcome, message), '; ') FROM regfeat.attempt WHERE outcome = 'running'"),
+      "");
   // Published once: by the attempt that the partition names, and by no other.
-  EXPECT_EQ(db.count("SELECT count(*) FROM (SELECT partition_id FROM regfeat.attempt WHERE outcome IN ('done', 'empty') "
-                     "                       GROUP BY partition_id HAVING count(*) > 1) twice"),
-            0);
-  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition p JOIN regfeat.attempt a USING (attempt_id) WHERE a.outcome NOT IN ('done', 'empty')"), 0);
+  EXPECT_EQ(
+      db.count("SELECT count(*) FROM (SELECT partition_id FROM regfeat.attempt WHERE outcome IN ('done', 'empty') "
+               "                       GROUP BY partition_id HAVING count(*) > 1) twice"),
+      0);
+  EXPECT_EQ(
+      db.count(
+          "SELECT count(*) FROM regfeat.partition p JOIN regfeat.attempt a USING (attempt_id) WHERE a.outcome NOT IN ('done', 'empty')"),
+      0);
   EXPECT_EQ(db.text("SELECT string_agg(format('%s %s', attempt_id, outcome), '; ') FROM regfeat.attempt "
                     " WHERE outcome NOT IN ('done', 'empty') AND (coalesce(message, '') = '' OR finished_at IS NULL)"),
             "")
       << "every attempt that was disturbed says by what";
-  EXPECT_EQ(db.text("SELECT string_agg(DISTINCT message, '; ') FROM regfeat.attempt WHERE outcome = 'failed'"), "") << "no disturbance is charged";
+  EXPECT_EQ(db.text("SELECT string_agg(DISTINCT message, '; ') FROM regfeat.attempt WHERE outcome = 'failed'"), "")
+      << "no disturbance is charged";
   EXPECT_EQ(db.count("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"), 0);
 }
 

@@ -36,7 +36,8 @@ inline constexpr const char* kQuickSettings =
     "lease: 2s\nheartbeat: 200ms\npoll: 200ms\nprogress: 500ms\nretry: { base: 1ms, cap: 100ms }\nshutdown_grace: 20s\ndaemon_name: chaos\n";
 
 /// A daemon of `workers` workers on a database.
-[[nodiscard]] std::unique_ptr<Process> start_daemon(const std::string& conninfo, int workers, const std::string& settings = kQuickSettings);
+[[nodiscard]] std::unique_ptr<Process> start_daemon(const std::string& conninfo, int workers,
+                                                    const std::string& settings = kQuickSettings);
 
 /// What must hold when a disturbed job is over: every partition done exactly once by its attempts, every other attempt
 /// ended with an outcome and a reason, nothing left running. Adds to the test's failures what does not.

@@ -12,8 +12,9 @@ namespace {
 
 TEST(Children, AreReadWhileOthersAreDroppedAndAttached) {
   const Database db;
-  db.exec("CREATE TABLE public.parent (position bigint NOT NULL) PARTITION BY RANGE (position);"
-          "CREATE TABLE public.mine PARTITION OF public.parent FOR VALUES FROM (0) TO (10)");
+  db.exec(
+      "CREATE TABLE public.parent (position bigint NOT NULL) PARTITION BY RANGE (position);"
+      "CREATE TABLE public.mine PARTITION OF public.parent FOR VALUES FROM (0) TO (10)");
   const auto parent = static_cast<std::uint32_t>(db.count("SELECT 'public.parent'::regclass::oid::bigint"));
   std::atomic<bool> over{false};
   std::vector<std::jthread> others;
@@ -22,7 +23,8 @@ TEST(Children, AreReadWhileOthersAreDroppedAndAttached) {
       const auto session = db.session();
       while (!over) {
         pqxx::work tx(session->sql());
-        tx.exec(fmt::format("CREATE TABLE public.other_{0} PARTITION OF public.parent FOR VALUES FROM ({0}0) TO ({0}9)", n));
+        tx.exec(fmt::format("CREATE TABLE public.other_{0} PARTITION OF public.parent FOR VALUES FROM ({0}0) TO ({0}9)",
+                            n));
         tx.commit();
         pqxx::work drop(session->sql());
         drop.exec(fmt::format("DROP TABLE public.other_{}", n));

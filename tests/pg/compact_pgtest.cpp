@@ -93,8 +93,7 @@ Scales scales_of(const std::vector<double>& v, std::size_t end, std::size_t rows
 /// The natural scale of a metric (docs/fit.md): the level for values, the spread for slopes and residuals, 1
 /// for ratios; and the sensitivity of what divides by a small number.
 double scale_of(std::string_view name, std::string_view unit, double value, const Scales& s,
-                const std::map<std::string, std::vector<double>>& wide, const std::string& window,
-                std::size_t row) {
+                const std::map<std::string, std::vector<double>>& wide, const std::string& window, std::size_t row) {
   const auto at = [&](const std::string& metric) {
     const auto it = wide.find(metric + "_" + window);
     return it == wide.end() ? std::nan("") : it->second[row];
@@ -108,8 +107,7 @@ double scale_of(std::string_view name, std::string_view unit, double value, cons
     return s.spread / below * std::max(1.0, s.level / below);
   }
   if (name == "t_coef1") return std::fabs(value) + s.spread / at("se_coef1");
-  if (name == "t_coef2" || name == "f_stat" || name == "durbin_watson" || name.starts_with("p_") ||
-      name == "n_obs")
+  if (name == "t_coef2" || name == "f_stat" || name == "durbin_watson" || name.starts_with("p_") || name == "n_obs")
     return std::fabs(value);
   if (name.starts_with("se_") || name == "sigma" || name == "rmse" || name == "residual_std")
     return std::max(std::fabs(value), s.spread * 1e-3);
@@ -121,9 +119,8 @@ double scale_of(std::string_view name, std::string_view unit, double value, cons
 }
 
 /// Compares a compact feature set with the wide one, value by value. `tolerance` is of the natural scale.
-void expect_equal(const Database& db, const std::string& wide_table, const std::string& view,
-                  const std::string& source, fit::Family family,
-                  const std::map<std::string, std::size_t>& windows, const std::string& order,
+void expect_equal(const Database& db, const std::string& wide_table, const std::string& view, const std::string& source,
+                  fit::Family family, const std::map<std::string, std::size_t>& windows, const std::string& order,
                   double tolerance) {
   const auto wide = columns_of(db, wide_table, order), compact = columns_of(db, view, order),
              input = columns_of(db, source, order);
@@ -138,8 +135,7 @@ void expect_equal(const Database& db, const std::string& wide_table, const std::
       ASSERT_EQ(a.size(), values.size());
       ASSERT_EQ(b.size(), values.size());
       for (std::size_t r = 0; r < a.size(); ++r) {
-        ASSERT_EQ(std::isnan(a[r]), std::isnan(b[r]))
-            << column << " row " << r << ": " << a[r] << " but " << b[r];
+        ASSERT_EQ(std::isnan(a[r]), std::isnan(b[r])) << column << " row " << r << ": " << a[r] << " but " << b[r];
         if (std::isnan(a[r])) continue;
         ++compared;
         const Scales s = scales_of(values, r, rows + 1);
@@ -152,16 +148,14 @@ void expect_equal(const Database& db, const std::string& wide_table, const std::
 }
 
 class Compact : public testing::TestWithParam<std::string> {};
-INSTANTIATE_TEST_SUITE_P(Families, Compact,
-                         testing::Values("coefficients", "terms", "legacy_terms", "inference"),
+INSTANTIATE_TEST_SUITE_P(Families, Compact, testing::Values("coefficients", "terms", "legacy_terms", "inference"),
                          [](const auto& p) { return p.param; });
 
 TEST_P(Compact, ViewEqualsTheWideTableAtEveryEdge) {
   const Database db;
   db.migrate();
   db.exec(kAwkwardSource);
-  const std::string windows =
-      "{ w3: 3, w4: 4, w15: 15, w90: 90, w150: 150, l40: { range: 40m, min_rows: 3 } }";
+  const std::string windows = "{ w3: 3, w4: 4, w15: 15, w90: 90, w150: 150, l40: { range: 40m, min_rows: 3 } }";
   apply_and_run(db, {specification("wide", GetParam(), windows, "double"),
                      specification("compact", GetParam(), windows, "compact")});
   EXPECT_EQ(db.text("SELECT relkind FROM pg_class WHERE oid = 'compact_x'::regclass"), "v");
@@ -227,13 +221,12 @@ TEST(CompactStorage, KeysAndRangeWindows) {
       FROM generate_series(1, 6) p, generate_series(0, 90) i ON CONFLICT DO NOTHING;
     ANALYZE s.x;)");
   const auto keyed = [&](const std::string& name, const std::string& storage) {
-    std::string text = specification(
-        name, "inference", "{ l90: { range: 90m, min_rows: 3 }, l5: { range: 10h, min_rows: 5 } }", storage);
+    std::string text = specification(name, "inference",
+                                     "{ l90: { range: 90m, min_rows: 3 }, l5: { range: 10h, min_rows: 5 } }", storage);
     return text.insert(text.find("series:"), "key: [player]\n");
   };
   apply_and_run(db, {keyed("wide", "double"), keyed("compact", "compact")});
-  expect_equal(db, "wide_x", "compact_x", "s.x", fit::Family::inference, {{"l90", 91}, {"l5", 91}},
-               "player, t", 1e-11);
+  expect_equal(db, "wide_x", "compact_x", "s.x", fit::Family::inference, {{"l90", 91}, {"l5", 91}}, "player, t", 1e-11);
 }
 
 TEST(CompactStorage, RealDataWithinTheOracleTolerance) {
@@ -243,11 +236,10 @@ TEST(CompactStorage, RealDataWithinTheOracleTolerance) {
   db.migrate();
   std::filesystem::path csv;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(*folder / "fx_m1")) {
-    if (entry.path().extension() == ".csv" || entry.path().extension() == ".gz")
-      csv = std::max(csv, entry.path());
+    if (entry.path().extension() == ".csv" || entry.path().extension() == ".gz") csv = std::max(csv, entry.path());
   }
-  const Finished loaded = Process({SOURCE_DIR "/scripts/load-bars", "--conninfo", db.conninfo(), "--schema",
-                                   "bars", "eurusd", csv.string()})
+  const Finished loaded = Process({SOURCE_DIR "/scripts/load-bars", "--conninfo", db.conninfo(), "--schema", "bars",
+                                   "eurusd", csv.string()})
                               .wait();
   ASSERT_EQ(loaded.exit_status, 0) << loaded.out;
   // The first trading days of the file, moved to the first of July so that they are one partition.
@@ -295,8 +287,7 @@ TEST(CompactStorage, PlanShowsTheDdlAndTheViewFollowsTheSpecification) {
   // Applied again: nothing to do. A metric more: a column more in both. A metric less: the view is made anew.
   const Finished again = db.regfeatd({"plan", first.path()});
   EXPECT_NE(again.out.find("DDL         0 statements"), std::string::npos) << again.out;
-  apply_and_run(db,
-                {specification("f", "[coefficients.r2, coefficients.prediction]", "{ w15: 15 }", "compact")});
+  apply_and_run(db, {specification("f", "[coefficients.r2, coefficients.prediction]", "{ w15: 15 }", "compact")});
   EXPECT_EQ(db.count("SELECT count(prediction_w15) FROM f_x"), db.count("SELECT count(r2_w15) FROM f_x"));
   apply_and_run(db, {specification("f", "[coefficients.rmse]", "{ w15: 15 }", "compact")});
   EXPECT_EQ(db.text("SELECT string_agg(attname::text, ' ' ORDER BY attnum) FROM pg_attribute WHERE attrelid "

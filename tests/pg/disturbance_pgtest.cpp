@@ -58,13 +58,15 @@ TEST_P(Disturbance, AKilledConnectionLeavesNothingAndTheNextTrySucceeds) {
   const auto session = db_.session();
   const auto claim = queue::claim(*session, daemon_, 0);
   ASSERT_TRUE(claim);
-  AtStep killer(GetParam(), [&] { db_.exec(fmt::format("SELECT pg_terminate_backend({}, 5000)", session->backend_pid())); });
+  AtStep killer(GetParam(),
+                [&] { db_.exec(fmt::format("SELECT pg_terminate_backend({}, 5000)", session->backend_pid())); });
   EXPECT_THROW(runner_.run(*session, *claim, {}, killer, {}, timings_), Fault);
   EXPECT_EQ(visible_rows(), 0);
   EXPECT_EQ(db_.text("SELECT state FROM regfeat.partition ORDER BY partition_id LIMIT 1"), "running");
 
   const auto fresh = db_.session();
-  const auto verdict = queue::fail(*fresh, *claim, Fault(FaultClass::transient, "killed", "57P01"), "test", timings_, {.base = std::chrono::microseconds{1}});
+  const auto verdict = queue::fail(*fresh, *claim, Fault(FaultClass::transient, "killed", "57P01"), "test", timings_,
+                                   {.base = std::chrono::microseconds{1}});
   EXPECT_EQ(verdict, queue::Verdict::retried);
   const auto again = queue::claim(*fresh, daemon_, 0);
   ASSERT_TRUE(again);
@@ -81,7 +83,9 @@ TEST_P(Disturbance, ARequeueDuringTheRunFencesIt) {
   ASSERT_TRUE(claim);
   const bool too_late = GetParam() == Step::commit;  // the work row is locked: the requeue would wait for the commit
   AtStep requeue(GetParam(), [&] {
-    if (!too_late) db_.exec(fmt::format("UPDATE regfeat.partition SET state = 'pending', epoch = epoch + 1 WHERE partition_id = {}", claim->partition.value));
+    if (!too_late)
+      db_.exec(fmt::format("UPDATE regfeat.partition SET state = 'pending', epoch = epoch + 1 WHERE partition_id = {}",
+                           claim->partition.value));
   });
   const auto result = runner_.run(*session, *claim, {}, requeue, {}, timings_);
   EXPECT_EQ(result, too_late ? populate::RunResult::done : populate::RunResult::fenced);
@@ -103,11 +107,14 @@ TEST_P(Stopped, EndsTheRunAndTheSessionSurvives) {
   EXPECT_FALSE(session->broken());
   queue::give_back(*session, *claim, "test");
   EXPECT_EQ(visible_rows(), 0);
-  EXPECT_EQ(db_.text("SELECT state || ' ' || attempts FROM regfeat.partition ORDER BY partition_id LIMIT 1"), "pending 0");
+  EXPECT_EQ(db_.text("SELECT state || ' ' || attempts FROM regfeat.partition ORDER BY partition_id LIMIT 1"),
+            "pending 0");
   EXPECT_EQ(db_.text("SELECT outcome FROM regfeat.attempt"), "returned");
 }
 
-INSTANTIATE_TEST_SUITE_P(Steps, Disturbance, ::testing::Values(Step::begin, Step::read, Step::write, Step::publish, Step::complete, Step::commit),
+INSTANTIATE_TEST_SUITE_P(Steps, Disturbance,
+                         ::testing::Values(Step::begin, Step::read, Step::write, Step::publish, Step::complete,
+                                           Step::commit),
                          [](const auto& step) { return std::string(populate::to_string(step.param)); });
 
 INSTANTIATE_TEST_SUITE_P(Steps, Stopped, ::testing::Values(Step::read, Step::write),
@@ -117,13 +124,16 @@ using Partition = Disturbance;
 
 TEST_F(Partition, BadInputFailsAfterTheLimitAndTheOthersGoOn) {
   // A second row for one minute: the join gives it two rows at one position.
-  db_.exec("ALTER TABLE bqx.m1_eurusd DROP CONSTRAINT m1_eurusd_pkey; INSERT INTO bqx.m1_eurusd SELECT * FROM bqx.m1_eurusd WHERE time = '2024-07-02 10:00'");
+  db_.exec(
+      "ALTER TABLE bqx.m1_eurusd DROP CONSTRAINT m1_eurusd_pkey; INSERT INTO bqx.m1_eurusd SELECT * FROM bqx.m1_eurusd WHERE time = '2024-07-02 10:00'");
   const TemporaryFile config("regfeatd.yaml", "retry: { attempts: 2, base: 1ms, cap: 10ms }\npoll: 100ms\n");
   const Finished f = db_.regfeatd({"run", "--once", "--workers", "2", "--config", config.path()});
   EXPECT_EQ(f.exit_status, 1) << f.out;
   EXPECT_EQ(db_.text("SELECT string_agg(state, ' ' ORDER BY lower_bound) FROM regfeat.partition"), "done failed");
   EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.attempt WHERE outcome = 'failed'"), 2);
-  EXPECT_NE(db_.text("SELECT message FROM regfeat.failures LIMIT 1").find("more than one row at 2024-07-02 10:00:00+00"), std::string::npos)
+  EXPECT_NE(
+      db_.text("SELECT message FROM regfeat.failures LIMIT 1").find("more than one row at 2024-07-02 10:00:00+00"),
+      std::string::npos)
       << db_.text("SELECT message FROM regfeat.failures LIMIT 1");
 }
 

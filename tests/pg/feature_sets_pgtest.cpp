@@ -13,14 +13,16 @@ namespace {
 
 /// Players with matches at irregular times over `days` days from 2020-09-12, some with few, some with long gaps.
 void make_players(const Database& db, int days = 40) {
-  db.exec(fmt::format("CREATE SCHEMA players; CREATE TABLE players.games (id int, at timestamptz, points int, PRIMARY KEY (id, at)); "
-                      "INSERT INTO players.games SELECT p, timestamptz '2020-09-12 15:00+00' + d * interval '1 day', (p * 7 + d * d * 3) % 13 "
-                      "  FROM generate_series(1, 12) p, generate_series(0, {0} - 1) d "
-                      " WHERE (d * 5 + p) % (1 + p % 5) = 0 AND NOT (p = 4 AND d BETWEEN 5 AND {0} - 8) AND NOT (p = 7 AND d < {0} - 3)",
-                      days));
+  db.exec(fmt::format(
+      "CREATE SCHEMA players; CREATE TABLE players.games (id int, at timestamptz, points int, PRIMARY KEY (id, at)); "
+      "INSERT INTO players.games SELECT p, timestamptz '2020-09-12 15:00+00' + d * interval '1 day', (p * 7 + d * d * 3) % 13 "
+      "  FROM generate_series(1, 12) p, generate_series(0, {0} - 1) d "
+      " WHERE (d * 5 + p) % (1 + p % 5) = 0 AND NOT (p = 4 AND d BETWEEN 5 AND {0} - 8) AND NOT (p = 7 AND d < {0} - 3)",
+      days));
 }
 
-std::string players(const std::string& extra = {}, const std::string& name = "form", const std::string& windows = "l5d: { range: 5d }, l30d: { range: 30d }, g3: 3") {
+std::string players(const std::string& extra = {}, const std::string& name = "form",
+                    const std::string& windows = "l5d: { range: 5d }, l30d: { range: 30d }, g3: 3") {
   return fmt::format(R"(feature_set: {}
 series: [league]
 partition: {{ by: day, from: 2020-09-12, to: 2020-10-22 }}
@@ -42,7 +44,8 @@ Finished apply_text(const Database& db, const std::string& specification) {
 Finished run_once(const Database& db) { return db.regfeatd({"run", "--once", "--workers", "2"}); }
 
 void requeue_all(const Database& db) {
-  db.exec("UPDATE regfeat.partition SET state = 'pending', epoch = epoch + 1, attempts = 0; DELETE FROM regfeat.attempt");
+  db.exec(
+      "UPDATE regfeat.partition SET state = 'pending', epoch = epoch + 1, attempts = 0; DELETE FROM regfeat.attempt");
 }
 
 std::int64_t attempts(const Database& db, const std::string& outcome) {
@@ -58,15 +61,20 @@ TEST(FeatureSets, KeyedWindowsHoldTheRowsThatSqlCounts) {
     ASSERT_EQ(apply_text(db, players()).exit_status, 0);
     ASSERT_EQ(run_once(db).exit_status, 0);
     EXPECT_EQ(db.count("SELECT count(*) FROM players.form_features"), db.count("SELECT count(*) FROM players.games"));
-    EXPECT_EQ(db.count("WITH c AS (SELECT id, at, count(*) OVER (PARTITION BY id ORDER BY at RANGE BETWEEN interval '5 days' - interval '1 us' PRECEDING AND CURRENT ROW) AS d5, "
-                       "  count(*) OVER (PARTITION BY id ORDER BY at RANGE BETWEEN interval '30 days' - interval '1 us' PRECEDING AND CURRENT ROW) AS d30, "
-                       "  count(*) OVER (PARTITION BY id ORDER BY at ROWS 2 PRECEDING) AS g3 FROM players.games) "
-                       "SELECT count(*) FROM c JOIN players.form_features f USING (id, at) "
-                       " WHERE n_obs_l5d IS DISTINCT FROM CASE WHEN d5 >= 3 THEN d5 END OR n_obs_l30d IS DISTINCT FROM CASE WHEN d30 >= 3 THEN d30 END "
-                       "    OR n_obs_g3 IS DISTINCT FROM CASE WHEN g3 = 3 THEN 3 END"),
-              0);
+    EXPECT_EQ(
+        db.count(
+            "WITH c AS (SELECT id, at, count(*) OVER (PARTITION BY id ORDER BY at RANGE BETWEEN interval '5 days' - interval '1 us' PRECEDING AND CURRENT ROW) AS d5, "
+            "  count(*) OVER (PARTITION BY id ORDER BY at RANGE BETWEEN interval '30 days' - interval '1 us' PRECEDING AND CURRENT ROW) AS d30, "
+            "  count(*) OVER (PARTITION BY id ORDER BY at ROWS 2 PRECEDING) AS g3 FROM players.games) "
+            "SELECT count(*) FROM c JOIN players.form_features f USING (id, at) "
+            " WHERE n_obs_l5d IS DISTINCT FROM CASE WHEN d5 >= 3 THEN d5 END OR n_obs_l30d IS DISTINCT FROM CASE WHEN d30 >= 3 THEN d30 END "
+            "    OR n_obs_g3 IS DISTINCT FROM CASE WHEN g3 = 3 THEN 3 END"),
+        0);
     // A parabola through three points meets the last one.
-    EXPECT_EQ(db.count("SELECT count(*) FROM players.games g JOIN players.form_features f USING (id, at) WHERE abs(prediction_g3 - points) > 1e-9"), 0);
+    EXPECT_EQ(
+        db.count(
+            "SELECT count(*) FROM players.games g JOIN players.form_features f USING (id, at) WHERE abs(prediction_g3 - points) > 1e-9"),
+        0);
   }
 }
 
@@ -88,8 +96,9 @@ TEST(FeatureSets, OnlyPartitionsWithOtherInputsAreWrittenAgain) {
   EXPECT_EQ(attempts(db, "done"), 3);
   EXPECT_EQ(attempts(db, "unchanged"), done - 3);
   // A damaged target, or a cleared fingerprint, is repaired.
-  db.exec("DELETE FROM players.form_features WHERE at::date = '2020-09-13' AND id = 5; "
-          "UPDATE regfeat.partition SET input_fingerprint = NULL WHERE regfeat.order_time('time', lower_bound) = '2020-09-20 00:00+00'");
+  db.exec(
+      "DELETE FROM players.form_features WHERE at::date = '2020-09-13' AND id = 5; "
+      "UPDATE regfeat.partition SET input_fingerprint = NULL WHERE regfeat.order_time('time', lower_bound) = '2020-09-20 00:00+00'");
   requeue_all(db);
   ASSERT_EQ(run_once(db).exit_status, 0);
   EXPECT_EQ(attempts(db, "done"), 2);
@@ -99,15 +108,19 @@ TEST(FeatureSets, AKeyThatCannotBeUsedIsSetAside) {
   const Database db;
   db.migrate();
   make_players(db);
-  db.exec("ALTER TABLE players.games DROP CONSTRAINT games_pkey; ALTER TABLE players.games ALTER id DROP NOT NULL; "
-          "INSERT INTO players.games SELECT * FROM players.games WHERE id = 5 AND at::date = '2020-09-22'; "
-          "INSERT INTO players.games VALUES (NULL, '2020-09-23 15:00+00', 1)");
+  db.exec(
+      "ALTER TABLE players.games DROP CONSTRAINT games_pkey; ALTER TABLE players.games ALTER id DROP NOT NULL; "
+      "INSERT INTO players.games SELECT * FROM players.games WHERE id = 5 AND at::date = '2020-09-22'; "
+      "INSERT INTO players.games VALUES (NULL, '2020-09-23 15:00+00', 1)");
   ASSERT_EQ(apply_text(db, players({}, "form", "g3: 3")).exit_status, 0);
   ASSERT_EQ(run_once(db).exit_status, 0);
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.quarantine WHERE key = 'id=5' AND position LIKE '2020-09-22%'"), 3);
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.quarantine WHERE key = 'id=NULL' AND rows_left_out = 1"), 1);
   EXPECT_EQ(db.count("SELECT count(*) FROM players.form_features WHERE id = 5 AND at::date = '2020-09-22'"), 0);
-  EXPECT_EQ(db.count("SELECT count(*) FROM players.games g LEFT JOIN players.form_features f USING (id, at) WHERE g.id <> 5 AND f.id IS NULL"), 0);
+  EXPECT_EQ(
+      db.count(
+          "SELECT count(*) FROM players.games g LEFT JOIN players.form_features f USING (id, at) WHERE g.id <> 5 AND f.id IS NULL"),
+      0);
   ASSERT_EQ(apply_text(db, players("on_bad_key: fail", "strict", "g3: 3")).exit_status, 0);
   EXPECT_EQ(db.text("SELECT count(*) FROM regfeat.partition"), "80");
 }
@@ -119,9 +132,14 @@ TEST(FeatureSets, ApplyTouchesWhatChanged) {
   ASSERT_EQ(apply_text(db, players()).exit_status, 0);
   ASSERT_EQ(run_once(db).exit_status, 0);
   EXPECT_NE(apply_text(db, players()).out.find("0 partitions added, 0 requeued, 40 unchanged"), std::string::npos);
-  db.exec("SELECT regfeat.requeue('form', \"from\" => '2020-10-20'); SELECT regfeat.set_priority('form', 7, \"from\" => '2020-10-21')");
-  EXPECT_NE(apply_text(db, players("priority: 3\nclaim_order: newest_first")).out.find("0 requeued, 40 unchanged"), std::string::npos);
-  EXPECT_EQ(db.text("SELECT string_agg(priority || ' ' || (claim_rank < 0), ', ' ORDER BY lower_bound) FROM regfeat.partition WHERE state = 'pending'"), "3 true, 7 true");
+  db.exec(
+      "SELECT regfeat.requeue('form', \"from\" => '2020-10-20'); SELECT regfeat.set_priority('form', 7, \"from\" => '2020-10-21')");
+  EXPECT_NE(apply_text(db, players("priority: 3\nclaim_order: newest_first")).out.find("0 requeued, 40 unchanged"),
+            std::string::npos);
+  EXPECT_EQ(
+      db.text(
+          "SELECT string_agg(priority || ' ' || (claim_rank < 0), ', ' ORDER BY lower_bound) FROM regfeat.partition WHERE state = 'pending'"),
+      "3 true, 7 true");
   ASSERT_EQ(run_once(db).exit_status, 0);
   const Finished wider = apply_text(db, players({}, "form", "l5d: { range: 5d }, l30d: { range: 30d }, g3: 3, g4: 4"));
   EXPECT_NE(wider.out.find("40 requeued"), std::string::npos) << wider.out;
@@ -140,17 +158,28 @@ TEST(FeatureSets, ADependentPartitionWaitsAndSaysForWhat) {
   EXPECT_EQ(apply_text(db, players("depends_on: [form]", "second", "l5d: { range: 5d }")).exit_status, 78);
   ASSERT_EQ(apply_text(db, players({}, "form", "g3: 3")).exit_status, 0);
   ASSERT_EQ(apply_text(db, players("depends_on: [form]", "second", "l5d: { range: 5d }")).exit_status, 0);
-  db.exec("UPDATE regfeat.partition SET state = 'failed', message = 'broken' FROM regfeat.feature_set f "
-          " WHERE f.feature_set_id = partition.feature_set_id AND f.name = 'form' AND regfeat.order_time('time', lower_bound) = '2020-10-01 00:00+00'");
+  db.exec(
+      "UPDATE regfeat.partition SET state = 'failed', message = 'broken' FROM regfeat.feature_set f "
+      " WHERE f.feature_set_id = partition.feature_set_id AND f.name = 'form' AND regfeat.order_time('time', lower_bound) = '2020-10-01 00:00+00'");
   EXPECT_NE(run_once(db).exit_status, 0);
   // The day itself, and the five days whose ranges reach into it.
-  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition_status WHERE feature_set = 'second' AND blocked_by LIKE '%form%league%2020-10-01%failed%broken%'"), 6);
-  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition_status WHERE feature_set = 'second' AND state IN ('done', 'empty')"), 34);
-  EXPECT_EQ(db.count("SELECT blocked FROM regfeat.status WHERE feature_set = 'second' AND blocked_reason LIKE '%form%2020-10-01%failed%broken%'"), 6);
+  EXPECT_EQ(
+      db.count(
+          "SELECT count(*) FROM regfeat.partition_status WHERE feature_set = 'second' AND blocked_by LIKE '%form%league%2020-10-01%failed%broken%'"),
+      6);
+  EXPECT_EQ(
+      db.count(
+          "SELECT count(*) FROM regfeat.partition_status WHERE feature_set = 'second' AND state IN ('done', 'empty')"),
+      34);
+  EXPECT_EQ(
+      db.count(
+          "SELECT blocked FROM regfeat.status WHERE feature_set = 'second' AND blocked_reason LIKE '%form%2020-10-01%failed%broken%'"),
+      6);
   EXPECT_EQ(db.count("SELECT blocked FROM regfeat.status WHERE feature_set = 'form'"), 0);
   const std::string shown = db.regfeatd({"status"}).out;
   EXPECT_NE(shown.find("6 blocked"), std::string::npos) << shown;
-  EXPECT_NE(shown.find("the first that is blocked waits for form, series league, 2020-10-01"), std::string::npos) << shown;
+  EXPECT_NE(shown.find("the first that is blocked waits for form, series league, 2020-10-01"), std::string::npos)
+      << shown;
   // A reader sees that too.
   db.exec("SET ROLE regfeat_reader; SELECT * FROM regfeat.status; SELECT blocked_by FROM regfeat.partition_status");
   // The failure mended, what waited goes on by itself.
@@ -166,8 +195,10 @@ TEST(FeatureSets, ForcedRequeueWritesAgainAndRemovedPartitionsStayOut) {
   make_players(db);
   ASSERT_EQ(apply_text(db, players({}, "form", "g3: 3")).exit_status, 0);
   ASSERT_EQ(run_once(db).exit_status, 0);
-  db.exec("UPDATE players.form_features SET prediction_g3 = -1 WHERE at::date = '2020-09-22'");  // the count is still right
-  db.exec("DELETE FROM regfeat.attempt; SELECT regfeat.requeue('form', \"from\" => '2020-09-22', \"to\" => '2020-09-23')");
+  db.exec(
+      "UPDATE players.form_features SET prediction_g3 = -1 WHERE at::date = '2020-09-22'");  // the count is still right
+  db.exec(
+      "DELETE FROM regfeat.attempt; SELECT regfeat.requeue('form', \"from\" => '2020-09-22', \"to\" => '2020-09-23')");
   ASSERT_EQ(run_once(db).exit_status, 0);
   EXPECT_EQ(attempts(db, "unchanged"), 1);
   db.exec("SELECT regfeat.requeue('form', \"from\" => '2020-09-22', \"to\" => '2020-09-23', force => true)");
@@ -176,7 +207,8 @@ TEST(FeatureSets, ForcedRequeueWritesAgainAndRemovedPartitionsStayOut) {
   EXPECT_EQ(db.count("SELECT count(*) FROM players.form_features WHERE prediction_g3 = -1"), 0);
   // Weeks take the place of days: the days that start no week are taken out, and requeue leaves them out.
   std::string weekly = players({}, "form", "g3: 3");
-  weekly.replace(weekly.find("by: day, from: 2020-09-12, to: 2020-10-22"), 41, "by: week, from: 2020-09-07, to: 2020-10-26");
+  weekly.replace(weekly.find("by: day, from: 2020-09-12, to: 2020-10-22"), 41,
+                 "by: week, from: 2020-09-07, to: 2020-10-26");
   const std::string before = db.checksum("players.form_features", "id, at");
   const Finished changed = apply_text(db, weekly);
   ASSERT_EQ(changed.exit_status, 0) << changed.out;
@@ -191,26 +223,30 @@ TEST(FeatureSets, NumericTargetsEqualDoubleOnes) {
   const Database db;
   db.migrate();
   db.make_bars("eurusd", 2);
-  db.exec("CREATE TABLE bqx.numeric_eurusd (ts_utc timestamp PRIMARY KEY, prediction_w15 numeric, rmse_w15 numeric) PARTITION BY RANGE (ts_utc); "
-          "CREATE TABLE bqx.any_name PARTITION OF bqx.numeric_eurusd FOR VALUES FROM ('2024-07-01') TO ('2024-08-01'); "
-          "CREATE TABLE bqx.real_eurusd (ts_utc timestamptz, prediction_w15 real, rmse_w15 real)");
+  db.exec(
+      "CREATE TABLE bqx.numeric_eurusd (ts_utc timestamp PRIMARY KEY, prediction_w15 numeric, rmse_w15 numeric) PARTITION BY RANGE (ts_utc); "
+      "CREATE TABLE bqx.any_name PARTITION OF bqx.numeric_eurusd FOR VALUES FROM ('2024-07-01') TO ('2024-08-01'); "
+      "CREATE TABLE bqx.real_eurusd (ts_utc timestamptz, prediction_w15 real, rmse_w15 real)");
   const auto specification = [](const std::string& target) {
-    return fmt::format("feature_set: {0}\nseries: [eurusd]\npartition: {{ by: day, from: 2024-07-01, to: 2024-07-03 }}\n"
-                       "source: {{ tables: [ {{ table: \"bqx.bqx_{{series}}\", time: ts_utc }} ] }}\ninputs: {{ v: {{ column: w15_bqx_return }} }}\n"
-                       "windows: {{ w15: 15 }}\nmetrics: [terms.prediction, terms.rmse]\n"
-                       "targets: [ {{ input: v, table: \"bqx.{0}_{{series}}\", time: ts_utc, column: \"{{metric}}_{{window}}\" }} ]\n",
-                       target);
+    return fmt::format(
+        "feature_set: {0}\nseries: [eurusd]\npartition: {{ by: day, from: 2024-07-01, to: 2024-07-03 }}\n"
+        "source: {{ tables: [ {{ table: \"bqx.bqx_{{series}}\", time: ts_utc }} ] }}\ninputs: {{ v: {{ column: w15_bqx_return }} }}\n"
+        "windows: {{ w15: 15 }}\nmetrics: [terms.prediction, terms.rmse]\n"
+        "targets: [ {{ input: v, table: \"bqx.{0}_{{series}}\", time: ts_utc, column: \"{{metric}}_{{window}}\" }} ]\n",
+        target);
   };
-  for (const char* target : {"numeric", "real", "plain"}) ASSERT_EQ(apply_text(db, specification(target)).exit_status, 0) << target;
+  for (const char* target : {"numeric", "real", "plain"})
+    ASSERT_EQ(apply_text(db, specification(target)).exit_status, 0) << target;
   ASSERT_EQ(run_once(db).exit_status, 0);
   const std::int64_t rows = db.count("SELECT count(*) FROM bqx.bqx_eurusd");
-  EXPECT_EQ(db.count("SELECT count(*) FROM bqx.plain_eurusd p JOIN bqx.numeric_eurusd n ON n.ts_utc = p.ts_utc AT TIME ZONE 'UTC' "
-                     "  JOIN bqx.real_eurusd r ON r.ts_utc = p.ts_utc "
-                     " WHERE n.prediction_w15::float8 IS NOT DISTINCT FROM p.prediction_w15 AND n.rmse_w15::float8 IS NOT DISTINCT FROM p.rmse_w15 "
-                     "   AND r.prediction_w15 IS NOT DISTINCT FROM p.prediction_w15::real"),
-            rows);
+  EXPECT_EQ(
+      db.count(
+          "SELECT count(*) FROM bqx.plain_eurusd p JOIN bqx.numeric_eurusd n ON n.ts_utc = p.ts_utc AT TIME ZONE 'UTC' "
+          "  JOIN bqx.real_eurusd r ON r.ts_utc = p.ts_utc "
+          " WHERE n.prediction_w15::float8 IS NOT DISTINCT FROM p.prediction_w15 AND n.rmse_w15::float8 IS NOT DISTINCT FROM p.rmse_w15 "
+          "   AND r.prediction_w15 IS NOT DISTINCT FROM p.prediction_w15::real"),
+      rows);
 }
-
 
 TEST(FeatureSets, SeveralTargetsOfOneTableAreWrittenTogether) {
   for (const char* partition : {"", ", partition: \"{table}_{start:%Y%m%d}\""}) {
@@ -218,17 +254,22 @@ TEST(FeatureSets, SeveralTargetsOfOneTableAreWrittenTogether) {
     db.migrate();
     db.make_bars("eurusd", 2);
     const auto specification = [&](const std::string& targets) {
-      return fmt::format("feature_set: both\nseries: [eurusd]\npartition: {{ by: day, from: 2024-07-01, to: 2024-07-03 }}\n"
-                         "source: {{ tables: [ {{ table: \"bqx.bqx_{{series}}\", time: ts_utc }}, {{ table: \"bqx.m1_{{series}}\", time: time }} ] }}\n"
-                         "inputs: {{ v: {{ column: w15_bqx_return }}, r: {{ column: rate_index }} }}\nwindows: {{ w15: 15 }}\nmetrics: [forecast]\n"
-                         "targets:\n{}",
-                         targets);
+      return fmt::format(
+          "feature_set: both\nseries: [eurusd]\npartition: {{ by: day, from: 2024-07-01, to: 2024-07-03 }}\n"
+          "source: {{ tables: [ {{ table: \"bqx.bqx_{{series}}\", time: ts_utc }}, {{ table: \"bqx.m1_{{series}}\", time: time }} ] }}\n"
+          "inputs: {{ v: {{ column: w15_bqx_return }}, r: {{ column: rate_index }} }}\nwindows: {{ w15: 15 }}\nmetrics: [forecast]\n"
+          "targets:\n{}",
+          targets);
     };
-    ASSERT_EQ(apply_text(db, specification(fmt::format("  - {{ input: v, table: \"bqx.both_{{series}}\", time: t, column: \"v_{{metric}}_{{window}}\"{0} }}\n"
-                                                       "  - {{ input: r, table: \"bqx.both_{{series}}\", time: t, column: \"{{metric}}_{{window}}_of_r\"{0} }}\n",
-                                                       partition)))
-                  .exit_status,
-              0);
+    ASSERT_EQ(
+        apply_text(
+            db,
+            specification(fmt::format(
+                "  - {{ input: v, table: \"bqx.both_{{series}}\", time: t, column: \"v_{{metric}}_{{window}}\"{0} }}\n"
+                "  - {{ input: r, table: \"bqx.both_{{series}}\", time: t, column: \"{{metric}}_{{window}}_of_r\"{0} }}\n",
+                partition)))
+            .exit_status,
+        0);
     ASSERT_EQ(run_once(db).exit_status, 0);
     db.exec("SELECT regfeat.requeue('both', force => true)");
     ASSERT_EQ(run_once(db).exit_status, 0);
@@ -272,7 +313,8 @@ TEST(FeatureSets, RemoveKeepsTablesUnlessToldOtherwise) {
   EXPECT_EQ(db.text("SELECT to_regclass('players.second_features')"), "");
   ASSERT_EQ(db.regfeatd({"remove", "form"}).exit_status, 0);
   EXPECT_EQ(db.count("SELECT count(*) FROM players.form_features"), rows);
-  for (const char* table : {"feature_set", "specification", "partition", "attempt", "dependency", "quarantine", "target"}) {
+  for (const char* table :
+       {"feature_set", "specification", "partition", "attempt", "dependency", "quarantine", "target"}) {
     EXPECT_EQ(db.count(std::string("SELECT count(*) FROM regfeat.") + table), 0) << table;
   }
   // The table is now one that was there before: used as it is, and not dropped.
@@ -305,12 +347,15 @@ TEST(FeatureSets, KeysThatAreEqualAreOneKey) {
   const Database db;
   db.migrate();
   make_players(db);
-  db.exec("ALTER TABLE players.games ALTER id TYPE numeric; UPDATE players.games SET id = (id || '.00')::numeric WHERE extract(day FROM at)::int % 2 = 0");
+  db.exec(
+      "ALTER TABLE players.games ALTER id TYPE numeric; UPDATE players.games SET id = (id || '.00')::numeric WHERE extract(day FROM at)::int % 2 = 0");
   ASSERT_EQ(apply_text(db, players({}, "form", "g3: 3")).exit_status, 0);
   ASSERT_EQ(run_once(db).exit_status, 0);
-  EXPECT_EQ(db.count("WITH c AS (SELECT id, at, count(*) OVER (PARTITION BY id ORDER BY at ROWS 2 PRECEDING) AS n FROM players.games) "
-                     "SELECT count(*) FROM c LEFT JOIN players.form_features f USING (id, at) WHERE n_obs_g3 IS DISTINCT FROM CASE WHEN n = 3 THEN 3 END"),
-            0);
+  EXPECT_EQ(
+      db.count(
+          "WITH c AS (SELECT id, at, count(*) OVER (PARTITION BY id ORDER BY at ROWS 2 PRECEDING) AS n FROM players.games) "
+          "SELECT count(*) FROM c LEFT JOIN players.form_features f USING (id, at) WHERE n_obs_g3 IS DISTINCT FROM CASE WHEN n = 3 THEN 3 END"),
+      0);
   db.exec("ALTER TABLE players.games ALTER id TYPE double precision");
   const Finished refused = apply_text(db, players({}, "floats", "g3: 3"));
   EXPECT_EQ(refused.exit_status, 78);
@@ -321,16 +366,20 @@ TEST(FeatureSets, TargetsThatCannotTakeTheRowsAreFindings) {
   const Database db;
   db.migrate();
   make_players(db);
-  db.exec("CREATE TABLE players.form_features (id bigint, at timestamptz, n_obs_g3 real, prediction_g3 real) PARTITION BY RANGE (at); "
-          "CREATE TABLE players.half PARTITION OF players.form_features FOR VALUES FROM ('2020-09-01 00:00+00') TO ('2020-09-20 12:00+00'); "
-          "CREATE TABLE players.rest PARTITION OF players.form_features FOR VALUES FROM ('2020-09-21 00:00+00') TO ('2021-01-01 00:00+00')");
+  db.exec(
+      "CREATE TABLE players.form_features (id bigint, at timestamptz, n_obs_g3 real, prediction_g3 real) PARTITION BY RANGE (at); "
+      "CREATE TABLE players.half PARTITION OF players.form_features FOR VALUES FROM ('2020-09-01 00:00+00') TO ('2020-09-20 12:00+00'); "
+      "CREATE TABLE players.rest PARTITION OF players.form_features FOR VALUES FROM ('2020-09-21 00:00+00') TO ('2021-01-01 00:00+00')");
   const Finished refused = apply_text(db, players({}, "form", "g3: 3"));
   EXPECT_EQ(refused.exit_status, 78);
-  EXPECT_NE(refused.out.find("key column \"id\" is bigint, but the source's is integer"), std::string::npos) << refused.out;
-  EXPECT_NE(refused.out.find("no partition holds 2020-09-20 12:00:00+00 to 2020-09-21 00:00:00+00"), std::string::npos) << refused.out;
-  db.exec("ALTER TABLE players.form_features ALTER id TYPE int; "
-          "CREATE TABLE players.gap PARTITION OF players.form_features FOR VALUES FROM ('2020-09-20 12:00+00') TO ('2020-09-21 00:00+00'); "
-          "CREATE TABLE players.others PARTITION OF players.form_features DEFAULT");
+  EXPECT_NE(refused.out.find("key column \"id\" is bigint, but the source's is integer"), std::string::npos)
+      << refused.out;
+  EXPECT_NE(refused.out.find("no partition holds 2020-09-20 12:00:00+00 to 2020-09-21 00:00:00+00"), std::string::npos)
+      << refused.out;
+  db.exec(
+      "ALTER TABLE players.form_features ALTER id TYPE int; "
+      "CREATE TABLE players.gap PARTITION OF players.form_features FOR VALUES FROM ('2020-09-20 12:00+00') TO ('2020-09-21 00:00+00'); "
+      "CREATE TABLE players.others PARTITION OF players.form_features DEFAULT");
   ASSERT_EQ(apply_text(db, players({}, "form", "g3: 3")).exit_status, 0);
   for (int i = 0; i < 2; ++i) {
     ASSERT_EQ(run_once(db).exit_status, 0);
@@ -362,10 +411,12 @@ TEST(FeatureSets, NothingIsClaimedUnderASpecificationThatIsBeingReplaced) {
   db.migrate();
   make_players(db);
   ASSERT_EQ(apply_text(db, players({}, "form", "g3: 3")).exit_status, 0);
-  db.exec("INSERT INTO regfeat.daemon (name, host, process_id, build_id, lease, workers_configured) VALUES ('d', 'h', 1, 'b', '1 day', 1)");
+  db.exec(
+      "INSERT INTO regfeat.daemon (name, host, process_id, build_id, lease, workers_configured) VALUES ('d', 'h', 1, 'b', '1 day', 1)");
   db.exec("CREATE TABLE claimed (at serial, version int)");
   const auto claimed_version = [&] {
-    db.exec("TRUNCATE claimed; INSERT INTO claimed (version) SELECT specification_version FROM regfeat.claim(1, 0, NULL, 'b')");
+    db.exec(
+        "TRUNCATE claimed; INSERT INTO claimed (version) SELECT specification_version FROM regfeat.claim(1, 0, NULL, 'b')");
     return db.text("SELECT version FROM claimed");
   };
   const auto session = db.session();
@@ -377,52 +428,70 @@ TEST(FeatureSets, NothingIsClaimedUnderASpecificationThatIsBeingReplaced) {
   ASSERT_TRUE(plan.findings.empty());
   EXPECT_EQ(claimed_version(), "1");  // between plan and apply: under the old one
   const auto counts = populate::apply(tx, document, plan);
-  EXPECT_EQ(counts.requeued, 1);  // so it is computed again
+  EXPECT_EQ(counts.requeued, 1);     // so it is computed again
   EXPECT_EQ(claimed_version(), "");  // now nothing can be claimed until apply is done
   tx.commit();
   EXPECT_EQ(claimed_version(), "2");
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'pending'"), 39);
 }
 
-
 /// Every unit gives the same rows: look-back crosses each boundary, partitioned targets are cut at it.
 TEST(FeatureSets, EveryUnitGivesTheSameRows) {
   const Database db;
   db.migrate();
-  db.exec("CREATE SCHEMA s; CREATE TABLE s.t (at timestamptz PRIMARY KEY, day date, n bigint UNIQUE, v double precision); "
-          // Sparse around the turn of a year, dense on one of its days.
-          "INSERT INTO s.t SELECT at, at::date, row_number() OVER (ORDER BY at), sin(extract(epoch FROM at) / 70000) FROM ("
-          "  SELECT timestamptz '2023-11-20 00:00+00' + i * interval '11 hours 7 minutes' AS at FROM generate_series(0, 160) i UNION "
-          "  SELECT timestamptz '2024-01-01 00:00+00' + i * interval '13 minutes' FROM generate_series(0, 200) i) x");
-  const auto specification = [](const std::string& name, const std::string& partition, const std::string& order, const std::string& target) {
-    return fmt::format("feature_set: {0}\nseries: [a]\npartition: {{ {1} }}\nsource: {{ tables: [ {{ table: s.t, {2} }} ] }}\ninputs: {{ v: {{ column: v }} }}\n"
-                       "windows: {{ w7: 7, w20: {{ rows: 20, offset: 2 }} }}\nmetrics: [forecast, sigma]\n"
-                       "targets: [ {{ input: v, table: s.by_{0}, {2}, column: \"{{metric}}_{{window}}\"{3} }} ]\n",
-                       name, partition, order, target);
+  db.exec(
+      "CREATE SCHEMA s; CREATE TABLE s.t (at timestamptz PRIMARY KEY, day date, n bigint UNIQUE, v double precision); "
+      // Sparse around the turn of a year, dense on one of its days.
+      "INSERT INTO s.t SELECT at, at::date, row_number() OVER (ORDER BY at), sin(extract(epoch FROM at) / 70000) FROM ("
+      "  SELECT timestamptz '2023-11-20 00:00+00' + i * interval '11 hours 7 minutes' AS at FROM generate_series(0, 160) i UNION "
+      "  SELECT timestamptz '2024-01-01 00:00+00' + i * interval '13 minutes' FROM generate_series(0, 200) i) x");
+  const auto specification = [](const std::string& name, const std::string& partition, const std::string& order,
+                                const std::string& target) {
+    return fmt::format(
+        "feature_set: {0}\nseries: [a]\npartition: {{ {1} }}\nsource: {{ tables: [ {{ table: s.t, {2} }} ] }}\ninputs: {{ v: {{ column: v }} }}\n"
+        "windows: {{ w7: 7, w20: {{ rows: 20, offset: 2 }} }}\nmetrics: [forecast, sigma]\n"
+        "targets: [ {{ input: v, table: s.by_{0}, {2}, column: \"{{metric}}_{{window}}\"{3} }} ]\n",
+        name, partition, order, target);
   };
-  const std::vector<std::array<std::string, 3>> units{{"hour", "by: hour, from: 2023-12-31, to: 2024-01-03", "%Y%m%d%H"},
-                                                      {"day", "by: day, from: 2023-11-20, to: 2024-02-05", "%Y%m%d"},
-                                                      {"week", "by: week, from: 2023-11-20, to: 2024-02-05", "%Y%m%d"},
-                                                      {"month", "by: month, from: 2023-11-01, to: 2024-03-01", "%Y_%m"},
-                                                      {"year", "by: year, from: 2023-01-01, to: 2025-01-01", "%Y"}};
+  const std::vector<std::array<std::string, 3>> units{
+      {"hour", "by: hour, from: 2023-12-31, to: 2024-01-03", "%Y%m%d%H"},
+      {"day", "by: day, from: 2023-11-20, to: 2024-02-05", "%Y%m%d"},
+      {"week", "by: week, from: 2023-11-20, to: 2024-02-05", "%Y%m%d"},
+      {"month", "by: month, from: 2023-11-01, to: 2024-03-01", "%Y_%m"},
+      {"year", "by: year, from: 2023-01-01, to: 2025-01-01", "%Y"}};
   for (const auto& [unit, partition, format] : units) {
-    ASSERT_EQ(apply_text(db, specification(unit, partition, "time: at", ", partition: \"{table}_{start:" + format + "}\"")).exit_status, 0) << unit;
-  }
-  ASSERT_EQ(apply_text(db, specification("step", "by: 50, from: 1, to: 451", "sequence: n", ", partition: \"{table}_{start}\"")).exit_status, 0);
-  ASSERT_EQ(run_once(db).exit_status, 0);
-  EXPECT_EQ(db.text("SELECT string_agg(feature_set || ' ' || partitions, ', ' ORDER BY partitions) FROM regfeat.status"), "year 2, month 4, step 9, week 11, hour 72, day 77");
-  const std::int64_t rows = db.count("SELECT count(*) FROM s.t");
-  for (const char* unit : {"day", "week", "month"}) {
-    EXPECT_EQ(db.count(fmt::format("SELECT count(*) FROM s.by_{} u JOIN s.by_year y USING (at) WHERE (u.forecast_w7, u.sigma_w7, u.forecast_w20, u.sigma_w20) "
-                                   "IS NOT DISTINCT FROM (y.forecast_w7, y.sigma_w7, y.forecast_w20, y.sigma_w20)",
-                                   unit)),
-              rows)
+    ASSERT_EQ(
+        apply_text(db, specification(unit, partition, "time: at", ", partition: \"{table}_{start:" + format + "}\""))
+            .exit_status,
+        0)
         << unit;
   }
-  EXPECT_EQ(db.count("SELECT count(*) FROM s.by_step u JOIN s.t USING (n) JOIN s.by_year y USING (at) WHERE (u.forecast_w7, u.sigma_w20) IS NOT DISTINCT FROM (y.forecast_w7, y.sigma_w20)"),
-            rows);
-  EXPECT_EQ(db.count("SELECT count(*) FROM s.by_hour u JOIN s.by_year y USING (at) WHERE (u.forecast_w7, u.sigma_w20) IS NOT DISTINCT FROM (y.forecast_w7, y.sigma_w20)"),
-            db.count("SELECT count(*) FROM s.t WHERE at >= '2023-12-31 00:00+00' AND at < '2024-01-03 00:00+00'"));
+  ASSERT_EQ(apply_text(db, specification("step", "by: 50, from: 1, to: 451", "sequence: n",
+                                         ", partition: \"{table}_{start}\""))
+                .exit_status,
+            0);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(
+      db.text("SELECT string_agg(feature_set || ' ' || partitions, ', ' ORDER BY partitions) FROM regfeat.status"),
+      "year 2, month 4, step 9, week 11, hour 72, day 77");
+  const std::int64_t rows = db.count("SELECT count(*) FROM s.t");
+  for (const char* unit : {"day", "week", "month"}) {
+    EXPECT_EQ(
+        db.count(fmt::format(
+            "SELECT count(*) FROM s.by_{} u JOIN s.by_year y USING (at) WHERE (u.forecast_w7, u.sigma_w7, u.forecast_w20, u.sigma_w20) "
+            "IS NOT DISTINCT FROM (y.forecast_w7, y.sigma_w7, y.forecast_w20, y.sigma_w20)",
+            unit)),
+        rows)
+        << unit;
+  }
+  EXPECT_EQ(
+      db.count(
+          "SELECT count(*) FROM s.by_step u JOIN s.t USING (n) JOIN s.by_year y USING (at) WHERE (u.forecast_w7, u.sigma_w20) IS NOT DISTINCT FROM (y.forecast_w7, y.sigma_w20)"),
+      rows);
+  EXPECT_EQ(
+      db.count(
+          "SELECT count(*) FROM s.by_hour u JOIN s.by_year y USING (at) WHERE (u.forecast_w7, u.sigma_w20) IS NOT DISTINCT FROM (y.forecast_w7, y.sigma_w20)"),
+      db.count("SELECT count(*) FROM s.t WHERE at >= '2023-12-31 00:00+00' AND at < '2024-01-03 00:00+00'"));
   EXPECT_EQ(db.count("SELECT count(*) - count(sigma_w20) FROM s.by_year"), 21);  // 19 and the offset
 }
 
@@ -432,9 +501,10 @@ TEST(FeatureSets, AQueryIsASource) {
   make_players(db);
   ASSERT_EQ(apply_text(db, players()).exit_status, 0);
   std::string query = players({}, "query");
-  query.replace(query.find("source: { tables: [ { table: players.games, time: at } ] }"), 58,
-                "source:\n  query: |\n    SELECT g.id, g.at AS at, g.points::numeric AS points FROM players.games g -- of :series, they say\n"
-                "     WHERE g.at >= :start AND g.at < :end AND ':end' <> :series\n  time: at");
+  query.replace(
+      query.find("source: { tables: [ { table: players.games, time: at } ] }"), 58,
+      "source:\n  query: |\n    SELECT g.id, g.at AS at, g.points::numeric AS points FROM players.games g -- of :series, they say\n"
+      "     WHERE g.at >= :start AND g.at < :end AND ':end' <> :series\n  time: at");
   const Finished applied = apply_text(db, query);
   ASSERT_EQ(applied.exit_status, 0) << applied.out;
   ASSERT_EQ(run_once(db).exit_status, 0);
@@ -442,22 +512,28 @@ TEST(FeatureSets, AQueryIsASource) {
   EXPECT_EQ(db.checksum("players.query_features", "id, at"), db.checksum("players.form_features", "id, at"));
 
   // Without a key, several series, a sequence.
-  db.exec("CREATE TABLE players.points AS SELECT id::text AS who, row_number() OVER (PARTITION BY id ORDER BY at) AS n, points FROM players.games");
-  ASSERT_EQ(apply_text(db, "feature_set: sequences\nseries_query: SELECT who FROM players.points\npartition: { by: 5, from: 1, to: 41 }\n"
-                           "source:\n  query: \"SELECT n, points FROM players.points WHERE who = :series AND n >= :start AND n < :end\"\n  sequence: n\n"
-                           "inputs: { p: { column: points } }\nwindows: { w3: 3 }\nmetrics: [terms.prediction]\n"
-                           "targets: [ { input: p, table: \"players.s_{series}\", sequence: n, column: \"{metric}_{window}\" } ]\n")
-                .exit_status,
-            0);
+  db.exec(
+      "CREATE TABLE players.points AS SELECT id::text AS who, row_number() OVER (PARTITION BY id ORDER BY at) AS n, points FROM players.games");
+  ASSERT_EQ(
+      apply_text(
+          db,
+          "feature_set: sequences\nseries_query: SELECT who FROM players.points\npartition: { by: 5, from: 1, to: 41 }\n"
+          "source:\n  query: \"SELECT n, points FROM players.points WHERE who = :series AND n >= :start AND n < :end\"\n  sequence: n\n"
+          "inputs: { p: { column: points } }\nwindows: { w3: 3 }\nmetrics: [terms.prediction]\n"
+          "targets: [ { input: p, table: \"players.s_{series}\", sequence: n, column: \"{metric}_{window}\" } ]\n")
+          .exit_status,
+      0);
   ASSERT_EQ(run_once(db).exit_status, 0);
   EXPECT_GT(db.count("SELECT count(DISTINCT who) FROM players.points"), 8);
   for (int id = 1; id <= 12; ++id) {
     if (db.count(fmt::format("SELECT count(*) FROM players.points WHERE who = '{}'", id)) == 0) continue;
-    EXPECT_EQ(db.text(fmt::format("SELECT (count(*) = (SELECT count(*) FROM players.points WHERE who = '{0}')) || ' ' || "
-                                  "       count(*) FILTER (WHERE (n < 3) <> (prediction_w3 IS NULL) OR abs(prediction_w3 - points) > 1e-9) "
-                                  "  FROM players.s_{0} JOIN players.points USING (n) WHERE who = '{0}'",
-                                  id)),
-              "true 0")
+    EXPECT_EQ(
+        db.text(fmt::format(
+            "SELECT (count(*) = (SELECT count(*) FROM players.points WHERE who = '{0}')) || ' ' || "
+            "       count(*) FILTER (WHERE (n < 3) <> (prediction_w3 IS NULL) OR abs(prediction_w3 - points) > 1e-9) "
+            "  FROM players.s_{0} JOIN players.points USING (n) WHERE who = '{0}'",
+            id)),
+        "true 0")
         << id;
   }
   std::string floats = query;
@@ -475,8 +551,13 @@ TEST(FeatureSets, AQueryIsASource) {
 TEST(FeatureSets, TheDaemonsRoleMayAllOfIt) {
   const Database db;
   db.migrate();
-  for (const char* table : {"partition", "feature_set", "dependency", "target", "quarantine", "expectation", "presence"}) {
-    EXPECT_EQ(db.text(fmt::format("SELECT has_table_privilege('regfeat_daemon', 'regfeat.{0}', 'INSERT') AND has_table_privilege('regfeat_daemon', 'regfeat.{0}', 'DELETE')", table)), "t")
+  for (const char* table :
+       {"partition", "feature_set", "dependency", "target", "quarantine", "expectation", "presence"}) {
+    EXPECT_EQ(
+        db.text(fmt::format(
+            "SELECT has_table_privilege('regfeat_daemon', 'regfeat.{0}', 'INSERT') AND has_table_privilege('regfeat_daemon', 'regfeat.{0}', 'DELETE')",
+            table)),
+        "t")
         << table;
   }
   EXPECT_EQ(db.text("SELECT has_table_privilege('regfeat_daemon', 'regfeat.migration', 'DELETE')"), "f");
@@ -484,8 +565,9 @@ TEST(FeatureSets, TheDaemonsRoleMayAllOfIt) {
   make_players(db);
   const std::string name = db.text("SELECT current_database()");
   db.exec("DO $$ BEGIN CREATE ROLE feature_runner LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$");
-  db.exec("GRANT regfeat_daemon TO feature_runner; GRANT USAGE, CREATE ON SCHEMA players TO feature_runner; "
-          "ALTER TABLE players.games DROP CONSTRAINT games_pkey; ALTER TABLE players.games ALTER id DROP NOT NULL; INSERT INTO players.games VALUES (NULL, '2020-09-23 15:00+00', 1); GRANT SELECT ON players.games TO feature_runner");
+  db.exec(
+      "GRANT regfeat_daemon TO feature_runner; GRANT USAGE, CREATE ON SCHEMA players TO feature_runner; "
+      "ALTER TABLE players.games DROP CONSTRAINT games_pkey; ALTER TABLE players.games ALTER id DROP NOT NULL; INSERT INTO players.games VALUES (NULL, '2020-09-23 15:00+00', 1); GRANT SELECT ON players.games TO feature_runner");
   const auto as_runner = [&](std::vector<std::string> arguments) {
     arguments.insert(arguments.end(), {"--conninfo", db.conninfo_as("feature_runner")});
     return regfeatd(arguments);
@@ -506,45 +588,56 @@ TEST(FeatureSets, ABadKeyFailsThePartitionWhereThatIsAskedFor) {
   const Database db;
   db.migrate();
   make_players(db);
-  db.exec("ALTER TABLE players.games DROP CONSTRAINT games_pkey; INSERT INTO players.games SELECT * FROM players.games WHERE id = 5 AND at::date = '2020-09-22'");
+  db.exec(
+      "ALTER TABLE players.games DROP CONSTRAINT games_pkey; INSERT INTO players.games SELECT * FROM players.games WHERE id = 5 AND at::date = '2020-09-22'");
   ASSERT_EQ(apply_text(db, players("on_bad_key: fail", "strict", "g3: 3")).exit_status, 0);
   const TemporaryFile settings("regfeatd.yaml", "retry: { attempts: 2, base: 10ms, cap: 20ms }\n");
   EXPECT_EQ(db.regfeatd({"run", "--once", "--config", settings.path()}).exit_status, 1);
   // The day with the two rows, and the two days that read it, as player 5 plays every day; the rest is complete.
-  EXPECT_EQ(db.text("SELECT string_agg(to_char(regfeat.order_time('time', lower_bound), 'MM-DD'), ' ' ORDER BY lower_bound) FROM regfeat.partition WHERE state = 'failed'"),
-            "09-22 09-23 09-24");
-  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'failed' AND message LIKE '%key (id=5): the source has more than one row at 2020-09-22 15:00:00+00%'"), 3);
+  EXPECT_EQ(
+      db.text(
+          "SELECT string_agg(to_char(regfeat.order_time('time', lower_bound), 'MM-DD'), ' ' ORDER BY lower_bound) FROM regfeat.partition WHERE state = 'failed'"),
+      "09-22 09-23 09-24");
+  EXPECT_EQ(
+      db.count(
+          "SELECT count(*) FROM regfeat.partition WHERE state = 'failed' AND message LIKE '%key (id=5): the source has more than one row at 2020-09-22 15:00:00+00%'"),
+      3);
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition WHERE state IN ('done', 'empty')"), 37);
-  EXPECT_EQ(db.count("SELECT count(*) FROM players.strict_features WHERE at::date BETWEEN '2020-09-22' AND '2020-09-24'"), 0);
+  EXPECT_EQ(
+      db.count("SELECT count(*) FROM players.strict_features WHERE at::date BETWEEN '2020-09-22' AND '2020-09-24'"), 0);
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.quarantine"), 0);
   // Mended, they are done.
-  db.exec("DELETE FROM players.games g USING players.games h WHERE g.id = h.id AND g.at = h.at AND g.ctid > h.ctid; SELECT regfeat.requeue_failed('strict')");
+  db.exec(
+      "DELETE FROM players.games g USING players.games h WHERE g.id = h.id AND g.at = h.at AND g.ctid > h.ctid; SELECT regfeat.requeue_failed('strict')");
   ASSERT_EQ(run_once(db).exit_status, 0);
   EXPECT_EQ(db.count("SELECT count(*) FROM players.strict_features"), db.count("SELECT count(*) FROM players.games"));
 }
-
 
 /// However the range is cut, and whichever way look-back is read, a row's windows hold the same rows: the bits are equal.
 TEST(FeatureSets, KeyedPartitionsOfAnySizeGiveTheSameBits) {
   const Database db;
   db.migrate();
   // Keys that come late, pause for months, have bursts, or a single row; two tables joined on key and time, one with holes.
-  db.exec("CREATE SCHEMA s; CREATE TABLE s.a (k text, j int, at timestamptz, v double precision, PRIMARY KEY (k, j, at)); "
-          "CREATE TABLE s.b (j int, k text, t timestamp, w numeric, PRIMARY KEY (j, k, t)); "
-          "INSERT INTO s.a SELECT 'key ' || k, j, timestamptz '2024-01-01 00:00+00' + i * (1 + (k * j) % 5) * interval '5 hours 3 minutes' "
-          "       + CASE WHEN i > 20 THEN k * 3 ELSE 0 END * interval '1 day', sin(i * k) + j FROM generate_series(1, 6) k, generate_series(1, 3) j, "
-          "       generate_series(0, 10 + k * 20) i WHERE NOT (k = 6 AND j = 3 AND i > 0) AND (i * 7 + k) % 5 <> 0; "
-          "INSERT INTO s.b SELECT j, k, at AT TIME ZONE 'UTC', v * 3 FROM s.a WHERE extract(minute FROM at)::int % 7 <> 0; "
-          "CREATE TABLE s.a_bare AS TABLE s.a; CREATE TABLE s.b_bare AS TABLE s.b");
-  const auto specification = [](const std::string& name, const std::string& unit, const std::string& suffix, const std::string& windows) {
-    return fmt::format("feature_set: {0}\nseries: [a]\npartition: {{ by: {1}, from: {2} }}\n"
-                       "source: {{ tables: [ {{ table: s.a{3}, time: at }}, {{ table: s.b{3}, time: t }} ] }}\nkey: [k, j]\n"
-                       "inputs: {{ v: {{ column: v }}, w: {{ column: w }} }}\nwindows: {4}\nmetrics: [n_obs, forecast, sigma]\n"
-                       "targets: [ {{ inputs: [v, w], table: s.{0}, time: at, column: \"{{input}}_{{metric}}_{{window}}\" }} ]\n",
-                       name, unit, unit == "year" ? "2024-01-01, to: 2025-01-01" : "2024-01-01, to: 2024-07-01", suffix, windows);
+  db.exec(
+      "CREATE SCHEMA s; CREATE TABLE s.a (k text, j int, at timestamptz, v double precision, PRIMARY KEY (k, j, at)); "
+      "CREATE TABLE s.b (j int, k text, t timestamp, w numeric, PRIMARY KEY (j, k, t)); "
+      "INSERT INTO s.a SELECT 'key ' || k, j, timestamptz '2024-01-01 00:00+00' + i * (1 + (k * j) % 5) * interval '5 hours 3 minutes' "
+      "       + CASE WHEN i > 20 THEN k * 3 ELSE 0 END * interval '1 day', sin(i * k) + j FROM generate_series(1, 6) k, generate_series(1, 3) j, "
+      "       generate_series(0, 10 + k * 20) i WHERE NOT (k = 6 AND j = 3 AND i > 0) AND (i * 7 + k) % 5 <> 0; "
+      "INSERT INTO s.b SELECT j, k, at AT TIME ZONE 'UTC', v * 3 FROM s.a WHERE extract(minute FROM at)::int % 7 <> 0; "
+      "CREATE TABLE s.a_bare AS TABLE s.a; CREATE TABLE s.b_bare AS TABLE s.b");
+  const auto specification = [](const std::string& name, const std::string& unit, const std::string& suffix,
+                                const std::string& windows) {
+    return fmt::format(
+        "feature_set: {0}\nseries: [a]\npartition: {{ by: {1}, from: {2} }}\n"
+        "source: {{ tables: [ {{ table: s.a{3}, time: at }}, {{ table: s.b{3}, time: t }} ] }}\nkey: [k, j]\n"
+        "inputs: {{ v: {{ column: v }}, w: {{ column: w }} }}\nwindows: {4}\nmetrics: [n_obs, forecast, sigma]\n"
+        "targets: [ {{ inputs: [v, w], table: s.{0}, time: at, column: \"{{input}}_{{metric}}_{{window}}\" }} ]\n",
+        name, unit, unit == "year" ? "2024-01-01, to: 2025-01-01" : "2024-01-01, to: 2024-07-01", suffix, windows);
   };
-  const std::vector<std::string> windows{"{ w4: 4, w9: 9 }", "{ r3: { range: 3d }, late: { range: 40h, min_rows: 4, offset: 3, x: time, unit: 1h } }",
-                                         "{ w5: { rows: 5, offset: 2 }, r1: { range: 30h, x: time, unit: 1h }, w3: 3 }", "{ r2: { range: 11h } }"};
+  const std::vector<std::string> windows{
+      "{ w4: 4, w9: 9 }", "{ r3: { range: 3d }, late: { range: 40h, min_rows: 4, offset: 3, x: time, unit: 1h } }",
+      "{ w5: { rows: 5, offset: 2 }, r1: { range: 30h, x: time, unit: 1h }, w3: 3 }", "{ r2: { range: 11h } }"};
   std::vector<std::string> names;
   for (std::size_t w = 0; w < windows.size(); ++w) {
     for (const char* unit : {"year", "month", "day"}) {
@@ -565,9 +658,11 @@ TEST(FeatureSets, KeyedPartitionsOfAnySizeGiveTheSameBits) {
     }
   }
   // And the counts are those of SQL.
-  EXPECT_EQ(db.count("SELECT count(*) FROM s.f1_year f CROSS JOIN LATERAL (SELECT count(*) AS n FROM s.b WHERE b.k = f.k AND b.j = f.j "
-                     "   AND t <= f.at AT TIME ZONE 'UTC' AND t > f.at AT TIME ZONE 'UTC' - interval '3 days') c WHERE v_n_obs_r3 IS DISTINCT FROM CASE WHEN n >= 3 THEN n END"),
-            0);
+  EXPECT_EQ(
+      db.count(
+          "SELECT count(*) FROM s.f1_year f CROSS JOIN LATERAL (SELECT count(*) AS n FROM s.b WHERE b.k = f.k AND b.j = f.j "
+          "   AND t <= f.at AT TIME ZONE 'UTC' AND t > f.at AT TIME ZONE 'UTC' - interval '3 days') c WHERE v_n_obs_r3 IS DISTINCT FROM CASE WHEN n >= 3 THEN n END"),
+      0);
 }
 
 TEST(FeatureSets, AnotherUnitForAPartOfTheRangeLeavesNoOverlap) {
@@ -575,7 +670,8 @@ TEST(FeatureSets, AnotherUnitForAPartOfTheRangeLeavesNoOverlap) {
   db.migrate();
   make_players(db);
   std::string monthly = players({}, "form", "g3: 3");
-  monthly.replace(monthly.find("by: day, from: 2020-09-12, to: 2020-10-22"), 41, "by: month, from: 2020-09-01, to: 2020-11-01");
+  monthly.replace(monthly.find("by: day, from: 2020-09-12, to: 2020-10-22"), 41,
+                  "by: month, from: 2020-09-01, to: 2020-11-01");
   ASSERT_EQ(apply_text(db, monthly).exit_status, 0);
   ASSERT_EQ(run_once(db).exit_status, 0);
   const std::string before = db.checksum("players.form_features", "id, at");
@@ -584,8 +680,9 @@ TEST(FeatureSets, AnotherUnitForAPartOfTheRangeLeavesNoOverlap) {
   const TemporaryFile file("spec.yaml", daily);
   const Finished part = db.regfeatd({"apply", file.path(), "--from", "2020-09-05"});
   ASSERT_EQ(part.exit_status, 0) << part.out;
-  const std::string overlaps = "SELECT count(*) FROM regfeat.partition a JOIN regfeat.partition b ON a.lower_bound < b.upper_bound AND b.lower_bound < a.upper_bound "
-                               " AND a.partition_id < b.partition_id WHERE NOT a.removed AND NOT b.removed";
+  const std::string overlaps =
+      "SELECT count(*) FROM regfeat.partition a JOIN regfeat.partition b ON a.lower_bound < b.upper_bound AND b.lower_bound < a.upper_bound "
+      " AND a.partition_id < b.partition_id WHERE NOT a.removed AND NOT b.removed";
   EXPECT_EQ(db.count(overlaps), 0);
   ASSERT_EQ(run_once(db).exit_status, 0);
   ASSERT_EQ(apply_text(db, daily).exit_status, 0);
@@ -594,25 +691,28 @@ TEST(FeatureSets, AnotherUnitForAPartOfTheRangeLeavesNoOverlap) {
   EXPECT_EQ(db.checksum("players.form_features", "id, at"), before);
 }
 
-
 TEST(FeatureSets, WidenedRequeueReachesARangeThatBeginsSomeRowsBack) {
   const Database db;
   db.migrate();
   // One row a day; a window of three days that ends two rows back holds rows five days old.
-  db.exec("CREATE SCHEMA s; CREATE TABLE s.t (at timestamptz PRIMARY KEY, v double precision); "
-          "INSERT INTO s.t SELECT timestamptz '2024-01-01 12:00+00' + i * interval '1 day', sin(i) FROM generate_series(0, 30) i");
+  db.exec(
+      "CREATE SCHEMA s; CREATE TABLE s.t (at timestamptz PRIMARY KEY, v double precision); "
+      "INSERT INTO s.t SELECT timestamptz '2024-01-01 12:00+00' + i * interval '1 day', sin(i) FROM generate_series(0, 30) i");
   const std::string specification =
       "feature_set: f\nseries: [a]\npartition: { by: day, from: 2024-01-01, to: 2024-02-01 }\nsource: { tables: [ { table: s.t, time: at } ] }\n"
       "inputs: { v: { column: v } }\nwindows: { late: { range: 3d, offset: 2 } }\nmetrics: [forecast]\n"
       "targets: [ { input: v, table: s.f, time: at, column: \"{metric}_{window}\" } ]\n";
   ASSERT_EQ(apply_text(db, specification).exit_status, 0);
   ASSERT_EQ(run_once(db).exit_status, 0);
-  db.exec("UPDATE s.t SET v = 7 WHERE at::date = '2024-01-10'; DELETE FROM regfeat.attempt; "
-          "SELECT regfeat.requeue('f', \"from\" => '2024-01-10', \"to\" => '2024-01-11', widen => true)");
+  db.exec(
+      "UPDATE s.t SET v = 7 WHERE at::date = '2024-01-10'; DELETE FROM regfeat.attempt; "
+      "SELECT regfeat.requeue('f', \"from\" => '2024-01-10', \"to\" => '2024-01-11', widen => true)");
   ASSERT_EQ(run_once(db).exit_status, 0);
-  EXPECT_EQ(db.text("SELECT string_agg(to_char(regfeat.order_time('time', lower_bound), 'DD'), ' ' ORDER BY lower_bound) FROM regfeat.attempt JOIN regfeat.partition USING (partition_id) "
-                    "WHERE outcome = 'done'"),
-            "10 11 12 13 14");
+  EXPECT_EQ(
+      db.text(
+          "SELECT string_agg(to_char(regfeat.order_time('time', lower_bound), 'DD'), ' ' ORDER BY lower_bound) FROM regfeat.attempt JOIN regfeat.partition USING (partition_id) "
+          "WHERE outcome = 'done'"),
+      "10 11 12 13 14");
   const std::string after = db.checksum("s.f", "at");
   db.exec("SELECT regfeat.requeue('f', force => true)");
   ASSERT_EQ(run_once(db).exit_status, 0);

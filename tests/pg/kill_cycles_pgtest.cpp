@@ -27,12 +27,15 @@ TEST(KillCycles, TheTablesAreThoseOfAnUndisturbedRun) {
     if (db.count("SELECT count(*) FROM regfeat.partition WHERE state IN ('pending', 'running')") < 8) {
       const auto session = db.session();
       pqxx::work tx(session->sql());
-      requeued += static_cast<std::int64_t>(tx.exec("UPDATE regfeat.partition SET state = 'pending', epoch = epoch + 1, input_fingerprint = NULL "
-                                                    " WHERE state IN ('done', 'empty')").affected_rows());
+      requeued += static_cast<std::int64_t>(
+          tx.exec("UPDATE regfeat.partition SET state = 'pending', epoch = epoch + 1, input_fingerprint = NULL "
+                  " WHERE state IN ('done', 'empty')")
+              .affected_rows());
       tx.commit();
     }
     const auto daemon = start_daemon(db.conninfo(), workers);
-    std::this_thread::sleep_for(std::chrono::milliseconds{std::uniform_int_distribution<int>(0, static_cast<int>(longest_ms))(random)});
+    std::this_thread::sleep_for(
+        std::chrono::milliseconds{std::uniform_int_distribution<int>(0, static_cast<int>(longest_ms))(random)});
     daemon->signal(SIGKILL);
     EXPECT_EQ(daemon->wait().exit_status, -SIGKILL);
     if (db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'running'") == 0) longest_ms *= 1.2;
@@ -41,14 +44,25 @@ TEST(KillCycles, TheTablesAreThoseOfAnUndisturbedRun) {
   EXPECT_EQ(f.exit_status, 0) << f.out;
   EXPECT_EQ(target_checksums(db), expected);
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition WHERE state NOT IN ('done', 'empty')"), 0);
-  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.attempt WHERE outcome IN ('done', 'empty')"), partitions + requeued) << "nothing done was done again";
+  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.attempt WHERE outcome IN ('done', 'empty')"), partitions + requeued)
+      << "nothing done was done again";
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.attempt WHERE outcome NOT IN ('done', 'empty', 'lost')"), 0);
-  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.attempt WHERE outcome = 'lost' AND (finished_at IS NULL OR message NOT LIKE '%is gone%')"), 0);
-  EXPECT_EQ(db.count(fmt::format("SELECT count(*) FROM (SELECT FROM regfeat.attempt WHERE outcome = 'lost' GROUP BY daemon_id HAVING count(*) > {}) more", workers)), 0)
+  EXPECT_EQ(
+      db.count(
+          "SELECT count(*) FROM regfeat.attempt WHERE outcome = 'lost' AND (finished_at IS NULL OR message NOT LIKE '%is gone%')"),
+      0);
+  EXPECT_EQ(
+      db.count(fmt::format(
+          "SELECT count(*) FROM (SELECT FROM regfeat.attempt WHERE outcome = 'lost' GROUP BY daemon_id HAVING count(*) > {}) more",
+          workers)),
+      0)
       << "a kill repeats no more than what was in flight";
   EXPECT_GT(db.count("SELECT count(*) FROM regfeat.attempt WHERE outcome = 'lost'"), 0) << "no kill hit anything";
-  std::printf("%d kills; attempts: %s\n", cycles,
-              db.text("SELECT string_agg(outcome || ' ' || n, ', ') FROM (SELECT outcome, count(*) n FROM regfeat.attempt GROUP BY 1 ORDER BY 1) x").c_str());
+  std::printf(
+      "%d kills; attempts: %s\n", cycles,
+      db.text(
+            "SELECT string_agg(outcome || ' ' || n, ', ') FROM (SELECT outcome, count(*) n FROM regfeat.attempt GROUP BY 1 ORDER BY 1) x")
+          .c_str());
 }
 
 }  // namespace

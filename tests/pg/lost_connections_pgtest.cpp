@@ -16,7 +16,9 @@ namespace {
 
 using std::chrono::milliseconds;
 
-bool all_done(const Database& db) { return db.count("SELECT count(*) FROM regfeat.partition WHERE state NOT IN ('done', 'empty')") == 0; }
+bool all_done(const Database& db) {
+  return db.count("SELECT count(*) FROM regfeat.partition WHERE state NOT IN ('done', 'empty')") == 0;
+}
 
 void stop(Process& daemon) {
   daemon.signal(SIGTERM);
@@ -37,9 +39,12 @@ TEST(LostConnections, EveryWorkersBackendIsEndedAtRandomMoments) {
   EXPECT_TRUE(eventually([&] {
     std::this_thread::sleep_for(milliseconds{std::uniform_int_distribution<int>(0, 40)(random)});
     pqxx::work tx(killer->sql());
-    ended += tx.exec1("SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity "
-                      " WHERE datname = current_database() AND application_name ~ '^regfeatd/chaos/[0-9]+$' AND random() < 0.6")[0]
-                 .as<int>();
+    ended +=
+        tx.exec1(
+              "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity "
+              " WHERE datname = current_database() AND application_name ~ '^regfeatd/chaos/[0-9]+$' AND random() < 0.6")
+            [0]
+                .as<int>();
     tx.commit();
     return all_done(db);
   }));
@@ -48,9 +53,15 @@ TEST(LostConnections, EveryWorkersBackendIsEndedAtRandomMoments) {
   EXPECT_GT(ended, 0);
   EXPECT_EQ(target_checksums(db), expected);
   expect_complete_and_explained(db);
-  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.attempt WHERE outcome = 'disturbed' AND fault_class IS DISTINCT FROM 'transient'"), 0);
-  std::printf("%d backends ended; attempts: %s\n", ended,
-              db.text("SELECT string_agg(outcome || ' ' || n, ', ') FROM (SELECT outcome, count(*) n FROM regfeat.attempt GROUP BY 1 ORDER BY 1) x").c_str());
+  EXPECT_EQ(
+      db.count(
+          "SELECT count(*) FROM regfeat.attempt WHERE outcome = 'disturbed' AND fault_class IS DISTINCT FROM 'transient'"),
+      0);
+  std::printf(
+      "%d backends ended; attempts: %s\n", ended,
+      db.text(
+            "SELECT string_agg(outcome || ' ' || n, ', ') FROM (SELECT outcome, count(*) n FROM regfeat.attempt GROUP BY 1 ORDER BY 1) x")
+          .c_str());
 }
 
 TEST(LostConnections, TheServerIsRestartedFastAndImmediate) {
@@ -67,12 +78,17 @@ TEST(LostConnections, TheServerIsRestartedFastAndImmediate) {
     const auto blocker = db.session();
     pqxx::work lock(blocker->sql());
     lock.exec("LOCK TABLE bqx.m1_eurusd IN ACCESS EXCLUSIVE MODE");
-    ASSERT_TRUE(eventually([&] { return db.count("SELECT count(*) FROM pg_locks WHERE relation = 'bqx.m1_eurusd'::regclass AND NOT granted") > 0; }));
+    ASSERT_TRUE(eventually([&] {
+      return db.count("SELECT count(*) FROM pg_locks WHERE relation = 'bqx.m1_eurusd'::regclass AND NOT granted") > 0;
+    }));
     cluster.pg({"restart", "-m", "immediate"});
   }
   for (const std::string mode : {"fast", "immediate", "immediate", "fast"}) {
     const auto before = done();
-    EXPECT_TRUE(eventually([&] { return all_done(db) || (done() > before && db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'running'") > 0); }));
+    EXPECT_TRUE(eventually([&] {
+      return all_done(db) ||
+             (done() > before && db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'running'") > 0);
+    }));
     cluster.pg({"restart", "-m", mode});
   }
   EXPECT_TRUE(eventually([&] { return all_done(db); }));
@@ -80,7 +96,8 @@ TEST(LostConnections, TheServerIsRestartedFastAndImmediate) {
   stop(*two);
   EXPECT_EQ(target_checksums(db), expected);
   expect_complete_and_explained(db);
-  EXPECT_GT(db.count("SELECT count(*) FROM regfeat.attempt WHERE outcome NOT IN ('done', 'empty')"), 0) << "the restarts hit work in hand";
+  EXPECT_GT(db.count("SELECT count(*) FROM regfeat.attempt WHERE outcome NOT IN ('done', 'empty')"), 0)
+      << "the restarts hit work in hand";
 }
 
 TEST(LostConnections, ASecondSignalEndsADaemonWhoseServerIsGone) {
@@ -91,7 +108,8 @@ TEST(LostConnections, ASecondSignalEndsADaemonWhoseServerIsGone) {
   pqxx::work lock(blocker->sql());
   lock.exec("LOCK TABLE bqx.m1_eurusd IN ACCESS EXCLUSIVE MODE");
   const auto daemon = start_daemon(db.conninfo(), 1);
-  ASSERT_TRUE(eventually([&] { return db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'running'") == 1; }));
+  ASSERT_TRUE(
+      eventually([&] { return db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'running'") == 1; }));
   cluster.pg({"stop", "-m", "immediate"});
   daemon->signal(SIGTERM);
   ASSERT_TRUE(eventually([&] { return daemon->output().find("stopping") != std::string::npos; }));
@@ -106,9 +124,7 @@ TEST(LostConnections, ASecondSignalEndsADaemonWhoseServerIsGone) {
 }
 
 TEST(LostConnections, TheNetworkIsCutExactlyAtCommit) {
-  const auto make = [](const Database& db) {
-    apply_bars_job(db, {"eurusd"}, chaos_size(20, 120));
-  };
+  const auto make = [](const Database& db) { apply_bars_job(db, {"eurusd"}, chaos_size(20, 120)); };
   const auto expected = undisturbed(make);
   const Database db;
   make(db);
@@ -129,8 +145,11 @@ TEST(LostConnections, TheNetworkIsCutExactlyAtCommit) {
   EXPECT_GT(proxy.requests_lost(), 0);
   EXPECT_EQ(target_checksums(db), expected);
   expect_complete_and_explained(db);
-  std::printf("%d replies and %d requests lost; attempts: %s\n", proxy.replies_lost(), proxy.requests_lost(),
-              db.text("SELECT string_agg(outcome || ' ' || n, ', ') FROM (SELECT outcome, count(*) n FROM regfeat.attempt GROUP BY 1 ORDER BY 1) x").c_str());
+  std::printf(
+      "%d replies and %d requests lost; attempts: %s\n", proxy.replies_lost(), proxy.requests_lost(),
+      db.text(
+            "SELECT string_agg(outcome || ' ' || n, ', ') FROM (SELECT outcome, count(*) n FROM regfeat.attempt GROUP BY 1 ORDER BY 1) x")
+          .c_str());
 }
 
 /// Each fate of the COMMIT of the partition's own transaction, one at a time.
@@ -145,17 +164,22 @@ TEST_P(OneCommit, IsSettledByTheAttemptsOwnRow) {
     return application == "regfeatd/chaos/0" && ++commits == 2 ? GetParam() : CommitFate::pass;
   });
   const auto daemon = start_daemon(proxy.conninfo(), 1);
-  EXPECT_TRUE(eventually([&] { return all_done(db) && db.count("SELECT count(*) FROM regfeat.worker WHERE step = 'idle'") == 1; }));
+  EXPECT_TRUE(eventually(
+      [&] { return all_done(db) && db.count("SELECT count(*) FROM regfeat.worker WHERE step = 'idle'") == 1; }));
   stop(*daemon);
   const bool replied = GetParam() == CommitFate::lose_reply;
-  EXPECT_EQ(db.text("SELECT string_agg(outcome, ' ' ORDER BY attempt_id) FROM regfeat.attempt"), replied ? "done" : "disturbed done");
-  EXPECT_NE(db.text("SELECT message FROM regfeat.attempt ORDER BY attempt_id LIMIT 1"), "") << "the first attempt says what happened";
+  EXPECT_EQ(db.text("SELECT string_agg(outcome, ' ' ORDER BY attempt_id) FROM regfeat.attempt"),
+            replied ? "done" : "disturbed done");
+  EXPECT_NE(db.text("SELECT message FROM regfeat.attempt ORDER BY attempt_id LIMIT 1"), "")
+      << "the first attempt says what happened";
   EXPECT_EQ(db.count("SELECT count(*) FROM bqx.reg_rate_eurusd"), db.count("SELECT count(*) FROM bqx.m1_eurusd"));
   expect_complete_and_explained(db);
 }
 
 INSTANTIATE_TEST_SUITE_P(Fates, OneCommit, ::testing::Values(CommitFate::lose_reply, CommitFate::lose_request),
-                         [](const auto& fate) { return fate.param == CommitFate::lose_reply ? "ReplyLost" : "RequestLost"; });
+                         [](const auto& fate) {
+                           return fate.param == CommitFate::lose_reply ? "ReplyLost" : "RequestLost";
+                         });
 
 /// The claim's own COMMIT goes unanswered: the partition is claimed, and nobody knows.
 TEST(LostConnections, AClaimWhoseAnswerWasLostIsGivenBack) {

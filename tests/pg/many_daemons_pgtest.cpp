@@ -15,10 +15,12 @@ TEST(ManyDaemons, TenTimesFourWorkersComputeEachPartitionExactlyOnce) {
   apply_small_job(db, partitions);
   db.exec("SELECT regfeat.pause('small', 'until all are there')");
   std::vector<std::unique_ptr<Process>> daemons;
-  for (int i = 0; i < 10; ++i) daemons.push_back(start_daemon(db.conninfo(), 4, fmt::format("daemon_name: many{}\n", i)));
+  for (int i = 0; i < 10; ++i)
+    daemons.push_back(start_daemon(db.conninfo(), 4, fmt::format("daemon_name: many{}\n", i)));
   ASSERT_TRUE(eventually([&] { return db.count("SELECT count(*) FROM regfeat.worker WHERE step = 'idle'") == 40; }));
   db.exec("SELECT regfeat.resume('small')");
-  EXPECT_TRUE(eventually([&] { return db.count("SELECT count(*) FROM regfeat.partition WHERE state <> 'done'") == 0; }));
+  EXPECT_TRUE(
+      eventually([&] { return db.count("SELECT count(*) FROM regfeat.partition WHERE state <> 'done'") == 0; }));
   for (const auto& d : daemons) d->signal(SIGTERM);
   for (const auto& d : daemons) {
     const Finished f = d->wait();

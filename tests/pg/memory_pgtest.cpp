@@ -31,8 +31,7 @@ void compute(const Database& db, std::size_t budget_bytes) {
       "UPDATE regfeat.partition SET input_fingerprint = NULL, state = 'pending', epoch = epoch + 1, "
       "not_before = '-infinity'");
   const auto session = db.session();
-  const DaemonId daemon =
-      queue::register_daemon(*session, {"test", "nowhere", 1, "none"}, std::chrono::minutes{10}, 1);
+  const DaemonId daemon = queue::register_daemon(*session, {"test", "nowhere", 1, "none"}, std::chrono::minutes{10}, 1);
   const auto claim = queue::claim(*session, daemon, 0);
   ASSERT_TRUE(claim);
   populate::PartitionRunner runner;
@@ -115,8 +114,7 @@ targets: [ { input: v, table: "public.f_{series}", time: t, column: "{metric}_{w
   for (const std::size_t budget : {11'000u, 25'000u, 60'000u}) {
     compute(db, budget);
     EXPECT_EQ(result(db, "f_x", "player, t"), whole) << budget;
-    EXPECT_EQ(db.text("SELECT string_agg(key || ' ' || rows_left_out, ', ') FROM regfeat.quarantine"),
-              quarantined)
+    EXPECT_EQ(db.text("SELECT string_agg(key || ' ' || rows_left_out, ', ') FROM regfeat.quarantine"), quarantined)
         << budget;
   }
 }
@@ -152,8 +150,7 @@ targets: [ {{ inputs: [v, w], table: "public.f_{{series}}", sequence: n, column:
 )"));
   const TemporaryFile config("regfeatd.yaml", "memory_budget: 64MiB\nworkers: 2\npoll: 100ms\n");
   Process daemon({REGFEATD_BINARY, "run", "--config", config.path(), "--conninfo", db.conninfo()});
-  while (daemon.running() &&
-         db.count("SELECT count(*) FROM regfeat.partition WHERE state IN ('done', 'failed')") == 0)
+  while (daemon.running() && db.count("SELECT count(*) FROM regfeat.partition WHERE state IN ('done', 'failed')") == 0)
     std::this_thread::sleep_for(std::chrono::milliseconds{50});
   const std::int64_t peak = peak_memory_bytes(daemon.pid());
   daemon.signal(SIGTERM);
@@ -171,21 +168,17 @@ targets: [ {{ inputs: [v, w], table: "public.f_{{series}}", sequence: n, column:
 TEST(MemoryBudget, LowersTheWorkersAndSaysWhy) {
   const Database db;
   db.migrate();
-  const TemporaryFile config("regfeatd.yaml",
-                             "memory_budget: 64MiB\nworkers: 8\nprogress: 100ms\npoll: 100ms\n");
+  const TemporaryFile config("regfeatd.yaml", "memory_budget: 64MiB\nworkers: 8\nprogress: 100ms\npoll: 100ms\n");
   Process daemon({REGFEATD_BINARY, "run", "--config", config.path(), "--conninfo", db.conninfo()});
   const char* const reason = "SELECT workers_configured || ': ' || workers_reason FROM regfeat.daemons";
-  while (daemon.running() && db.text(reason).empty())
-    std::this_thread::sleep_for(std::chrono::milliseconds{50});
+  while (daemon.running() && db.text(reason).empty()) std::this_thread::sleep_for(std::chrono::milliseconds{50});
   EXPECT_NE(db.text(reason).find("2: 2 of 8 workers: memory_budget "), std::string::npos) << db.text(reason);
   // With more memory, or with fewer workers, the reason goes away.
   std::ofstream(config.path()) << "memory_budget: 512MiB\nworkers: 8\nprogress: 100ms\npoll: 100ms\n";
   daemon.signal(SIGHUP);
-  while (
-      daemon.running() &&
-      db.count(
-          "SELECT count(*) FROM regfeat.daemons WHERE workers_reason IS NULL AND workers_configured = 8") ==
-          0) {
+  while (daemon.running() &&
+         db.count("SELECT count(*) FROM regfeat.daemons WHERE workers_reason IS NULL AND workers_configured = 8") ==
+             0) {
     std::this_thread::sleep_for(std::chrono::milliseconds{50});
   }
   daemon.signal(SIGTERM);

@@ -18,11 +18,12 @@ class Operators : public ::testing::Test {
  protected:
   void SetUp() override {
     db_.migrate();
-    db_.exec("INSERT INTO regfeat.feature_set (name, specification_version, order_kind, lookback_rows) VALUES ('demo', 1, 'time', 150);"
-             "INSERT INTO regfeat.partition (feature_set_id, series, lower_bound, upper_bound, claim_rank, rows_in) "
-             "SELECT f.feature_set_id, s, regfeat.order_value('time', 'x', d::text), regfeat.order_value('time', 'x', (d + interval '1 day')::text), "
-             "       regfeat.order_value('time', 'x', d::text), 100 "
-             "  FROM regfeat.feature_set f, unnest('{eurusd,gbpusd}'::text[]) s, generate_series(timestamp '2024-07-01', '2024-07-05', '1 day') d");
+    db_.exec(
+        "INSERT INTO regfeat.feature_set (name, specification_version, order_kind, lookback_rows) VALUES ('demo', 1, 'time', 150);"
+        "INSERT INTO regfeat.partition (feature_set_id, series, lower_bound, upper_bound, claim_rank, rows_in) "
+        "SELECT f.feature_set_id, s, regfeat.order_value('time', 'x', d::text), regfeat.order_value('time', 'x', (d + interval '1 day')::text), "
+        "       regfeat.order_value('time', 'x', d::text), 100 "
+        "  FROM regfeat.feature_set f, unnest('{eurusd,gbpusd}'::text[]) s, generate_series(timestamp '2024-07-01', '2024-07-05', '1 day') d");
     session_ = db_.session();
     daemon_ = queue::register_daemon(*session_, {"test", "test", 0, ""}, std::chrono::minutes{5}, 1);
   }
@@ -43,19 +44,25 @@ class Operators : public ::testing::Test {
 TEST_F(Operators, RangesAreHalfOpenAndWidenedByTheLookBack) {
   EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.requeue('demo')"), 10);
   EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.requeue('demo', 'eurusd', '2024-07-02', '2024-07-03')"), 1);
-  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.requeue('demo', 'eurusd', '2024-07-02 23:00', '2024-07-03 00:01')"), 2);
-  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.requeue('demo', 'eurusd', '2024-07-02', '2024-07-03', widen => true)"), 3)
+  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.requeue('demo', 'eurusd', '2024-07-02 23:00', '2024-07-03 00:01')"),
+            2);
+  EXPECT_EQ(
+      db_.count("SELECT count(*) FROM regfeat.requeue('demo', 'eurusd', '2024-07-02', '2024-07-03', widen => true)"), 3)
       << "150 rows of look-back reach over two partitions of 100";
-  EXPECT_EQ(db_.text("SELECT message FROM regfeat.requeue('demo', 'gbpusd', reason => 'late rows') LIMIT 1"), "requeued by regfeatd: late rows");
+  EXPECT_EQ(db_.text("SELECT message FROM regfeat.requeue('demo', 'gbpusd', reason => 'late rows') LIMIT 1"),
+            "requeued by regfeatd: late rows");
   EXPECT_EQ(db_.count("SELECT partitions FROM regfeat.requeue_preview('demo', 'eurusd')"), 5);
   EXPECT_EQ(db_.count("SELECT rows FROM regfeat.requeue_preview('demo', 'eurusd')"), 500);
 }
 
 TEST_F(Operators, MistakesAreNamed) {
   EXPECT_NE(refusal("SELECT regfeat.pause('dmeo')").find("there is no feature set dmeo"), std::string::npos);
-  EXPECT_NE(refusal("SELECT regfeat.cancel('demo', 'usdjpy')").find("no partitions of a series usdjpy"), std::string::npos);
-  EXPECT_NE(refusal("SELECT regfeat.requeue('demo', NULL, '2024-13-01')").find("'2024-13-01' is not a time"), std::string::npos);
-  EXPECT_NE(refusal("SELECT regfeat.requeue('demo', NULL, '2024-07-02', '2024-07-02')").find("range is empty"), std::string::npos);
+  EXPECT_NE(refusal("SELECT regfeat.cancel('demo', 'usdjpy')").find("no partitions of a series usdjpy"),
+            std::string::npos);
+  EXPECT_NE(refusal("SELECT regfeat.requeue('demo', NULL, '2024-13-01')").find("'2024-13-01' is not a time"),
+            std::string::npos);
+  EXPECT_NE(refusal("SELECT regfeat.requeue('demo', NULL, '2024-07-02', '2024-07-02')").find("range is empty"),
+            std::string::npos);
   EXPECT_NE(refusal("SELECT regfeat.set_workers('nobody', 2)").find("no daemon nobody is running"), std::string::npos);
   EXPECT_NE(refusal("SELECT regfeat.set_workers('test', -1)").find("not between 0 and 1024"), std::string::npos);
 }
@@ -64,13 +71,16 @@ TEST_F(Operators, RequeueAndCancelFenceWhatRuns) {
   for (const std::string call : {"regfeat.requeue('demo', reason => 'x')", "regfeat.cancel('demo', reason => 'x')"}) {
     const auto claim = queue::claim(*session_, daemon_, 0);
     ASSERT_TRUE(claim);
-    EXPECT_TRUE(queue::read_orders(*session_, daemon_, {{0, claim->partition.value, claim->epoch.value}}).fenced.empty());
+    EXPECT_TRUE(
+        queue::read_orders(*session_, daemon_, {{0, claim->partition.value, claim->epoch.value}}).fenced.empty());
     db_.exec("SELECT " + call);
-    EXPECT_EQ(queue::read_orders(*session_, daemon_, {{0, claim->partition.value, claim->epoch.value}}).fenced.size(), 1U);
+    EXPECT_EQ(queue::read_orders(*session_, daemon_, {{0, claim->partition.value, claim->epoch.value}}).fenced.size(),
+              1U);
     pqxx::work tx(session_->sql());
     EXPECT_FALSE(queue::complete(tx, *claim, {}));
     tx.abort();
-    EXPECT_EQ(db_.text(fmt::format("SELECT outcome FROM regfeat.attempt WHERE attempt_id = {}", claim->attempt.value)), "fenced");
+    EXPECT_EQ(db_.text(fmt::format("SELECT outcome FROM regfeat.attempt WHERE attempt_id = {}", claim->attempt.value)),
+              "fenced");
   }
   EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.partition WHERE state = 'cancelled'"), 10);
   EXPECT_FALSE(queue::claim(*session_, daemon_, 0));
@@ -95,7 +105,9 @@ TEST_F(Operators, PriorityGoesFirst) {
   const auto claim = queue::claim(*session_, daemon_, 0);
   ASSERT_TRUE(claim);
   EXPECT_EQ(claim->series, "gbpusd");
-  EXPECT_EQ(db_.text(fmt::format("SELECT \"from\" FROM regfeat.partition_status WHERE partition_id = {}", claim->partition.value)), "2024-07-04 00:00:00+00");
+  EXPECT_EQ(db_.text(fmt::format("SELECT \"from\" FROM regfeat.partition_status WHERE partition_id = {}",
+                                 claim->partition.value)),
+            "2024-07-04 00:00:00+00");
 }
 
 TEST_F(Operators, TheBreakerOpensProbesAndCloses) {
@@ -103,7 +115,8 @@ TEST_F(Operators, TheBreakerOpensProbesAndCloses) {
   for (int i = 0; i < queue::kBreakerFaults; ++i) {
     const auto claim = queue::claim(*session_, daemon_, 0);
     ASSERT_TRUE(claim);
-    EXPECT_EQ(queue::fail(*session_, *claim, fault, "read", {}, {}), i + 1 < queue::kBreakerFaults ? queue::Verdict::retried : queue::Verdict::breaker_open);
+    EXPECT_EQ(queue::fail(*session_, *claim, fault, "read", {}, {}),
+              i + 1 < queue::kBreakerFaults ? queue::Verdict::retried : queue::Verdict::breaker_open);
   }
   EXPECT_FALSE(queue::claim(*session_, daemon_, 0)) << "the breaker is open";
   EXPECT_EQ(db_.text("SELECT paused_reason FROM regfeat.status"), "relation does not exist");
@@ -121,7 +134,8 @@ TEST_F(Operators, TheBreakerOpensProbesAndCloses) {
 TEST_F(Operators, RescuePassesOverALockedRowAndComesBack) {
   const auto claim = queue::claim(*session_, daemon_, 0);
   ASSERT_TRUE(claim);
-  db_.exec("UPDATE regfeat.daemon SET heartbeat_at = now() - interval '1 day'; UPDATE regfeat.partition SET backend_pid = NULL");
+  db_.exec(
+      "UPDATE regfeat.daemon SET heartbeat_at = now() - interval '1 day'; UPDATE regfeat.partition SET backend_pid = NULL");
   {
     pqxx::work stalled(session_->sql());  // between the completing UPDATE and COMMIT
     ASSERT_TRUE(queue::complete(stalled, *claim, {}));
@@ -129,17 +143,21 @@ TEST_F(Operators, RescuePassesOverALockedRowAndComesBack) {
   }
   EXPECT_EQ(db_.text("SELECT state FROM regfeat.daemon"), "lost");
   db_.exec("SELECT * FROM regfeat.rescue()");
-  EXPECT_EQ(db_.text(fmt::format("SELECT outcome FROM regfeat.attempt WHERE attempt_id = {}", claim->attempt.value)), "lost");
+  EXPECT_EQ(db_.text(fmt::format("SELECT outcome FROM regfeat.attempt WHERE attempt_id = {}", claim->attempt.value)),
+            "lost");
   EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.partition WHERE state = 'running'"), 0);
 }
 
 TEST_F(Operators, TheClaimTouchesAFewPagesOfALargeTable) {
-  db_.exec("INSERT INTO regfeat.partition (feature_set_id, series, lower_bound, upper_bound, claim_rank, state) "
-           "SELECT feature_set_id, 'big', i, i + 1, i, 'done' FROM regfeat.feature_set, generate_series(1, 50000) i; ANALYZE regfeat.partition");
+  db_.exec(
+      "INSERT INTO regfeat.partition (feature_set_id, series, lower_bound, upper_bound, claim_rank, state) "
+      "SELECT feature_set_id, 'big', i, i + 1, i, 'done' FROM regfeat.feature_set, generate_series(1, 50000) i; ANALYZE regfeat.partition");
   std::string plan;
   pqxx::work tx(session_->sql());
-  for (const auto& row : tx.exec("EXPLAIN (ANALYZE, BUFFERS) SELECT q.partition_id FROM regfeat.partition q WHERE q.feature_set_id = 1 AND q.state = 'pending' "
-                                 "AND q.not_before <= now() ORDER BY q.priority DESC, q.claim_rank, q.partition_id LIMIT 1 FOR UPDATE SKIP LOCKED")) {
+  for (
+      const auto& row : tx.exec(
+          "EXPLAIN (ANALYZE, BUFFERS) SELECT q.partition_id FROM regfeat.partition q WHERE q.feature_set_id = 1 AND q.state = 'pending' "
+          "AND q.not_before <= now() ORDER BY q.priority DESC, q.claim_rank, q.partition_id LIMIT 1 FOR UPDATE SKIP LOCKED")) {
     plan += row[0].as<std::string>() + '\n';
   }
   EXPECT_NE(plan.find("partition_claim"), std::string::npos) << plan;
@@ -148,15 +166,20 @@ TEST_F(Operators, TheClaimTouchesAFewPagesOfALargeTable) {
 }
 
 TEST_F(Operators, RolesMayWhatTheyShould) {
-  db_.exec("SET ROLE regfeat_operator; SELECT * FROM regfeat.requeue('demo'); SELECT * FROM regfeat.cancel('demo'); SELECT * FROM regfeat.pause('demo');"
-           "SELECT * FROM regfeat.resume('demo'); SELECT * FROM regfeat.set_priority('demo', 1); SELECT * FROM regfeat.requeue_failed('demo');"
-           "SELECT * FROM regfeat.set_workers('test', 3)");
+  db_.exec(
+      "SET ROLE regfeat_operator; SELECT * FROM regfeat.requeue('demo'); SELECT * FROM regfeat.cancel('demo'); SELECT * FROM regfeat.pause('demo');"
+      "SELECT * FROM regfeat.resume('demo'); SELECT * FROM regfeat.set_priority('demo', 1); SELECT * FROM regfeat.requeue_failed('demo');"
+      "SELECT * FROM regfeat.set_workers('test', 3)");
   db_.exec("SET ROLE regfeat_reader; SELECT * FROM regfeat.status; SELECT * FROM regfeat.requeue_preview('demo')");
-  for (const std::string call : {"requeue('demo')", "cancel('demo')", "pause('demo')", "resume('demo')", "set_priority('demo', 1)", "requeue_failed('demo')",
-                                 "set_workers('test', 3)", "rescue()"}) {
-    EXPECT_NE(refusal("SET ROLE regfeat_reader; SELECT * FROM regfeat." + call).find("permission denied"), std::string::npos) << call;
+  for (const std::string call :
+       {"requeue('demo')", "cancel('demo')", "pause('demo')", "resume('demo')", "set_priority('demo', 1)",
+        "requeue_failed('demo')", "set_workers('test', 3)", "rescue()"}) {
+    EXPECT_NE(refusal("SET ROLE regfeat_reader; SELECT * FROM regfeat." + call).find("permission denied"),
+              std::string::npos)
+        << call;
   }
-  EXPECT_NE(refusal("SET ROLE regfeat_operator; UPDATE regfeat.partition SET state = 'done'").find("permission denied"), std::string::npos);
+  EXPECT_NE(refusal("SET ROLE regfeat_operator; UPDATE regfeat.partition SET state = 'done'").find("permission denied"),
+            std::string::npos);
 }
 
 TEST_F(Operators, HistoryIsPrunedButForTheLatestAttempts) {
@@ -165,7 +188,8 @@ TEST_F(Operators, HistoryIsPrunedButForTheLatestAttempts) {
     ASSERT_TRUE(claim);
     db_.exec("SELECT regfeat.requeue('demo')");
   }
-  db_.exec("UPDATE regfeat.attempt SET started_at = now() - interval '1 year', finished_at = now() - interval '1 year'");
+  db_.exec(
+      "UPDATE regfeat.attempt SET started_at = now() - interval '1 year', finished_at = now() - interval '1 year'");
   db_.exec("SELECT * FROM regfeat.prune_attempts(now() - interval '90 days', 0, 100)");
   EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.attempt"), 1);
 }
@@ -177,17 +201,23 @@ TEST(Daemons, ComputeEachPartitionOnceAndObeySetWorkers) {
   db.make_bars("gbpusd", 12);
   const TemporaryFile spec("spec.yaml", bars_specification({"eurusd", "gbpusd"}, 12));
   ASSERT_EQ(db.regfeatd({"apply", spec.path()}).exit_status, 0);
-  const TemporaryFile config("c.yaml", "lease: 3s\nheartbeat: 500ms\npoll: 500ms\nprogress: 300ms\ndaemon_name: many\n");
+  const TemporaryFile config("c.yaml",
+                             "lease: 3s\nheartbeat: 500ms\npoll: 500ms\nprogress: 300ms\ndaemon_name: many\n");
   std::vector<std::unique_ptr<Process>> daemons;
   for (int i = 0; i < 4; ++i) {
-    daemons.push_back(std::make_unique<Process>(std::vector<std::string>{REGFEATD_BINARY, "run", "--config", config.path(), "--workers", "4", "--conninfo", db.conninfo()}));
+    daemons.push_back(std::make_unique<Process>(std::vector<std::string>{
+        REGFEATD_BINARY, "run", "--config", config.path(), "--workers", "4", "--conninfo", db.conninfo()}));
   }
-  EXPECT_TRUE(eventually([&] { return db.count("SELECT count(*) FROM regfeat.partition WHERE state NOT IN ('done', 'empty')") == 0; }));
+  EXPECT_TRUE(eventually(
+      [&] { return db.count("SELECT count(*) FROM regfeat.partition WHERE state NOT IN ('done', 'empty')") == 0; }));
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.attempt"), 24);
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.attempt WHERE outcome IN ('done', 'empty')"), 24);
   EXPECT_TRUE(eventually([&] { return db.count("SELECT count(*) FROM regfeat.daemons WHERE alive") == 4; }));
   db.exec("SELECT regfeat.set_workers('many', 2)");
-  EXPECT_TRUE(eventually([&] { return db.count("SELECT count(*) FROM regfeat.daemons WHERE applied_generation = 1 AND workers_configured = 2") == 4; }));
+  EXPECT_TRUE(eventually([&] {
+    return db.count("SELECT count(*) FROM regfeat.daemons WHERE applied_generation = 1 AND workers_configured = 2") ==
+           4;
+  }));
   EXPECT_TRUE(eventually([&] { return db.count("SELECT count(*) FROM regfeat.worker") == 8; }));
 
   // One is stopped for longer than its lease: the others declare it lost; when it wakes it registers anew.

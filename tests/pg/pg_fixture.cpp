@@ -70,7 +70,8 @@ std::string Process::output() const {
   std::string out;
   std::array<char, 4096> buffer{};
   off_t at = 0;
-  for (ssize_t n = 0; (n = pread(output_, buffer.data(), buffer.size(), at)) > 0; at += n) out.append(buffer.data(), static_cast<std::size_t>(n));
+  for (ssize_t n = 0; (n = pread(output_, buffer.data(), buffer.size(), at)) > 0; at += n)
+    out.append(buffer.data(), static_cast<std::size_t>(n));
   return out;
 }
 
@@ -137,7 +138,9 @@ Database::~Database() {
 
 std::string Database::conninfo_as(const std::string& role) const { return conninfo_ + " user=" + role; }
 
-std::unique_ptr<pg::Session> Database::session() const { return std::make_unique<pg::Session>(pg::ConnectOptions{conninfo_, "test"}); }
+std::unique_ptr<pg::Session> Database::session() const {
+  return std::make_unique<pg::Session>(pg::ConnectOptions{conninfo_, "test"});
+}
 
 void Database::exec(const std::string& sql) const {
   const auto s = session();
@@ -198,8 +201,8 @@ TemporaryFile::~TemporaryFile() {
   std::filesystem::remove_all(folder_, ignored);
 }
 
-std::string bars_specification(const std::vector<std::string>& pairs, int days, const std::string& lookback, const std::string& metrics,
-                               const std::string& windows) {
+std::string bars_specification(const std::vector<std::string>& pairs, int days, const std::string& lookback,
+                               const std::string& metrics, const std::string& windows) {
   std::string series;
   for (const std::string& p : pairs) series += (series.empty() ? "" : ", ") + p;
   const std::string end = format_time(*parse_time("2024-07-01") + days * kMicrosPerDay).substr(0, 10);
@@ -226,7 +229,8 @@ targets:
 
 std::optional<std::filesystem::path> real_data() {
   const char* given = std::getenv("REGFEATD_DATA_DIR");
-  const std::filesystem::path folder = given != nullptr ? std::filesystem::path(given) : std::filesystem::path(SOURCE_DIR) / ".." / "shared" / "data";
+  const std::filesystem::path folder =
+      given != nullptr ? std::filesystem::path(given) : std::filesystem::path(SOURCE_DIR) / ".." / "shared" / "data";
   if (!std::filesystem::exists(folder / "fx_m1")) return std::nullopt;
   return folder;
 }

@@ -73,7 +73,8 @@ class Database {
   [[nodiscard]] std::string conninfo_as(const std::string& role) const;
   [[nodiscard]] std::unique_ptr<pg::Session> session() const;
   void exec(const std::string& sql) const;
-  [[nodiscard]] std::string text(const std::string& sql) const;  ///< first column of the first row; "" for NULL or no row
+  [[nodiscard]] std::string text(
+      const std::string& sql) const;  ///< first column of the first row; "" for NULL or no row
   [[nodiscard]] std::int64_t count(const std::string& sql) const;
   /// Runs the program with --conninfo of this database.
   Finished regfeatd(std::vector<std::string> arguments) const;
@@ -106,7 +107,8 @@ class TemporaryFile {
 
 /// The specification of design, section 4, for given series and days: partitions by day from 2024-07-01.
 std::string bars_specification(const std::vector<std::string>& pairs, int days, const std::string& lookback = "rows",
-                               const std::string& metrics = "coefficients", const std::string& windows = "{ w15: 15, w30: 30, agg: 90 }");
+                               const std::string& metrics = "coefficients",
+                               const std::string& windows = "{ w15: 15, w30: 30, agg: 90 }");
 
 /// The folder of the real data, when it is there.
 std::optional<std::filesystem::path> real_data();

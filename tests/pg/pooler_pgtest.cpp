@@ -32,17 +32,20 @@ class Pooler {
         "unix_socket_dir = {}\ndefault_pool_size = {}\nmax_client_conn = 200\nlogfile = {}/log\n",
         host, port, port, folder_.string(), pool_size, folder_.string());
     std::vector<std::string> command{kPgbouncer, "-q"};
-    struct stat server{};
-    if (geteuid() == 0 && stat(host.c_str(), &server) == 0) {  // it refuses to run as root; the server's user may use the server's socket
+    struct stat server {};
+    if (geteuid() == 0 &&
+        stat(host.c_str(), &server) == 0) {  // it refuses to run as root; the server's user may use the server's socket
       std::filesystem::permissions(folder_, std::filesystem::perms::all);
-      for (const auto& path : {folder_, folder_ / "pgbouncer.ini"}) (void)!chown(path.c_str(), server.st_uid, server.st_gid);
+      for (const auto& path : {folder_, folder_ / "pgbouncer.ini"})
+        (void)!chown(path.c_str(), server.st_uid, server.st_gid);
       command.insert(command.end(), {"-u", getpwuid(server.st_uid)->pw_name});
     }
     command.push_back((folder_ / "pgbouncer.ini").string());
     process_ = std::make_unique<Process>(command);
     conninfo_ = db.conninfo();
     conninfo_.replace(conninfo_.find(host), host.size(), folder_.string());
-    if (!eventually([&] { return std::filesystem::exists(folder_ / (".s.PGSQL." + port)) || !process_->running(); }) || !process_->running()) {
+    if (!eventually([&] { return std::filesystem::exists(folder_ / (".s.PGSQL." + port)) || !process_->running(); }) ||
+        !process_->running()) {
       throw std::runtime_error("pgbouncer does not run: " + process_->output());
     }
   }
@@ -63,7 +66,8 @@ class Pooler {
 };
 
 TEST(Pooler, AWholeJobRunsBehindPgbouncerInTransactionMode) {
-  if (!std::filesystem::exists(kPgbouncer)) GTEST_SKIP() << "there is no " << kPgbouncer << ": scripts/install-deps installs it";
+  if (!std::filesystem::exists(kPgbouncer))
+    GTEST_SKIP() << "there is no " << kPgbouncer << ": scripts/install-deps installs it";
   const auto make = [](const Database& db) { apply_bars_job(db, {"eurusd", "gbpusd"}, 12); };
   const auto expected = undisturbed(make);
   const Database db;
@@ -80,7 +84,8 @@ TEST(Pooler, AWholeJobRunsBehindPgbouncerInTransactionMode) {
   db.make_bars("eurusd", 12);
   db.make_bars("gbpusd", 12);
   const TemporaryFile spec("spec.yaml", bars_specification({"eurusd", "gbpusd"}, 12));
-  for (const std::vector<std::string>& step : {std::vector<std::string>{"migrate"}, {"plan", spec.path()}, {"apply", spec.path()}}) {
+  for (const std::vector<std::string>& step :
+       {std::vector<std::string>{"migrate"}, {"plan", spec.path()}, {"apply", spec.path()}}) {
     const Finished f = program(step);
     ASSERT_EQ(f.exit_status, 0) << f.out;
   }
@@ -93,14 +98,19 @@ TEST(Pooler, AWholeJobRunsBehindPgbouncerInTransactionMode) {
     tx.commit();
     return answer;
   };
-  EXPECT_TRUE(eventually([&] { return ask("SELECT count(*) FROM regfeat.partition WHERE state NOT IN ('done', 'empty')") == "0"; }));
+  EXPECT_TRUE(eventually(
+      [&] { return ask("SELECT count(*) FROM regfeat.partition WHERE state NOT IN ('done', 'empty')") == "0"; }));
   EXPECT_EQ(target_checksums(db), expected);
   // Operators' orders arrive by polling alone.
   ask("SELECT count(*) FROM regfeat.set_workers('chaos', 1)");
-  EXPECT_TRUE(eventually([&] { return ask("SELECT count(*) FROM regfeat.daemons WHERE alive AND workers_configured = 1 AND applied_generation = desired_generation") == "2"; }));
+  EXPECT_TRUE(eventually([&] {
+    return ask("SELECT count(*) FROM regfeat.daemons WHERE alive AND workers_configured = 1 AND applied_generation = desired_generation") ==
+           "2";
+  }));
   db.exec("UPDATE regfeat.partition SET input_fingerprint = NULL");
   EXPECT_EQ(ask("SELECT count(*) FROM regfeat.requeue('bars')"), "24");
-  EXPECT_TRUE(eventually([&] { return ask("SELECT count(*) FROM regfeat.partition WHERE state NOT IN ('done', 'empty')") == "0"; }));
+  EXPECT_TRUE(eventually(
+      [&] { return ask("SELECT count(*) FROM regfeat.partition WHERE state NOT IN ('done', 'empty')") == "0"; }));
   EXPECT_EQ(program({"status"}).exit_status, 0);
   for (Process* daemon : {one.get(), two.get()}) {
     daemon->signal(SIGTERM);
@@ -108,8 +118,12 @@ TEST(Pooler, AWholeJobRunsBehindPgbouncerInTransactionMode) {
     EXPECT_EQ(f.exit_status, 0) << f.out;
   }
   EXPECT_EQ(target_checksums(db), expected);
-  EXPECT_EQ(db.text("SELECT string_agg(format('%s %s %s', outcome, step, message), '; ') FROM regfeat.attempt WHERE outcome NOT IN ('done', 'empty')"), "");
-  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.attempt WHERE backend_pid IS NOT NULL"), 0) << "server connections are shared: nobody may end them";
+  EXPECT_EQ(
+      db.text(
+          "SELECT string_agg(format('%s %s %s', outcome, step, message), '; ') FROM regfeat.attempt WHERE outcome NOT IN ('done', 'empty')"),
+      "");
+  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.attempt WHERE backend_pid IS NOT NULL"), 0)
+      << "server connections are shared: nobody may end them";
 
   // Nothing of ours stays on any of the server connections. As many transactions at once as there are connections see them all.
   std::vector<std::unique_ptr<pg::Session>> sessions;
@@ -135,7 +149,11 @@ TEST(Pooler, WithoutAPoolerANotificationWakesAnIdleDaemon) {
   const auto daemon = start_daemon(db.conninfo(), 2, "poll: 1h\nprogress: 1h\nheartbeat: 10m\nlease: 1h\n");
   const auto done = [&] { return db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'done'") == 2; };
   ASSERT_TRUE(eventually(done));
-  ASSERT_TRUE(eventually([&] { return db.count("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'regfeatd/%' AND state <> 'idle'") == 0; }));
+  ASSERT_TRUE(eventually([&] {
+    return db.count(
+               "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'regfeatd/%' AND state <> 'idle'") ==
+           0;
+  }));
   db.exec("SELECT regfeat.requeue('bars')");
   EXPECT_TRUE(eventually(done));
 }
@@ -144,10 +162,14 @@ TEST(Pooler, WithoutAPoolerANotificationWakesAnIdleDaemon) {
 TEST(Pooler, WithListenOffPollingFindsTheWork) {
   const Database db;
   apply_bars_job(db, {"eurusd"}, 2);
-  const auto daemon = start_daemon(db.conninfo(), 2, "listen: false\npoll: 100ms\nprogress: 1h\nheartbeat: 10m\nlease: 1h\n");
+  const auto daemon =
+      start_daemon(db.conninfo(), 2, "listen: false\npoll: 100ms\nprogress: 1h\nheartbeat: 10m\nlease: 1h\n");
   const auto done = [&] { return db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'done'") == 2; };
   ASSERT_TRUE(eventually(done));
-  EXPECT_EQ(db.count("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%LISTEN%' AND pid <> pg_backend_pid()"), 0);
+  EXPECT_EQ(
+      db.count(
+          "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%LISTEN%' AND pid <> pg_backend_pid()"),
+      0);
   db.exec("SELECT regfeat.requeue('bars')");
   EXPECT_TRUE(eventually(done));
 }

@@ -42,14 +42,21 @@ class Progress : public ::testing::Test {
 
 TEST_F(Progress, RowsSayWhatTheTablesSay) {
   run_once();
-  EXPECT_EQ(db_.text("SELECT format('%s %s %s', done + empty, pending + running + failed, percent) FROM regfeat.latest_progress"), fmt::format("{} 0 100", 2 * kDays));
-  EXPECT_EQ(db_.count("SELECT rows_done FROM regfeat.latest_progress"), db_.count("SELECT sum(rows_in) FROM regfeat.partition"));
-  EXPECT_EQ(db_.count("SELECT rows_total FROM regfeat.latest_progress"), db_.count("SELECT sum(rows_in) FROM regfeat.partition"));
-  EXPECT_EQ(db_.count("SELECT bytes_done FROM regfeat.latest_progress"), db_.count("SELECT sum(bytes_out) FROM regfeat.partition"));
+  EXPECT_EQ(
+      db_.text(
+          "SELECT format('%s %s %s', done + empty, pending + running + failed, percent) FROM regfeat.latest_progress"),
+      fmt::format("{} 0 100", 2 * kDays));
+  EXPECT_EQ(db_.count("SELECT rows_done FROM regfeat.latest_progress"),
+            db_.count("SELECT sum(rows_in) FROM regfeat.partition"));
+  EXPECT_EQ(db_.count("SELECT rows_total FROM regfeat.latest_progress"),
+            db_.count("SELECT sum(rows_in) FROM regfeat.partition"));
+  EXPECT_EQ(db_.count("SELECT bytes_done FROM regfeat.latest_progress"),
+            db_.count("SELECT sum(bytes_out) FROM regfeat.partition"));
   EXPECT_EQ(db_.text("SELECT DISTINCT workers_configured FROM regfeat.progress"), "2");
   EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.progress WHERE stalled IS NOT NULL"), 0);
   EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.progress WHERE NOT (eta_low <= eta AND eta <= eta_high)"), 0);
-  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.progress WHERE done + empty = 0 AND eta IS NOT NULL"), 0) << "before anything is done nothing is claimed";
+  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.progress WHERE done + empty = 0 AND eta IS NOT NULL"), 0)
+      << "before anything is done nothing is claimed";
   EXPECT_EQ(db_.count("SELECT sum(partitions) FROM regfeat.daemon_progress"), 2 * kDays);
 }
 
@@ -62,12 +69,16 @@ TEST_F(Progress, AnHourBetweenReportsIsFine) {
 
 TEST_F(Progress, AttemptsHaveAllTheirPhases) {
   run_once();
-  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.attempt WHERE outcome = 'done' AND (claim_ms IS NULL OR read_ms IS NULL OR fit_ms IS NULL OR send_ms IS NULL "
-                      "OR publish_ms IS NULL OR commit_ms IS NULL OR rows_in IS NULL OR bytes_out IS NULL OR nulls_out IS NULL)"),
-            0);
-  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.attempt WHERE outcome = 'done' AND claim_ms + read_ms + fit_ms + send_ms + publish_ms + commit_ms > "
-                      "1000 * extract(epoch FROM finished_at - started_at) + claim_ms + commit_ms + 1"),
-            0)
+  EXPECT_EQ(
+      db_.count(
+          "SELECT count(*) FROM regfeat.attempt WHERE outcome = 'done' AND (claim_ms IS NULL OR read_ms IS NULL OR fit_ms IS NULL OR send_ms IS NULL "
+          "OR publish_ms IS NULL OR commit_ms IS NULL OR rows_in IS NULL OR bytes_out IS NULL OR nulls_out IS NULL)"),
+      0);
+  EXPECT_EQ(
+      db_.count(
+          "SELECT count(*) FROM regfeat.attempt WHERE outcome = 'done' AND claim_ms + read_ms + fit_ms + send_ms + publish_ms + commit_ms > "
+          "1000 * extract(epoch FROM finished_at - started_at) + claim_ms + commit_ms + 1"),
+      0)
       << "the phases are parts of the attempt";
 }
 
@@ -76,33 +87,47 @@ TEST_F(Progress, WhatIfAndPreviewAnswerFromTheMeasuredCurve) {
   EXPECT_EQ(db_.count("SELECT count(seconds) FROM regfeat.eta_by_workers('bars')"), 0);
   EXPECT_EQ(db_.text("SELECT estimated_time FROM regfeat.requeue_preview('bars')"), "");
   run_once();
-  EXPECT_EQ(db_.text("SELECT string_agg(DISTINCT seconds::text, ' ') FROM regfeat.eta_by_workers('bars')"), "0") << "nothing is left";
+  EXPECT_EQ(db_.text("SELECT string_agg(DISTINCT seconds::text, ' ') FROM regfeat.eta_by_workers('bars')"), "0")
+      << "nothing is left";
   db_.exec("SELECT * FROM regfeat.requeue('bars')");
   EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.eta_by_workers('bars')"), 8);
   // One worker: what all partitions took by the model, one after the other. More never take longer, and never more than
   // the curve's own speed allows.
-  EXPECT_EQ(db_.text("SELECT abs(e.seconds / sum(CASE WHEN p.rows_in > 0 THEN regfeat.seconds_per_row(1, 1) * (p.rows_in + m.fixed_rows) ELSE m.empty_seconds END) - 1) < 1e-9 "
-                     "  FROM regfeat.eta_by_workers('bars') e, regfeat.partition p, regfeat.eta_model m WHERE e.workers = 1 GROUP BY e.seconds"),
-            "t");
-  EXPECT_EQ(db_.count("SELECT count(*) FROM (SELECT seconds > lag(seconds) OVER (ORDER BY workers) * 1.2 AS worse FROM regfeat.eta_by_workers('bars')) x WHERE worse"), 0);
+  EXPECT_EQ(
+      db_.text(
+          "SELECT abs(e.seconds / sum(CASE WHEN p.rows_in > 0 THEN regfeat.seconds_per_row(1, 1) * (p.rows_in + m.fixed_rows) ELSE m.empty_seconds END) - 1) < 1e-9 "
+          "  FROM regfeat.eta_by_workers('bars') e, regfeat.partition p, regfeat.eta_model m WHERE e.workers = 1 GROUP BY e.seconds"),
+      "t");
+  EXPECT_EQ(
+      db_.count(
+          "SELECT count(*) FROM (SELECT seconds > lag(seconds) OVER (ORDER BY workers) * 1.2 AS worse FROM regfeat.eta_by_workers('bars')) x WHERE worse"),
+      0);
   EXPECT_GE(db_.count("SELECT count(*) FROM regfeat.eta_by_workers('bars') WHERE basis LIKE 'measured:%'"), 1);
   // Nobody runs: the preview counts on one worker, as the first row of the curve does.
-  EXPECT_EQ(db_.text("SELECT estimated_time = date_trunc('second', (SELECT seconds FROM regfeat.eta_by_workers('bars') WHERE workers = 1) * interval '1 second' + interval '999 ms') "
-                     "  FROM regfeat.requeue_preview('bars')"),
-            "t");
-  EXPECT_EQ(db_.text("SELECT basis FROM regfeat.requeue_preview('bars')"), "measured cost per row, with one worker (no daemon is alive)");
+  EXPECT_EQ(
+      db_.text(
+          "SELECT estimated_time = date_trunc('second', (SELECT seconds FROM regfeat.eta_by_workers('bars') WHERE workers = 1) * interval '1 second' + interval '999 ms') "
+          "  FROM regfeat.requeue_preview('bars')"),
+      "t");
+  EXPECT_EQ(db_.text("SELECT basis FROM regfeat.requeue_preview('bars')"),
+            "measured cost per row, with one worker (no daemon is alive)");
 }
 
 TEST_F(Progress, ASlowPartitionShowsUpByItselfWithItsPhase) {
   run_once();
-  db_.exec("UPDATE regfeat.attempt SET read_ms = read_ms + 60000, started_at = started_at - interval '60 seconds' WHERE attempt_id = "
-           "(SELECT attempt_id FROM regfeat.partition WHERE state = 'done' ORDER BY partition_id OFFSET 3 LIMIT 1)");
+  db_.exec(
+      "UPDATE regfeat.attempt SET read_ms = read_ms + 60000, started_at = started_at - interval '60 seconds' WHERE attempt_id = "
+      "(SELECT attempt_id FROM regfeat.partition WHERE state = 'done' ORDER BY partition_id OFFSET 3 LIMIT 1)");
   EXPECT_EQ(db_.text("SELECT phase FROM regfeat.slow_partitions LIMIT 1"), "read");
-  EXPECT_EQ(db_.text("SELECT times_median > 2 AND excess_seconds BETWEEN 59 AND 61 FROM regfeat.slow_partitions LIMIT 1"), "t");
+  EXPECT_EQ(
+      db_.text("SELECT times_median > 2 AND excess_seconds BETWEEN 59 AND 61 FROM regfeat.slow_partitions LIMIT 1"),
+      "t");
   const auto status = nlohmann::json::parse(db_.regfeatd({"status", "--json"}).out);
   EXPECT_EQ(status["slow_partitions"][0]["phase"], "read");
   std::size_t slow = 0;
-  for (const auto& row : status["heat_maps"][0]["states"]) slow += static_cast<std::size_t>(std::count(row.get_ref<const std::string&>().begin(), row.get_ref<const std::string&>().end(), 's'));
+  for (const auto& row : status["heat_maps"][0]["states"])
+    slow += static_cast<std::size_t>(
+        std::count(row.get_ref<const std::string&>().begin(), row.get_ref<const std::string&>().end(), 's'));
   EXPECT_EQ(slow, status["slow_partitions"].size());
 }
 
@@ -115,9 +140,11 @@ TEST_F(Progress, AWorkerThatWaitsIsNotStalledBeforeItsTime) {
   pqxx::work tx(blocker->sql());
   tx.exec("LOCK TABLE bqx.m1_eurusd, bqx.m1_gbpusd IN ACCESS EXCLUSIVE MODE");
   Process daemon({REGFEATD_BINARY, "run", "--workers", "2", "--config", config.path(), "--conninfo", db_.conninfo()});
-  for (int i = 0; i < 400 && db_.count("SELECT count(*) FROM regfeat.worker WHERE step = 'read'") == 0; ++i) std::this_thread::sleep_for(50ms);
+  for (int i = 0; i < 400 && db_.count("SELECT count(*) FROM regfeat.worker WHERE step = 'read'") == 0; ++i)
+    std::this_thread::sleep_for(50ms);
   EXPECT_GT(db_.count("SELECT count(*) FROM regfeat.worker WHERE step = 'read'"), 0);
-  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.latest_progress WHERE stalled IS NOT NULL"), 0) << "not before its time";
+  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.latest_progress WHERE stalled IS NOT NULL"), 0)
+      << "not before its time";
   tx.abort();
   daemon.signal(SIGTERM);
   daemon.wait();
@@ -130,16 +157,19 @@ TEST_F(Progress, AReaderSeesTheStatus) {
   EXPECT_EQ(text.exit_status, 0) << text.out;
   EXPECT_NE(text.out.find("100.0 %  24/24 partitions"), std::string::npos) << text.out;
   EXPECT_EQ(text.out.find('\033'), std::string::npos) << "plain text, as this is no terminal";
-  const Finished json = regfeatd({"status", "--json", "--history", "10", "--conninfo", db_.conninfo_as("regfeat_test_reader")});
+  const Finished json =
+      regfeatd({"status", "--json", "--history", "10", "--conninfo", db_.conninfo_as("regfeat_test_reader")});
   const auto document = nlohmann::json::parse(json.out);
   EXPECT_EQ(document["version"], 1);
-  EXPECT_EQ(document["feature_sets"][0]["partitions"]["done"], db_.count("SELECT count(*) FROM regfeat.partition WHERE state = 'done'"));
+  EXPECT_EQ(document["feature_sets"][0]["partitions"]["done"],
+            db_.count("SELECT count(*) FROM regfeat.partition WHERE state = 'done'"));
   EXPECT_EQ(document["feature_sets"][0]["rows"]["done"], db_.count("SELECT sum(rows_in) FROM regfeat.partition"));
   EXPECT_EQ(document["heat_maps"][0]["states"].size(), 2u);
   EXPECT_EQ(document["heat_maps"][0]["states"][0].get<std::string>().size(), static_cast<std::size_t>(kDays));
   EXPECT_FALSE(document["history"].empty());
-  db_.exec("SET ROLE regfeat_reader; SELECT * FROM regfeat.eta_by_workers('bars'); SELECT * FROM regfeat.slow_partitions; SELECT * FROM regfeat.latest_progress; "
-           "SELECT * FROM regfeat.validation_run");
+  db_.exec(
+      "SET ROLE regfeat_reader; SELECT * FROM regfeat.eta_by_workers('bars'); SELECT * FROM regfeat.slow_partitions; SELECT * FROM regfeat.latest_progress; "
+      "SELECT * FROM regfeat.validation_run");
   db_.exec("DROP ROLE regfeat_test_reader");
 }
 
@@ -192,7 +222,8 @@ class Terminal {
   std::string rest() {
     std::string out = pending_;
     std::array<char, 8192> buffer{};
-    for (ssize_t n = 0; (n = read(master_, buffer.data(), buffer.size())) > 0;) out.append(buffer.data(), static_cast<std::size_t>(n));
+    for (ssize_t n = 0; (n = read(master_, buffer.data(), buffer.size())) > 0;)
+      out.append(buffer.data(), static_cast<std::size_t>(n));
     return out;
   }
 
@@ -253,7 +284,8 @@ TEST_F(Progress, TheWatchedScreenOutlivesTheDatabaseConnection) {
   run_once();
   Terminal terminal({REGFEATD_BINARY, "status", "--watch", "--interval", "0.2", "--conninfo", db_.conninfo()}, 100, 30);
   ASSERT_FALSE(terminal.frame().empty());
-  db_.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '%status%'");
+  db_.exec(
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '%status%'");
   for (int i = 0; i < 10; ++i) ASSERT_NE(terminal.frame().find("24/24 partitions"), std::string::npos);
 }
 

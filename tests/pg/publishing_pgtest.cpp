@@ -128,12 +128,10 @@ TEST_P(EveryStrategy, AKillAtAnyStepShowsTheOldRowsAndLeavesNothingAfterTheNextR
     ASSERT_EQ(p.run_here(nothing), populate::RunResult::done);
     p.apply(GetParam());
   }
-  for (const Step step :
-       {Step::begin, Step::read, Step::write, Step::publish, Step::complete, Step::commit}) {
+  for (const Step step : {Step::begin, Step::read, Step::write, Step::publish, Step::complete, Step::commit}) {
     const std::string old = p.generation();
     p.next_generation();
-    if (fresh)
-      p.db.exec("DROP TABLE IF EXISTS bqx.reg_rate_eurusd_2024_07_01, bqx.reg_bqx_eurusd_2024_07_01");
+    if (fresh) p.db.exec("DROP TABLE IF EXISTS bqx.reg_rate_eurusd_2024_07_01, bqx.reg_bqx_eurusd_2024_07_01");
     const std::string before = fresh ? p.generation() : old;
     KillAt killer(p, step);
     EXPECT_THROW((void)p.run_here(killer), Fault) << populate::to_string(step);
@@ -163,22 +161,19 @@ TEST_P(EveryStrategy, KilledDaemonsShowCompleteGenerationsOnlyAndLeaveNothingBeh
   for (int kills = 0; kills < 5; ++kills) {
     p.next_generation();
     Process daemon({REGFEATD_BINARY, "run", "--once", "--workers", "2", "--conninfo", p.db.conninfo()});
-    while (daemon.running() &&
-           p.db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'running'") == 0) {
+    while (daemon.running() && p.db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'running'") == 0) {
       std::this_thread::sleep_for(milliseconds{2});
     }
     std::this_thread::sleep_for(
         milliseconds{8 * kills});  // somewhere inside; whichever step it hits, the same must hold
     daemon.signal(SIGKILL);
     (void)daemon.wait();
-    EXPECT_EQ(p.db.count("SELECT count(*) FROM (" + day + ") x WHERE x IS NULL"), 0)
-        << "a day in one table only";
+    EXPECT_EQ(p.db.count("SELECT count(*) FROM (" + day + ") x WHERE x IS NULL"), 0) << "a day in one table only";
   }
   p.run_daemon();
   EXPECT_EQ(p.db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'done'"), days);
   EXPECT_EQ(p.leftovers(), 0);
-  EXPECT_EQ(p.db.count("SELECT count(*) FROM bqx.reg_bqx_eurusd"),
-            p.db.count("SELECT count(*) FROM bqx.m1_eurusd"));
+  EXPECT_EQ(p.db.count("SELECT count(*) FROM bqx.reg_bqx_eurusd"), p.db.count("SELECT count(*) FROM bqx.m1_eurusd"));
   Publishing undisturbed(days, "auto");
   for (int i = 0; i < 5; ++i) undisturbed.next_generation();
   undisturbed.run_daemon();
@@ -238,8 +233,7 @@ class Reader {
     }
     const auto start = std::chrono::steady_clock::now();
     auto value = tx.exec1(query_)[0].as<std::string>();
-    const double ms =
-        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+    const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
     tx.commit();
     if (seen_.empty() || seen_.back() != value) seen_.push_back(std::move(value));
     longest_ms_ = std::max(longest_ms_, ms);
@@ -306,8 +300,7 @@ TEST(Swap, ALongReaderHoldsUpTheExchangeButNoOtherReader) {
   auto reading = std::make_unique<pqxx::work>(long_reader->sql());
   reading->exec("SELECT count(*) FROM bqx.reg_rate_eurusd");
   std::jthread run([&] { EXPECT_EQ(p.run_here(nothing), populate::RunResult::done); });
-  while (p.db.count("SELECT count(*) FROM regfeat.staging") == 0)
-    std::this_thread::sleep_for(milliseconds{2});
+  while (p.db.count("SELECT count(*) FROM regfeat.staging") == 0) std::this_thread::sleep_for(milliseconds{2});
   // The load is committed, the exchange is being tried. Others are held up for one try at most: far less than
   // their limit.
   const auto other = p.db.session();
@@ -337,8 +330,7 @@ TEST(Swap, ARequeueBetweenLoadAndExchangeFencesAndTheLeftoverGoes) {
    public:
     explicit Requeue(const Database& db) : db_(db) {}
     void at_step(Step step) override {
-      if (step == Step::complete)
-        db_.exec("UPDATE regfeat.partition SET state = 'pending', epoch = epoch + 1");
+      if (step == Step::complete) db_.exec("UPDATE regfeat.partition SET state = 'pending', epoch = epoch + 1");
     }
     void at_rows(std::int64_t, std::int64_t) override {}
 
@@ -374,14 +366,11 @@ TEST(Swap, KeepsKeysIndexesGrantsAndOptionsUnderTheirNames) {
                     oid = p.db.text("SELECT 'bqx.reg_rate_eurusd_2024_07_01'::regclass::oid");
   p.next_generation();
   ASSERT_EQ(p.run_here(nothing), populate::RunResult::done);
-  EXPECT_NE(p.db.text("SELECT 'bqx.reg_rate_eurusd_2024_07_01'::regclass::oid"), oid)
-      << "it was not exchanged";
+  EXPECT_NE(p.db.text("SELECT 'bqx.reg_rate_eurusd_2024_07_01'::regclass::oid"), oid) << "it was not exchanged";
   EXPECT_EQ(p.db.text(described), before);
   EXPECT_NE(before.find("fillfactor=90"), std::string::npos);
-  EXPECT_EQ(
-      p.db.text(
-          "SELECT string_agg(attname, ' ') FROM pg_stats WHERE tablename = 'reg_rate_eurusd_2024_07_01'"),
-      "ts_utc");
+  EXPECT_EQ(p.db.text("SELECT string_agg(attname, ' ') FROM pg_stats WHERE tablename = 'reg_rate_eurusd_2024_07_01'"),
+            "ts_utc");
 }
 
 TEST(Swap, IsNotChosenWhereSomethingWouldBeLostAndRefusedWhereItIsAskedFor) {
@@ -422,8 +411,7 @@ TEST(Truncate, IsTheDefaultForAnEmptyChild) {
   p.next_generation();
   ASSERT_EQ(p.run_here(nothing), populate::RunResult::done);
   EXPECT_EQ(p.db.text("SELECT 'bqx.reg_rate_eurusd_2024_07_01'::regclass::oid"), oid);
-  EXPECT_EQ(p.db.count("SELECT count(*) FROM bqx.reg_rate_eurusd"),
-            p.db.count("SELECT count(*) FROM bqx.m1_eurusd"));
+  EXPECT_EQ(p.db.count("SELECT count(*) FROM bqx.reg_rate_eurusd"), p.db.count("SELECT count(*) FROM bqx.m1_eurusd"));
 }
 
 }  // namespace

@@ -12,9 +12,11 @@ TEST(RestoredCopy, ItsRescueLeavesTheOriginalsBackendsAlone) {
   original.migrate();
   copy.migrate();
   const auto claimant = pg::Session({.conninfo = original.conninfo(), .application_name = "regfeatd/one/0"});
-  const std::string call = fmt::format("SELECT regfeat.end_backend({}, now() + interval '1 minute')", claimant.backend_pid());
+  const std::string call =
+      fmt::format("SELECT regfeat.end_backend({}, now() + interval '1 minute')", claimant.backend_pid());
   EXPECT_EQ(copy.text(call), "f");
-  EXPECT_EQ(original.text(fmt::format("SELECT count(*) FROM pg_stat_activity WHERE pid = {}", claimant.backend_pid())), "1");
+  EXPECT_EQ(original.text(fmt::format("SELECT count(*) FROM pg_stat_activity WHERE pid = {}", claimant.backend_pid())),
+            "1");
   EXPECT_EQ(original.text(call), "t");
 }
 

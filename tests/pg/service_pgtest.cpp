@@ -26,7 +26,8 @@ using Clock = std::chrono::steady_clock;
 /// The manager's end of $NOTIFY_SOCKET.
 class NotifySocket {
  public:
-  NotifySocket() : folder_("notify", ""), path_(folder_.path() + ".socket"), fd_(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {
+  NotifySocket()
+      : folder_("notify", ""), path_(folder_.path() + ".socket"), fd_(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     std::strncpy(address.sun_path, path_.c_str(), sizeof address.sun_path - 1);
@@ -77,11 +78,12 @@ class FrozenThread {
       std::string comm;
       std::getline(std::ifstream(entry.path() / "comm") >> std::ws, comm);
       const pid_t id = std::stoi(entry.path().filename());
-      if (comm == name && (id_ == 0 || id < id_)) id_ = id;  // the main thread is the oldest of those that have its name
+      if (comm == name && (id_ == 0 || id < id_))
+        id_ = id;  // the main thread is the oldest of those that have its name
     }
     if (id_ == 0) return;
-    frozen_ = ptrace(PTRACE_SEIZE, id_, nullptr, nullptr) == 0 && ptrace(PTRACE_INTERRUPT, id_, nullptr, nullptr) == 0 &&
-              waitpid(id_, nullptr, __WALL) == id_;
+    frozen_ = ptrace(PTRACE_SEIZE, id_, nullptr, nullptr) == 0 &&
+              ptrace(PTRACE_INTERRUPT, id_, nullptr, nullptr) == 0 && waitpid(id_, nullptr, __WALL) == id_;
   }
   ~FrozenThread() {
     if (frozen_) ptrace(PTRACE_DETACH, id_, nullptr, nullptr);
@@ -112,7 +114,15 @@ class Service : public ::testing::Test {
   }
   /// As systemd starts it, with WatchdogSec=1s.
   [[nodiscard]] std::vector<std::string> daemon(const std::string& config) const {
-    return {"/usr/bin/env", "NOTIFY_SOCKET=" + socket_.path(), "WATCHDOG_USEC=1000000", REGFEATD_BINARY, "run", "--config", config, "--conninfo", db_.conninfo()};
+    return {"/usr/bin/env",
+            "NOTIFY_SOCKET=" + socket_.path(),
+            "WATCHDOG_USEC=1000000",
+            REGFEATD_BINARY,
+            "run",
+            "--config",
+            config,
+            "--conninfo",
+            db_.conninfo()};
   }
 
   Database db_;
@@ -124,16 +134,19 @@ TEST_F(Service, ReadyProgressReloadStop) {
   auto blocker = db_.session();
   std::optional<pqxx::work> lock(std::in_place, blocker->sql());
   lock->exec("LOCK TABLE bqx.m1_eurusd IN ACCESS EXCLUSIVE MODE");
-  const TemporaryFile config("regfeatd.yaml", "workers: 1\nprogress: 100ms\nretry: { base: 50ms, cap: 100ms }\nshutdown_grace: 7s\n");
+  const TemporaryFile config("regfeatd.yaml",
+                             "workers: 1\nprogress: 100ms\nretry: { base: 50ms, cap: 100ms }\nshutdown_grace: 7s\n");
   Process process(daemon(config.path()));
   EXPECT_EQ(socket_.wait_for("READY=1"), "READY=1");
   EXPECT_NE(socket_.wait_for("STATUS=bars 0.0 %, ETA"), "");
 
   // A worker that waits for the server (here for a lock) is not a hung one: the watchdog is fed for several intervals.
-  ASSERT_TRUE(eventually([&] { return db_.count("SELECT count(*) FROM regfeat.partition WHERE state = 'running'") == 1; }));
+  ASSERT_TRUE(
+      eventually([&] { return db_.count("SELECT count(*) FROM regfeat.partition WHERE state = 'running'") == 1; }));
   for (int i = 0; i < 12; ++i) EXPECT_EQ(socket_.wait_for("WATCHDOG=1"), "WATCHDOG=1");
 
-  std::ofstream(config.path()) << "workers: 3\nprogress: 100ms\nretry: { base: 50ms, cap: 100ms }\nshutdown_grace: 7s\n";
+  std::ofstream(config.path())
+      << "workers: 3\nprogress: 100ms\nretry: { base: 50ms, cap: 100ms }\nshutdown_grace: 7s\n";
   const auto before = monotonic_us();
   process.signal(SIGHUP);
   const std::string reloading = socket_.wait_for("RELOADING=1");
@@ -173,7 +186,8 @@ TEST_F(Service, WhateverThreadHangsTheWatchdogIsNotFed) {
   process.signal(SIGTERM);
   const Finished f = process.wait();
   EXPECT_EQ(f.exit_status, 0);
-  EXPECT_NE(f.out.find("a thread hangs: the watchdog is not fed any more thread=\"worker 1\""), std::string::npos) << f.out;
+  EXPECT_NE(f.out.find("a thread hangs: the watchdog is not fed any more thread=\"worker 1\""), std::string::npos)
+      << f.out;
   EXPECT_NE(f.out.find("a thread hangs: the watchdog is not fed any more thread=reporter"), std::string::npos) << f.out;
 }
 

@@ -37,7 +37,8 @@ TEST_F(Signals, TerminateFinishesWhatIsInHandAndLeavesTheRestPending) {
   const Finished f = process.wait();
   EXPECT_EQ(f.exit_status, 0) << f.out;
   EXPECT_EQ(in_state("'running'"), 0);
-  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.attempt WHERE outcome NOT IN ('done', 'empty')"), 0) << "nothing was given up";
+  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.attempt WHERE outcome NOT IN ('done', 'empty')"), 0)
+      << "nothing was given up";
   EXPECT_EQ(db_.text("SELECT state FROM regfeat.daemon"), "stopped");
 }
 
@@ -77,20 +78,26 @@ TEST_F(Signals, HangUpChangesTheWorkersAndAnInvalidFileKeepsTheOldSettings) {
   Process process(daemon(config.path()));
   const auto workers = [&] { return db_.text("SELECT workers_configured FROM regfeat.daemons"); };
   ASSERT_TRUE(eventually([&] { return workers() == "1" && in_state("'done'") >= 1; }));
-  EXPECT_TRUE(eventually([&] { return db_.text("SELECT settings ->> 'lease' FROM regfeat.daemons") == "1min"; })) << "those of the start are there too";
+  EXPECT_TRUE(eventually([&] { return db_.text("SELECT settings ->> 'lease' FROM regfeat.daemons") == "1min"; }))
+      << "those of the start are there too";
   std::ofstream(config.path()) << "workers: 3\nprogress: 200ms\n";
   process.signal(SIGHUP);
   EXPECT_TRUE(eventually([&] { return workers() == "3"; })) << workers();
-  EXPECT_EQ(db_.text("SELECT settings_generation || ' ' || (settings ->> 'workers') || ' ' || (settings ->> 'progress') FROM regfeat.daemons"), "2 3 200ms");
+  EXPECT_EQ(
+      db_.text(
+          "SELECT settings_generation || ' ' || (settings ->> 'workers') || ' ' || (settings ->> 'progress') FROM regfeat.daemons"),
+      "2 3 200ms");
   std::ofstream(config.path()) << "worker: 5\n";
   process.signal(SIGHUP);
-  EXPECT_TRUE(eventually([&] { return db_.text("SELECT message FROM regfeat.daemons").find("worker") != std::string::npos; }));
+  EXPECT_TRUE(
+      eventually([&] { return db_.text("SELECT message FROM regfeat.daemons").find("worker") != std::string::npos; }));
   EXPECT_EQ(workers(), "3");
   EXPECT_TRUE(process.running());
   ASSERT_TRUE(eventually([&] { return in_state("'pending', 'running'") == 0; }));
   process.signal(SIGTERM);
   EXPECT_EQ(process.wait().exit_status, 0);
-  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.attempt WHERE outcome NOT IN ('done', 'empty')"), 0) << "no running partition was touched";
+  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.attempt WHERE outcome NOT IN ('done', 'empty')"), 0)
+      << "no running partition was touched";
 }
 
 }  // namespace

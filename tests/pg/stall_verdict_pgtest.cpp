@@ -59,8 +59,7 @@ TEST_P(StallVerdict, NamesTheWorkerAndItsStepUntilItGoesOn) {
   const std::string named = fmt::format(": worker chaos/0 in step {} for ", GetParam());
   const auto daemon = start_daemon(db_.conninfo(), 1, kSettings);
   ASSERT_TRUE(eventually([&] {
-    return db_.count("SELECT count(*) FROM regfeat.latest_progress WHERE strpos(stalled, '" + named +
-                     "') > 0") == 1;
+    return db_.count("SELECT count(*) FROM regfeat.latest_progress WHERE strpos(stalled, '" + named + "') > 0") == 1;
   })) << daemon->output();
   const std::string verdict = db_.text("SELECT stalled FROM regfeat.latest_progress");
   EXPECT_TRUE(verdict.starts_with("nothing finished and no row was written for ")) << verdict;
@@ -75,11 +74,9 @@ TEST_P(StallVerdict, NamesTheWorkerAndItsStepUntilItGoesOn) {
 
   db_.exec("DELETE FROM public.held");
   ASSERT_TRUE(eventually([&] {
-    return db_.text("SELECT concat_ws(' ', done, stalled) FROM regfeat.latest_progress") ==
-           std::to_string(kDays);
+    return db_.text("SELECT concat_ws(' ', done, stalled) FROM regfeat.latest_progress") == std::to_string(kDays);
   })) << daemon->output();
-  EXPECT_TRUE(
-      nlohmann::json::parse(db_.regfeatd({"status", "--json"}).out)["feature_sets"][0]["stalled"].is_null());
+  EXPECT_TRUE(nlohmann::json::parse(db_.regfeatd({"status", "--json"}).out)["feature_sets"][0]["stalled"].is_null());
   EXPECT_EQ(db_.regfeatd({"status"}).out.find("stalled"), std::string::npos);
   EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.attempt"), kDays);
   daemon->signal(SIGTERM);

@@ -60,11 +60,11 @@ class Bars {
 
 /// The columns of a table that have a row in pg_statistic.
 std::string columns_with_statistics(const Database& db, const std::string& table = kChild) {
-  return db.text(fmt::format(
-      "SELECT string_agg(a.attname, ' ' ORDER BY a.attnum) FROM pg_statistic s "
-      "JOIN pg_attribute a ON a.attrelid = s.starelid AND a.attnum = s.staattnum WHERE s.starelid = "
-      "'{}'::regclass",
-      table));
+  return db.text(
+      fmt::format("SELECT string_agg(a.attname, ' ' ORDER BY a.attnum) FROM pg_statistic s "
+                  "JOIN pg_attribute a ON a.attrelid = s.starelid AND a.attnum = s.staattnum WHERE s.starelid = "
+                  "'{}'::regclass",
+                  table));
 }
 
 std::string all_columns(const Database& db, const std::string& table = kChild) {
@@ -108,9 +108,8 @@ TEST_P(EveryWay, AllAnalysesTheFeatureColumnsTooAndAutovacuumStillKeepsAway) {
             "{autovacuum_analyze_threshold=2147483647,autovacuum_vacuum_insert_threshold=-1}");
   // What the planner knows is what is there: the rows, and the share of NULLs before the first whole window.
   const std::string rows = bars.db.text("SELECT count(*) FROM bqx.m1_eurusd");
-  EXPECT_EQ(
-      bars.db.text(fmt::format("SELECT reltuples::bigint FROM pg_class WHERE oid = '{}'::regclass", kChild)),
-      rows);
+  EXPECT_EQ(bars.db.text(fmt::format("SELECT reltuples::bigint FROM pg_class WHERE oid = '{}'::regclass", kChild)),
+            rows);
   EXPECT_EQ(bars.db.text(fmt::format("SELECT round(null_frac * {}) FROM pg_stats WHERE tablename = "
                                      "'reg_rate_eurusd_2024_07_01' AND attname = 'r2_idx_agg'",
                                      rows)),
@@ -215,8 +214,7 @@ TEST(Statistics, DeleteWaitsForNobodyNotEvenForThem) {
   // What CREATE INDEX CONCURRENTLY holds.
   const auto other = bars.db.session();
   pqxx::work holding(other->sql());
-  holding.exec(
-      "SET LOCAL idle_in_transaction_session_timeout = '1min'");  // who waits finds out, and fails below
+  holding.exec("SET LOCAL idle_in_transaction_session_timeout = '1min'");  // who waits finds out, and fails below
   holding.exec(fmt::format("LOCK TABLE {} IN SHARE UPDATE EXCLUSIVE MODE", kChild));
   bars.reload("publish: delete, statistics: all");
   EXPECT_EQ(columns_with_statistics(bars.db), "ts_utc");
@@ -240,9 +238,7 @@ TEST(Statistics, TablesThatHoldMoreThanThePartitionAreLeftToAutovacuum) {
   EXPECT_EQ(bars.db.count("SELECT coalesce(sum(analyze_count), 0) FROM pg_stat_user_tables WHERE relname IN "
                           "('two_days', 'reg_bqx_eurusd')"),
             0);
-  EXPECT_EQ(
-      bars.db.count("SELECT count(reloptions) FROM pg_class WHERE relname IN ('two_days', 'reg_bqx_eurusd')"),
-      0);
+  EXPECT_EQ(bars.db.count("SELECT count(reloptions) FROM pg_class WHERE relname IN ('two_days', 'reg_bqx_eurusd')"), 0);
 }
 
 }  // namespace

@@ -31,8 +31,8 @@ TEST(Throttling, SlowCommitsLowerTheWorkersUntilTheyAreFastAgain) {
   const auto holder = db.session();
   pqxx::nontransaction lock(holder->sql());
   lock.exec("SELECT pg_advisory_lock(4711)");
-  const TemporaryFile config(
-      "regfeatd.yaml", "workers: 4\nprogress: 100ms\npoll: 100ms\nthrottle: { commit_latency: 150ms }\n");
+  const TemporaryFile config("regfeatd.yaml",
+                             "workers: 4\nprogress: 100ms\npoll: 100ms\nthrottle: { commit_latency: 150ms }\n");
   Process daemon({REGFEATD_BINARY, "run", "--config", config.path(), "--conninfo", db.conninfo()});
   wait_until(daemon, [&] {
     return db.count(
@@ -44,8 +44,7 @@ TEST(Throttling, SlowCommitsLowerTheWorkersUntilTheyAreFastAgain) {
   lock.exec("SELECT pg_advisory_unlock(4711)");
   // The three that have to rest are seen resting, then all go on.
   wait_until(daemon, [&] {
-    return db.count(
-               "SELECT count(*) FROM regfeat.daemons WHERE throttle IS NULL AND workers_configured = 4") == 1;
+    return db.count("SELECT count(*) FROM regfeat.daemons WHERE throttle IS NULL AND workers_configured = 4") == 1;
   });
   wait_until(daemon, [&] {
     return db.count("SELECT count(*) FROM regfeat.partition WHERE state NOT IN ('done', 'empty')") == 0;
@@ -84,29 +83,25 @@ TEST(Throttling, RowsStayBelowTheRateAndAReloadLiftsIt) {
       "regfeatd.yaml",
       fmt::format("workers: 2\nprogress: 100ms\npoll: 100ms\nthrottle: {{ rows_per_second: {} }}\n", kRate));
   Process daemon({REGFEATD_BINARY, "run", "--config", config.path(), "--conninfo", db.conninfo()});
-  wait_until(daemon, [&] {
-    return db.count("SELECT count(*) FROM regfeat.partition WHERE state IN ('done', 'empty')") >= 4;
-  });
-  EXPECT_GE(db.count(fmt::format(
-                "SELECT count(*) FROM regfeat.progress WHERE throttle LIKE '%: held to {} rows/s'", kRate)),
-            1);
+  wait_until(daemon,
+             [&] { return db.count("SELECT count(*) FROM regfeat.partition WHERE state IN ('done', 'empty')") >= 4; });
+  EXPECT_GE(
+      db.count(fmt::format("SELECT count(*) FROM regfeat.progress WHERE throttle LIKE '%: held to {} rows/s'", kRate)),
+      1);
   EXPECT_GE(db.count("SELECT count(*) FROM regfeat.progress WHERE rows_done > 0"), 2) << "two to compare";
   // Between any two rows: the rate, the burst of a quarter of a second, and a block of 1024 rows in the hands
   // of each worker.
-  EXPECT_EQ(
-      db.count(fmt::format(
-          "SELECT count(*) FROM regfeat.progress a JOIN regfeat.progress b ON a.at < b.at "
-          " WHERE b.rows_done - a.rows_done > {} * (extract(epoch FROM b.at - a.at) + 0.25) + 2 * 2 * 1024",
-          kRate)),
-      0);
+  EXPECT_EQ(db.count(fmt::format(
+                "SELECT count(*) FROM regfeat.progress a JOIN regfeat.progress b ON a.at < b.at "
+                " WHERE b.rows_done - a.rows_done > {} * (extract(epoch FROM b.at - a.at) + 0.25) + 2 * 2 * 1024",
+                kRate)),
+            0);
   // Without the bound the rest, computed anew, comes at once; the reason goes away.
   std::ofstream(config.path()) << "workers: 2\nprogress: 100ms\npoll: 100ms\n";
   daemon.signal(SIGHUP);
-  wait_until(daemon, [&] {
-    return db.count("SELECT count(*) FROM regfeat.partition WHERE state IN ('done', 'empty')") == 5;
-  });
   wait_until(daemon,
-             [&] { return db.count("SELECT count(*) FROM regfeat.daemons WHERE throttle IS NULL") == 1; });
+             [&] { return db.count("SELECT count(*) FROM regfeat.partition WHERE state IN ('done', 'empty')") == 5; });
+  wait_until(daemon, [&] { return db.count("SELECT count(*) FROM regfeat.daemons WHERE throttle IS NULL") == 1; });
   daemon.signal(SIGTERM);
   EXPECT_EQ(daemon.wait().exit_status, 0);
 }
@@ -120,8 +115,8 @@ class ReplicatedCluster {
     wal_ = (home / "wal").string();
     std::filesystem::create_directory(wal_);
     std::filesystem::permissions(home, std::filesystem::perms::all);
-    const Finished f = Process({SOURCE_DIR "/scripts/pg", "--dir", dir_, "start", "--set",
-                                "wal_level=replica", "--set", "max_wal_senders=2"})
+    const Finished f = Process({SOURCE_DIR "/scripts/pg", "--dir", dir_, "start", "--set", "wal_level=replica", "--set",
+                                "max_wal_senders=2"})
                            .wait();
     if (f.exit_status != 0) throw std::runtime_error(f.out);
     const Finished c = Process({SOURCE_DIR "/scripts/pg", "--dir", dir_, "conninfo"}).wait();
@@ -147,8 +142,8 @@ TEST(Throttling, AReplicaThatFallsBehindLowersTheWorkers) {
     return r.empty() || r[0][0].is_null() ? std::string() : r[0][0].as<std::string>();
   };
   ASSERT_EQ(regfeatd({"migrate", "--conninfo", cluster.conninfo()}).exit_status, 0);
-  const TemporaryFile config(
-      "regfeatd.yaml", "workers: 4\nprogress: 100ms\npoll: 100ms\nthrottle: { replication_lag: 2MiB }\n");
+  const TemporaryFile config("regfeatd.yaml",
+                             "workers: 4\nprogress: 100ms\npoll: 100ms\nthrottle: { replication_lag: 2MiB }\n");
   Process daemon({REGFEATD_BINARY, "run", "--config", config.path(), "--conninfo", cluster.conninfo()});
   Process replica({receiver, "--no-loop", "-s", "1", "-D", cluster.wal_folder(), "-d", cluster.conninfo()});
   wait_until(daemon, [&] {
@@ -160,9 +155,8 @@ TEST(Throttling, AReplicaThatFallsBehindLowersTheWorkers) {
   ASSERT_TRUE(replica.running()) << replica.wait().out;
   replica.signal(SIGSTOP);
   text("CREATE TABLE lag AS SELECT i, repeat('x', 100) FROM generate_series(1, 60000) i");
-  wait_until(daemon, [&] {
-    return text("SELECT throttle FROM regfeat.daemons").starts_with("1 of 4 workers: a replica is ");
-  });
+  wait_until(daemon,
+             [&] { return text("SELECT throttle FROM regfeat.daemons").starts_with("1 of 4 workers: a replica is "); });
   EXPECT_TRUE(text("SELECT throttle FROM regfeat.daemons").ends_with(" behind, more than 2.1 MB"))
       << text("SELECT throttle FROM regfeat.daemons");
   replica.signal(SIGCONT);

@@ -28,15 +28,13 @@ class Validate : public ::testing::Test {
     return db_.regfeatd(more);
   }
   /// After `damage`: exit status 1, and a finding of this kind that names the table and matches `condition`.
-  void expect_found(const std::string& damage, const std::string& what,
-                    const std::string& condition = "true") const {
+  void expect_found(const std::string& damage, const std::string& what, const std::string& condition = "true") const {
     db_.exec(damage);
     const Finished f = validate();
     EXPECT_EQ(f.exit_status, 1) << f.out;
     EXPECT_NE(f.out.find(what), std::string::npos) << f.out;
-    EXPECT_GT(db_.count(fmt::format("SELECT count(*) FROM regfeat.validation WHERE what = '{}' AND {}", what,
-                                    condition)),
-              0)
+    EXPECT_GT(
+        db_.count(fmt::format("SELECT count(*) FROM regfeat.validation WHERE what = '{}' AND {}", what, condition)), 0)
         << f.out;
   }
   [[nodiscard]] std::string findings() const {
@@ -65,11 +63,8 @@ TEST_F(Validate, IsSilentOnAnUntouchedJob) {
 TEST_F(Validate, ASampleIsRandomAndRepeatable) {
   EXPECT_EQ(validate({"--sample", "3"}).exit_status, 0);
   EXPECT_EQ(validate({"--sample", "3"}).out, validate({"--sample", "3"}).out);
-  EXPECT_EQ(
-      db_.count("SELECT count(*) FROM regfeat.validation_run WHERE partitions = 3 AND partitions_of = 12"),
-      3);
-  EXPECT_NE(validate({"--series", "eurusd", "--from", "2024-07-02", "--to", "2024-07-03"})
-                .out.find("1 of 1 finished"),
+  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.validation_run WHERE partitions = 3 AND partitions_of = 12"), 3);
+  EXPECT_NE(validate({"--series", "eurusd", "--from", "2024-07-02", "--to", "2024-07-03"}).out.find("1 of 1 finished"),
             std::string::npos);
 }
 
@@ -80,11 +75,10 @@ TEST_F(Validate, FindsOneFlippedBit) {
       "CREATE FUNCTION next_double(v float8) RETURNS float8 LANGUAGE plpgsql AS $$ DECLARE s float8 := "
       "abs(v) * 1.1e-16; BEGIN "
       "WHILE v + s = v LOOP s := s * 1.1; END LOOP; RETURN v + s; END $$");
-  expect_found(
-      fmt::format("UPDATE bqx.reg_rate_gbpusd SET rmse_idx_w30 = next_double(rmse_idx_w30) WHERE {}", kRow),
-      "value",
-      "series = 'gbpusd' AND target = 'bqx.reg_rate_gbpusd' AND column_name = 'rmse_idx_w30' AND position IS "
-      "NOT NULL");
+  expect_found(fmt::format("UPDATE bqx.reg_rate_gbpusd SET rmse_idx_w30 = next_double(rmse_idx_w30) WHERE {}", kRow),
+               "value",
+               "series = 'gbpusd' AND target = 'bqx.reg_rate_gbpusd' AND column_name = 'rmse_idx_w30' AND position IS "
+               "NOT NULL");
   EXPECT_EQ(findings(), "checksum value");
   EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.validation WHERE what = 'value'"), 1);
 }
@@ -142,8 +136,8 @@ TEST_F(Validate, FindsAPartitionOfAnOlderSpecification) {
 }
 
 TEST_F(Validate, FindsASourceThatChangedSince) {
-  expect_found("DELETE FROM bqx.m1_eurusd WHERE time = (SELECT max(time) FROM bqx.m1_eurusd)",
-               "source_changed", "series = 'eurusd'");
+  expect_found("DELETE FROM bqx.m1_eurusd WHERE time = (SELECT max(time) FROM bqx.m1_eurusd)", "source_changed",
+               "series = 'eurusd'");
 }
 
 TEST(ValidateLeak, FindsASourceThatLooksAhead) {
@@ -165,8 +159,7 @@ targets: [ {{ input: v, table: s.features, sequence: n, column: "{{metric}}_{{wi
 )";
   for (const bool ahead : {false, true}) {
     const TemporaryFile file(
-        "spec.yaml",
-        fmt::format(fmt::runtime(specification), ahead ? "coalesce(lead(v) OVER (ORDER BY n), 0)" : "v"));
+        "spec.yaml", fmt::format(fmt::runtime(specification), ahead ? "coalesce(lead(v) OVER (ORDER BY n), 0)" : "v"));
     const Finished applied = db.regfeatd({"apply", file.path()});
     ASSERT_EQ(applied.exit_status, 0) << applied.out;
     ASSERT_EQ(db.regfeatd({"run", "--once"}).exit_status, 0);
@@ -209,9 +202,11 @@ TEST(ValidateCompact, ComparesTheNumbersThatAreKept) {
     ASSERT_EQ(db.regfeatd({"run", "--once"}).exit_status, 0);
     const Finished silent = db.regfeatd({"validate", "bars", "--oracle-rows", "100", "--seed", "3"});
     EXPECT_EQ(silent.exit_status, 0) << silent.out;
-    db.exec("DELETE FROM bqx.reg_rate_eurusd_compact WHERE ts_utc = (SELECT max(ts_utc) FROM bqx.reg_rate_eurusd_compact)");
+    db.exec(
+        "DELETE FROM bqx.reg_rate_eurusd_compact WHERE ts_utc = (SELECT max(ts_utc) FROM bqx.reg_rate_eurusd_compact)");
     EXPECT_EQ(db.regfeatd({"validate", "bars"}).exit_status, 1);
-    EXPECT_EQ(db.text("SELECT string_agg(DISTINCT what, ' ' ORDER BY what) FROM regfeat.validation"), "positions_differ row_missing");
+    EXPECT_EQ(db.text("SELECT string_agg(DISTINCT what, ' ' ORDER BY what) FROM regfeat.validation"),
+              "positions_differ row_missing");
   }
 }
 

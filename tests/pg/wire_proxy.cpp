@@ -71,7 +71,8 @@ std::string application_name(const std::string& startup) {
 
 }  // namespace
 
-WireProxy::WireProxy(const std::string& server, std::function<CommitFate(const std::string&)> decide) : decide_(std::move(decide)) {
+WireProxy::WireProxy(const std::string& server, std::function<CommitFate(const std::string&)> decide)
+    : decide_(std::move(decide)) {
   std::string pattern = (std::filesystem::temp_directory_path() / "proxy-XXXXXX").string();
   folder_ = mkdtemp(pattern.data());
   const std::string host = value_of(server, "host");
@@ -81,7 +82,8 @@ WireProxy::WireProxy(const std::string& server, std::function<CommitFate(const s
   conninfo_.replace(conninfo_.find(host), host.size(), folder_.string());
   listener_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const sockaddr_un a = address_of(folder_.string() + name);
-  if (bind(listener_, reinterpret_cast<const sockaddr*>(&a), sizeof a) != 0 || listen(listener_, 64) != 0) throw std::runtime_error("cannot listen on " + std::string(a.sun_path));
+  if (bind(listener_, reinterpret_cast<const sockaddr*>(&a), sizeof a) != 0 || listen(listener_, 64) != 0)
+    throw std::runtime_error("cannot listen on " + std::string(a.sun_path));
   acceptor_ = std::jthread([this](const std::stop_token& stop) { accept_loop(stop); });
 }
 
@@ -130,7 +132,8 @@ void WireProxy::relay(int client, const std::stop_token& stop) {
       const std::string_view bytes(buffer.data(), static_cast<std::size_t>(n));
       if (swallow_reply) {
         from_server.add(bytes);
-        for (std::string m = from_server.next(); !m.empty(); m = from_server.next()) open = open && m[0] != 'Z';  // ready again: it has committed
+        for (std::string m = from_server.next(); !m.empty(); m = from_server.next())
+          open = open && m[0] != 'Z';  // ready again: it has committed
         continue;
       }
       open = send_all(client, bytes);
@@ -141,7 +144,9 @@ void WireProxy::relay(int client, const std::stop_token& stop) {
       from_client.add({buffer.data(), static_cast<std::size_t>(n)});
       for (std::string m = from_client.next(); open && !m.empty(); m = from_client.next()) {
         if (application.empty()) application = application_name(m);
-        const CommitFate fate = m[0] == 'Q' && std::string_view(m).substr(5).starts_with("COMMIT") ? decide_(application) : CommitFate::pass;
+        const CommitFate fate = m[0] == 'Q' && std::string_view(m).substr(5).starts_with("COMMIT")
+                                    ? decide_(application)
+                                    : CommitFate::pass;
         if (fate == CommitFate::lose_request) {
           ++requests_lost_;
           leave_server_open = true;

@@ -14,7 +14,7 @@ namespace regfeatd::test {
 /// What becomes of a COMMIT that passes by.
 enum class CommitFate {
   pass,
-  lose_reply,    ///< the server commits, the client never hears of it
+  lose_reply,  ///< the server commits, the client never hears of it
   lose_request,  ///< the client's connection ends before the COMMIT arrives; the server's stays open, as behind a dead network
 };
 

@@ -74,7 +74,8 @@ TEST_F(Writers, OneLoadsWhileTheOthersHaveReadAndAllAreDone) {
   EXPECT_EQ(most.load(), 1);
   EXPECT_GT(waited.load(), 0);
   EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.partition WHERE state = 'done'"), 5);
-  EXPECT_EQ(db_.count("SELECT count(*) FROM bqx.reg_rate_eurusd"), db_.count("SELECT sum(rows_out) FROM regfeat.partition"));
+  EXPECT_EQ(db_.count("SELECT count(*) FROM bqx.reg_rate_eurusd"),
+            db_.count("SELECT sum(rows_out) FROM regfeat.partition"));
   EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.attempt WHERE wait_ms > 0"), waited.load());
 }
 
@@ -85,7 +86,8 @@ TEST_F(Writers, WhoWaitsHoldsNoTransactionAndIsFencedWhenThePartitionIsTakenAway
   ASSERT_TRUE(claim);
   Watcher watcher([&](Step step) {
     if (step != Step::wait) return;
-    EXPECT_EQ(db_.text(fmt::format("SELECT state FROM pg_stat_activity WHERE pid = {}", session->backend_pid())), "idle");
+    EXPECT_EQ(db_.text(fmt::format("SELECT state FROM pg_stat_activity WHERE pid = {}", session->backend_pid())),
+              "idle");
     db_.exec("SELECT regfeat.requeue('bars', NULL, NULL, NULL)");
     turn->give_back();
   });
@@ -124,10 +126,12 @@ TEST(WritersOfADaemon, AreBoundedAndChangedByReload) {
   const auto holder = db.session();
   pqxx::work lock(holder->sql());
   lock.exec("LOCK TABLE bqx.reg_rate_eurusd IN ACCESS EXCLUSIVE MODE");
-  const TemporaryFile config("regfeatd.yaml", "workers: 4\nwriters: 1\nprogress: 100ms\nheartbeat: 100ms\npoll: 100ms\n");
+  const TemporaryFile config("regfeatd.yaml",
+                             "workers: 4\nwriters: 1\nprogress: 100ms\nheartbeat: 100ms\npoll: 100ms\n");
   Process daemon({REGFEATD_BINARY, "run", "--config", config.path(), "--conninfo", db.conninfo()});
   const auto steps = [&](int write, int wait) {
-    return db.count("SELECT count(*) FROM regfeat.worker WHERE step = 'write'") == write && db.count("SELECT count(*) FROM regfeat.worker WHERE step = 'wait'") == wait;
+    return db.count("SELECT count(*) FROM regfeat.worker WHERE step = 'write'") == write &&
+           db.count("SELECT count(*) FROM regfeat.worker WHERE step = 'wait'") == wait;
   };
   ASSERT_TRUE(eventually([&] { return steps(1, 3); })) << daemon.output();
   EXPECT_EQ(db.text("SELECT settings->>'writers' FROM regfeat.daemons"), "1");

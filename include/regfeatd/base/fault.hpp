@@ -22,7 +22,10 @@ enum class FaultClass {
 class Fault : public std::runtime_error {
  public:
   Fault(FaultClass fault_class, const std::string& message, std::string sqlstate = {}, std::string context = {})
-      : std::runtime_error(message), class_(fault_class), sqlstate_(std::move(sqlstate)), context_(std::move(context)) {}
+      : std::runtime_error(message),
+        class_(fault_class),
+        sqlstate_(std::move(sqlstate)),
+        context_(std::move(context)) {}
 
   [[nodiscard]] FaultClass fault_class() const noexcept { return class_; }
   [[nodiscard]] const std::string& sqlstate() const noexcept { return sqlstate_; }

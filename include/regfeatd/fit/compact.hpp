@@ -14,19 +14,7 @@
 namespace regfeatd::fit {
 
 /// The members of Family::stored, in its order.
-enum class Part : std::uint8_t {
-  a2,
-  a1,
-  b,
-  rss,
-  tss,
-  residual,
-  step_squares,
-  p_coef2,
-  p_coef1,
-  n_obs,
-  t_quantile
-};
+enum class Part : std::uint8_t { a2, a1, b, rss, tss, residual, step_squares, p_coef2, p_coef1, n_obs, t_quantile };
 
 [[nodiscard]] Metric metric_of(Part part);
 

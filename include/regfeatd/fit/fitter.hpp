@@ -39,7 +39,9 @@ struct Plan {
   std::vector<Metric> metrics;
 
   [[nodiscard]] std::size_t column_count() const noexcept { return windows.size() * metrics.size(); }
-  [[nodiscard]] Column column(std::size_t c) const noexcept { return {c / metrics.size(), metrics[c % metrics.size()]}; }
+  [[nodiscard]] Column column(std::size_t c) const noexcept {
+    return {c / metrics.size(), metrics[c % metrics.size()]};
+  }
   /// The offset in force for one column: the window's own, else its family's.
   [[nodiscard]] std::int64_t offset(const Column& c) const noexcept;
   /// Rows that must stand before a row for all its windows by rows to be whole: max(rows - 1 + offset).
@@ -63,7 +65,9 @@ class ColumnBlock {
   [[nodiscard]] double* data() noexcept { return data_.get(); }
   [[nodiscard]] const double* data() const noexcept { return data_.get(); }
   [[nodiscard]] std::span<double> column(std::size_t c) noexcept { return {data_.get() + c * stride_, max_rows_}; }
-  [[nodiscard]] std::span<const double> column(std::size_t c) const noexcept { return {data_.get() + c * stride_, max_rows_}; }
+  [[nodiscard]] std::span<const double> column(std::size_t c) const noexcept {
+    return {data_.get() + c * stride_, max_rows_};
+  }
 
  private:
   struct Free {

@@ -15,9 +15,9 @@ enum class Family : std::uint8_t { coefficients, terms, legacy_terms, inference,
 
 /// When a metric is NULL in a window that has all its rows, none of them NULL, NaN or infinite.
 enum class NullRule : std::uint8_t {
-  never,          ///< only where the result is not finite (overflow)
-  needs_four,     ///< also where the window has fewer than 4 rows
-  value_dependent ///< also where a denominator of the formula is 0 (RSS, TSS, 2 a2 + 1e-10), besides `min_rows`
+  never,           ///< only where the result is not finite (overflow)
+  needs_four,      ///< also where the window has fewer than 4 rows
+  value_dependent  ///< also where a denominator of the formula is 0 (RSS, TSS, 2 a2 + 1e-10), besides `min_rows`
 };
 
 /// A row of the catalogue: one metric, everything that the program, its documents and its NULL accounting know of it.
@@ -28,7 +28,7 @@ struct MetricInfo {
   std::string_view unit;       ///< "input", "input/row^2", "1", ...
   std::string_view when_null;  ///< for people
   NullRule null_rule;
-  std::int64_t min_rows;       ///< windows with fewer rows make it NULL: 3, or 4 where n - 3 divides
+  std::int64_t min_rows;  ///< windows with fewer rows make it NULL: 3, or 4 where n - 3 divides
 };
 
 /// Index into `catalogue()`; the members of Family::stored come after its end.

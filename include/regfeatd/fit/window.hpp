@@ -18,16 +18,16 @@ enum class XAxis {
 struct Window {
   enum class Kind { rows, range };
 
-  std::string label;         ///< `w15`, `agg`, `l5d`: the {window} of column names
+  std::string label;  ///< `w15`, `agg`, `l5d`: the {window} of column names
   Kind kind = Kind::rows;
-  std::int64_t rows = 0;     ///< kind rows: exactly this many rows, 3 ... 100,000
-  OrderValue range = 0;      ///< kind range: the rows with t_end - range < t <= t_end, in order units, > 0
-  std::int64_t min_rows = 3; ///< kind range: fewer rows make every metric NULL; >= 3
+  std::int64_t rows = 0;      ///< kind rows: exactly this many rows, 3 ... 100,000
+  OrderValue range = 0;       ///< kind range: the rows with t_end - range < t <= t_end, in order units, > 0
+  std::int64_t min_rows = 3;  ///< kind range: fewer rows make every metric NULL; >= 3
   /// The window ends this many rows before the row its metrics stand on. Absent: what the metric's family defines
   /// (1 for legacy_terms, 0 for the others).
   std::optional<std::int64_t> offset;
   XAxis x = XAxis::row;
-  double x_unit = 1.0;       ///< x: time only; order units (microseconds) per unit of x
+  double x_unit = 1.0;  ///< x: time only; order units (microseconds) per unit of x
 
   friend bool operator==(const Window&, const Window&) = default;
 };

@@ -46,13 +46,13 @@ struct UniqueKey {
 /// A table, partitioned table or view as the catalogue describes it, and what the current role may do with it.
 struct TableInfo {
   std::uint32_t oid = 0;
-  TableName name;  ///< with its schema
-  char kind = 'r'; ///< pg_class.relkind: r table, p partitioned, v view, m materialised view, f foreign
+  TableName name;   ///< with its schema
+  char kind = 'r';  ///< pg_class.relkind: r table, p partitioned, v view, m materialised view, f foreign
   std::vector<ColumnInfo> columns;
   std::vector<UniqueKey> unique_keys;
   std::vector<std::string> partition_columns;  ///< kind p only
   char partition_strategy = 0;                 ///< r range, l list, h hash
-  bool owned = false;  ///< the current role may act as the owner
+  bool owned = false;                          ///< the current role may act as the owner
   bool can_select = false, can_insert = false, can_delete = false, can_truncate = false;
 
   [[nodiscard]] const ColumnInfo* column(const std::string& column_name) const noexcept;
@@ -68,16 +68,18 @@ struct ChildInfo {
   TableName name;
   char kind = 'r';
   bool is_default = false;
-  OrderRange bounds;  ///< MINVALUE and MAXVALUE become the least and greatest OrderValue
+  OrderRange bounds;   ///< MINVALUE and MAXVALUE become the least and greatest OrderValue
   bool owned = false;  ///< the current role may act as the owner
 };
 
 /// The children of `parent` whose bounds meet `range`, and a default partition if there is one. Needs the session's
 /// time zone to be UTC. Throws Fault (configuration) for bounds that cannot be read.
-[[nodiscard]] std::vector<ChildInfo> children_meeting(pqxx::transaction_base& tx, std::uint32_t parent, OrderRange range);
+[[nodiscard]] std::vector<ChildInfo> children_meeting(pqxx::transaction_base& tx, std::uint32_t parent,
+                                                      OrderRange range);
 
 /// Whether a table has a whole (not partial) index whose first columns are `any_order`, in whichever order, then `then`.
-[[nodiscard]] bool has_index(pqxx::transaction_base& tx, std::uint32_t table, const std::vector<std::string>& any_order, const std::string& then);
+[[nodiscard]] bool has_index(pqxx::transaction_base& tx, std::uint32_t table, const std::vector<std::string>& any_order,
+                             const std::string& then);
 
 /// Does a schema exist, and may the current role create tables in it?
 struct SchemaInfo {

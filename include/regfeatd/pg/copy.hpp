@@ -25,10 +25,12 @@ class CopyOut {
   /// Moves to the next row; false at the end. Fields stay valid until the next call.
   [[nodiscard]] bool next();
   /// The raw bytes of a field in PostgreSQL's binary send format; nullopt for NULL.
-  [[nodiscard]] std::optional<std::span<const std::byte>> field(int i) const noexcept { return fields_[static_cast<std::size_t>(i)]; }
-  [[nodiscard]] std::int64_t int64(int i) const;    ///< of a bigint, timestamp or timestamptz field, not NULL
-  [[nodiscard]] double float64(int i) const;        ///< of a double precision field; NULL gives NaN
-  [[nodiscard]] double numeric(int i) const;        ///< of a numeric field, see decode_numeric; NULL gives NaN
+  [[nodiscard]] std::optional<std::span<const std::byte>> field(int i) const noexcept {
+    return fields_[static_cast<std::size_t>(i)];
+  }
+  [[nodiscard]] std::int64_t int64(int i) const;  ///< of a bigint, timestamp or timestamptz field, not NULL
+  [[nodiscard]] double float64(int i) const;      ///< of a double precision field; NULL gives NaN
+  [[nodiscard]] double numeric(int i) const;      ///< of a numeric field, see decode_numeric; NULL gives NaN
 
  private:
   void parse(std::span<const std::byte> tuple);

@@ -22,7 +22,8 @@ struct ConnectOptions {
   std::string conninfo;          ///< libpq keywords or URI; empty: as psql finds it (PG* variables, service file)
   std::string application_name;  ///< shown in pg_stat_activity
   std::string database = {};     ///< instead of the one that `conninfo` names; empty: that one
-  std::vector<std::string> password_command{};  ///< run anew for each session, prints its password; empty: as psql finds it
+  std::vector<std::string>
+      password_command{};  ///< run anew for each session, prints its password; empty: as psql finds it
   std::chrono::milliseconds password_command_timeout{10'000};
   std::chrono::milliseconds statement_timeout{0};  ///< for every statement that sets none of its own; 0: the server's
 };
@@ -42,8 +43,8 @@ class Canceller {
  private:
   friend class Session;
   std::mutex mutex_;
-  std::shared_ptr<pg_cancel> handle_;    // under mutex_; null once the session is gone
-  int socket_ = -1;                      // under mutex_; a duplicate
+  std::shared_ptr<pg_cancel> handle_;  // under mutex_; null once the session is gone
+  int socket_ = -1;                    // under mutex_; a duplicate
   std::atomic<bool> cancelling_{false};
 };
 

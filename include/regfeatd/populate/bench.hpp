@@ -18,7 +18,7 @@ namespace regfeatd::populate {
 struct BenchOptions {
   pg::ConnectOptions connect;  ///< the server; a database of its own is made there
   int partitions = 12;
-  int rows = 30'700;  ///< of a partition; at most 44,640, the minutes of a month
+  int rows = 30'700;                                  ///< of a partition; at most 44,640, the minutes of a month
   pg::FeatureType columns = pg::FeatureType::float8;  ///< of the targets
   spec::Publish publish = spec::Publish::create;      ///< create or swap
   std::size_t send_rows = RunOptions{}.send_rows;     ///< of the pipeline
@@ -26,10 +26,10 @@ struct BenchOptions {
 
 /// The ways that are measured.
 enum class BenchPath {
-  bare,          ///< COPY of encoded rows into new tables without keys or statistics: nothing less fills a table
-  raw,           ///< the same, published as the pipeline publishes: keys, statistics, ATTACH or exchange
-  pipeline,      ///< claim, read, fit, encode, send, publish, commit, by as many workers
-  ahead,         ///< the same with half as many workers more: as many send rows at a time, the others read ahead, build keys or commit
+  bare,      ///< COPY of encoded rows into new tables without keys or statistics: nothing less fills a table
+  raw,       ///< the same, published as the pipeline publishes: keys, statistics, ATTACH or exchange
+  pipeline,  ///< claim, read, fit, encode, send, publish, commit, by as many workers
+  ahead,  ///< the same with half as many workers more: as many send rows at a time, the others read ahead, build keys or commit
   raw_compact,   ///< `raw` of what `storage: compact` keeps
   compact,       ///< `ahead` with `storage: compact`
   compact_real,  ///< `ahead` with `storage: [compact, real]`

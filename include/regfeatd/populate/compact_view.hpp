@@ -22,8 +22,7 @@ namespace regfeatd::populate {
 
 /// The statements that bring the view to what the specification says: none where it is so. What stands in the
 /// way (the name is taken by a table or by somebody else's view) is appended to `findings`.
-[[nodiscard]] std::vector<std::string> compact_view_ddl(pqxx::transaction_base& tx,
-                                                        const spec::FeatureSet& fs,
+[[nodiscard]] std::vector<std::string> compact_view_ddl(pqxx::transaction_base& tx, const spec::FeatureSet& fs,
                                                         const spec::Target& target, const std::string& series,
                                                         std::vector<std::string>& findings);
 

@@ -39,7 +39,8 @@ struct RunOptions {
   WriteTurns* turns = nullptr;
   /// Rows encoded and sent at a time: with 90 columns 140 kB, less than a socket holds (docs/performance.md has others).
   std::size_t send_rows = 128;
-  std::chrono::microseconds lease = std::chrono::minutes{1};  ///< the server ends a transaction that stands idle for so long
+  std::chrono::microseconds lease =
+      std::chrono::minutes{1};  ///< the server ends a transaction that stands idle for so long
 };
 
 /// Computes partitions, one after the other, on one session (src/populate/partition_run.cpp shows a partition's life
@@ -53,8 +54,8 @@ class PartitionRunner {
   /// Throws Fault; CommitInDoubt when the answer to COMMIT was lost. After a throw nothing of the attempt is visible,
   /// but for the doubt. `stop`: checked between blocks; a Fault (transient) ends the run. `timings` is filled as far
   /// as the run got, also when it throws.
-  RunResult run(pg::Session& session, const queue::Claim& claim, const RunOptions& options, RunObserver& observer, const std::stop_token& stop,
-                queue::Timings& timings);
+  RunResult run(pg::Session& session, const queue::Claim& claim, const RunOptions& options, RunObserver& observer,
+                const std::stop_token& stop, queue::Timings& timings);
 
   /// Forgets what was learnt from the catalogue, so that the next run looks again.
   void forget_catalogue();

@@ -31,9 +31,8 @@ struct Placement {
 
 /// Decides from the catalogue how a partition is published. Throws Fault (configuration) when the
 /// specification's choice is not possible, or when the child's name is taken by a table that is not a child.
-[[nodiscard]] Placement place(pqxx::transaction_base& tx, const spec::FeatureSet& fs,
-                              const spec::Target& target, const ResolvedTarget& resolved,
-                              const std::string& series, OrderRange range);
+[[nodiscard]] Placement place(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target,
+                              const ResolvedTarget& resolved, const std::string& series, OrderRange range);
 
 /// One target of one partition on its way into the database. In this order: `start`, any number of
 /// `copy().send`, `finish`; once all targets are loaded, `settle`; and for `swap`, `exchange` in the
@@ -41,8 +40,7 @@ struct Placement {
 class TargetWriter {
  public:
   /// `number`: of the target in its feature set. `resolved` is borrowed.
-  TargetWriter(const ResolvedTarget& resolved, Placement placement, const queue::Claim& claim,
-               std::size_t number);
+  TargetWriter(const ResolvedTarget& resolved, Placement placement, const queue::Claim& claim, std::size_t number);
 
   [[nodiscard]] bool swaps() const noexcept { return placement_.strategy == Strategy::swap; }
 

@@ -24,7 +24,8 @@ struct DaemonIdentity {
 /// process. Two processes with the same id at different times have different identities.
 [[nodiscard]] std::string process_identity(int process_id);
 
-[[nodiscard]] DaemonId register_daemon(pg::Session& session, const DaemonIdentity& identity, std::chrono::microseconds lease, int workers);
+[[nodiscard]] DaemonId register_daemon(pg::Session& session, const DaemonIdentity& identity,
+                                       std::chrono::microseconds lease, int workers);
 
 /// Declares daemons of this machine lost whose process is certainly gone, without waiting for their leases. Returns how
 /// many partitions were given back.
@@ -52,13 +53,15 @@ void record_workers(pg::Session& session, DaemonId self, int workers, int desire
 
 /// Deletes a batch of history older than given: attempts that are not their partition's latest, progress rows, daemons that
 /// are no more. Walks the attempts from `after`; returns where to go on. nullopt: at the end, or another daemon is at it.
-[[nodiscard]] std::optional<std::int64_t> prune(pg::Session& session, const spec::Settings::Retention& kept, std::int64_t after);
+[[nodiscard]] std::optional<std::int64_t> prune(pg::Session& session, const spec::Settings::Retention& kept,
+                                                std::int64_t after);
 
 /// Is there a pooler between this session and the server? Then LISTEN and process ids mean nothing.
 [[nodiscard]] bool behind_pooler(pg::Session& session);
 
 /// Settings as applied, for regfeat.daemons.
-void record_settings(pg::Session& session, DaemonId self, int workers, const spec::Settings& settings, int generation, const std::string& message);
+void record_settings(pg::Session& session, DaemonId self, int workers, const spec::Settings& settings, int generation,
+                     const std::string& message);
 void record_draining(pg::Session& session, DaemonId self);
 void record_stopped(pg::Session& session, DaemonId self, const std::string& message);
 
@@ -68,10 +71,10 @@ struct WorkerReport {
   int backend_pid = 0;
   std::int64_t partition_id = 0;  ///< 0: none
   std::int64_t epoch = 0;
-  const char* step = "idle";      ///< a string literal
+  const char* step = "idle";  ///< a string literal
   std::int64_t rows_done = 0;
   std::int64_t rows_total = 0;
-  double step_seconds = 0;        ///< how long in this step
+  double step_seconds = 0;  ///< how long in this step
 };
 
 /// Writes the workers' rows and how many are active.

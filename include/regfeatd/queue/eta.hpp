@@ -46,9 +46,8 @@ struct Eta {
 
 /// Nothing finished and no row was written for longer than expected by far.
 struct Stall {
-  double silent_s = 0;  ///< since the last sign of life
-  double expected_s =
-      0;  ///< what the longest running partition should have taken; 0: nothing has been measured
+  double silent_s = 0;    ///< since the last sign of life
+  double expected_s = 0;  ///< what the longest running partition should have taken; 0: nothing has been measured
 };
 
 /// Worker-seconds per row, the fixed rows of each partition counted in, with so many workers at once.

@@ -31,7 +31,8 @@ std::vector<PartitionId> requeue_lost(pg::Session& session, const std::vector<Ac
 
 /// Partitions that the work table says this daemon runs, but that are not among `in_hand`. A claim of this very moment
 /// may be among them: ask twice.
-[[nodiscard]] std::vector<RunningClaim> orphans(pg::Session& session, DaemonId self, const std::vector<RunningClaim>& in_hand);
+[[nodiscard]] std::vector<RunningClaim> orphans(pg::Session& session, DaemonId self,
+                                                const std::vector<RunningClaim>& in_hand);
 
 /// Puts a running or finished partition, if it still has that epoch, back into the queue, uncharged, to be computed
 /// whatever its inputs. false: somebody else came first.
@@ -44,6 +45,7 @@ struct StoredResult {
   std::string checksum;
 };
 /// The partitions that were done within `window` before the last one that was; newest first, at most `limit`.
-[[nodiscard]] std::vector<StoredResult> recent_results(pg::Session& session, std::chrono::microseconds window, int limit);
+[[nodiscard]] std::vector<StoredResult> recent_results(pg::Session& session, std::chrono::microseconds window,
+                                                       int limit);
 
 }  // namespace regfeatd::queue

@@ -42,9 +42,11 @@ struct KnownPartition {
   std::string series;
   OrderRange range;
   bool removed = false;  ///< taken out by an earlier apply
-  bool current = false;  ///< pending, cancelled by an operator, or last tried under a specification with the same output and calendar
+  bool current =
+      false;  ///< pending, cancelled by an operator, or last tried under a specification with the same output and calendar
 };
-[[nodiscard]] std::vector<KnownPartition> known_partitions(pqxx::transaction_base& tx, const StoredFeatureSet& feature_set,
+[[nodiscard]] std::vector<KnownPartition> known_partitions(pqxx::transaction_base& tx,
+                                                           const StoredFeatureSet& feature_set,
                                                            const spec::FeatureSet& specification);
 
 /// Locks the partitions of a feature set against claims and completions, until the end of `tx`.
@@ -65,7 +67,7 @@ struct EnqueueCounts {
 };
 
 /// Adds the partitions that are missing and requeues those that say so (their epoch rises).
-[[nodiscard]] EnqueueCounts enqueue(pqxx::transaction_base& tx, const StoredFeatureSet& feature_set, const spec::FeatureSet& specification,
-                                    const std::vector<WantedPartition>& wanted);
+[[nodiscard]] EnqueueCounts enqueue(pqxx::transaction_base& tx, const StoredFeatureSet& feature_set,
+                                    const spec::FeatureSet& specification, const std::vector<WantedPartition>& wanted);
 
 }  // namespace regfeatd::queue

@@ -18,8 +18,7 @@ struct FinishedAttempt {
   std::string feature_set, outcome;
   double seconds = 0;
   std::int64_t rows_in = 0, rows_out = 0, bytes_out = 0, nulls_out = 0;
-  std::array<std::optional<double>, 6>
-      phase_seconds;  ///< in the order of kPhases; absent: it did not get so far
+  std::array<std::optional<double>, 6> phase_seconds;  ///< in the order of kPhases; absent: it did not get so far
 };
 
 /// Hands out every attempt of one daemon once, soon after it is over. Not thread-safe.

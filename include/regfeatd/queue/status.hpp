@@ -26,9 +26,9 @@ struct FeatureSetStatus {
   std::string stalled;     ///< the verdict; empty: not stalled
   std::string limited_by;  ///< server, network, fits, source, throttle; empty: unknown
   std::int64_t slow_partitions = 0;
-  std::string paused_reason;  ///< empty: not paused
-  std::int64_t blocked = 0;   ///< pending partitions that wait for another feature set
-  std::string blocked_reason; ///< what the first of them waits for
+  std::string paused_reason;   ///< empty: not paused
+  std::int64_t blocked = 0;    ///< pending partitions that wait for another feature set
+  std::string blocked_reason;  ///< what the first of them waits for
 };
 [[nodiscard]] std::vector<FeatureSetStatus> read_status(pg::Session& session);
 
@@ -85,8 +85,7 @@ struct SnapshotOptions {
   int failures = 5;         ///< the newest so many; 0: none
   int slow_partitions = 5;  ///< the worst so many; 0: none
   bool heat_maps = true;
-  int history_minutes =
-      0;  ///< progress rows of the last so many minutes, at most `history_points` per feature set
+  int history_minutes = 0;  ///< progress rows of the last so many minutes, at most `history_points` per feature set
   int history_points = 300;
 };
 

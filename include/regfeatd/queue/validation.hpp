@@ -42,8 +42,7 @@ struct ValidationCounts {
 };
 
 /// Each in a transaction of its own, so that an interrupted validation leaves what it found.
-[[nodiscard]] std::int64_t begin_validation(pg::Session& session, const std::string& feature_set,
-                                            std::uint64_t seed);
+[[nodiscard]] std::int64_t begin_validation(pg::Session& session, const std::string& feature_set, std::uint64_t seed);
 void record_findings(pg::Session& session, std::int64_t run, const std::string& feature_set,
                      const std::vector<Finding>& findings);
 void end_validation(pg::Session& session, std::int64_t run, const ValidationCounts& counts);

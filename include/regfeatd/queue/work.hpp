@@ -114,8 +114,8 @@ enum class Verdict {
 /// Records a failed attempt and decides what becomes of the partition: pending again after a back-off, or `failed` at
 /// the limit. Transient faults are not charged, but bounded by `kMaxDisturbances`. A configuration fault counts towards
 /// the feature set's breaker.
-[[nodiscard]] Verdict fail(pg::Session& session, const Claim& claim, const Fault& fault, const std::string& step, const Timings& timings,
-                           const spec::Settings::Retry& retry);
+[[nodiscard]] Verdict fail(pg::Session& session, const Claim& claim, const Fault& fault, const std::string& step,
+                           const Timings& timings, const spec::Settings::Retry& retry);
 
 /// Gives a partition back uncharged and at once claimable (shutdown).
 void give_back(pg::Session& session, const Claim& claim, const std::string& reason);

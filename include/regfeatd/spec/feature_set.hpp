@@ -35,16 +35,19 @@ struct Source {
 
 /// One numeric source column to which the fits are applied.
 struct Input {
-  std::string name;    ///< the {input} of column names
+  std::string name;  ///< the {input} of column names
   std::string column;
-  std::string table;   ///< which source table (template as in SourceTable::table) holds it; empty: the only one that does
+  std::string
+      table;  ///< which source table (template as in SourceTable::table) holds it; empty: the only one that does
   Mark mark;
 };
 
 /// How features are kept. `compact`: as the numbers from which a view derives them (fit/compact.hpp).
 enum class Storage { double_precision, real, compact, compact_real };
 [[nodiscard]] constexpr bool is_real(Storage s) noexcept { return s == Storage::real || s == Storage::compact_real; }
-[[nodiscard]] constexpr bool is_compact(Storage s) noexcept { return s == Storage::compact || s == Storage::compact_real; }
+[[nodiscard]] constexpr bool is_compact(Storage s) noexcept {
+  return s == Storage::compact || s == Storage::compact_real;
+}
 enum class Lookback { rows, none };
 enum class OnBadKey { quarantine, fail };
 enum class ClaimOrder { oldest_first, newest_first };
@@ -58,9 +61,11 @@ struct Target {
   std::string table;                ///< template, {series}
   std::string order_column;         ///< name of the order column in the target
   std::string column;               ///< template, {metric} {input} {window}
-  std::vector<std::string> columns; ///< where several targets of the document write one table: the template of each input
-  std::string partition;            ///< template of the child's name, {table} {series} {start:FORMAT} {end:FORMAT}; empty: not partitioned
-  std::optional<Storage> storage;   ///< absent: the feature set's; see `storage_of`
+  std::vector<std::string>
+      columns;  ///< where several targets of the document write one table: the template of each input
+  std::string
+      partition;  ///< template of the child's name, {table} {series} {start:FORMAT} {end:FORMAT}; empty: not partitioned
+  std::optional<Storage> storage;  ///< absent: the feature set's; see `storage_of`
   Publish publish = Publish::automatic;
   std::optional<Statistics> statistics;  ///< absent: the feature set's; see `statistics_of`
   Mark mark;
@@ -70,8 +75,8 @@ enum class PartitionUnit { hour, day, week, month, year, step };
 
 struct Partitioning {
   PartitionUnit by = PartitionUnit::month;
-  std::int64_t step = 0;   ///< by step: positions per partition
-  OrderRange range;        ///< half-open; lower and upper lie on unit boundaries (or at from + k * step)
+  std::int64_t step = 0;  ///< by step: positions per partition
+  OrderRange range;       ///< half-open; lower and upper lie on unit boundaries (or at from + k * step)
   Mark mark;
 };
 
@@ -81,7 +86,8 @@ struct Calendar {
   OrderValue cadence = 0;  ///< microseconds, or positions; 0: nothing is known
   std::string zone = "UTC";
   struct Weekly {
-    int from_minute = 0, until_minute = 0;  ///< of the week, Monday 00:00 local time being 0; `until` may lie before `from`
+    int from_minute = 0,
+        until_minute = 0;  ///< of the week, Monday 00:00 local time being 0; `until` may lie before `from`
   };
   std::vector<Weekly> weekly;
   std::vector<OrderRange> closed;  ///< local times, as if they were UTC
@@ -95,7 +101,7 @@ struct FeatureSet {
   OrderKind order = OrderKind::time;
   Partitioning partitioning;
   Source source;
-  std::vector<std::string> key;     ///< columns that tell entities apart; windows never cross them
+  std::vector<std::string> key;  ///< columns that tell entities apart; windows never cross them
   std::vector<Input> inputs;
   std::vector<fit::Window> windows;
   std::vector<fit::Metric> metrics;
@@ -166,7 +172,8 @@ struct QueryPiece {
 /// The table that is written and partitioned: `target_table`, or with compact storage that name and `_compact`.
 [[nodiscard]] std::string written_table(const FeatureSet& fs, const Target& target, const std::string& series);
 /// The child of a partitioned target, {table} being the written table. `schema.table`: the schema is the target table's.
-[[nodiscard]] std::string target_partition(const FeatureSet& fs, const Target& target, const std::string& series, OrderRange range);
+[[nodiscard]] std::string target_partition(const FeatureSet& fs, const Target& target, const std::string& series,
+                                           OrderRange range);
 /// The feature columns of a target that readers see: for each of its inputs, the plan's columns in order.
 [[nodiscard]] std::vector<std::string> target_columns(const FeatureSet& fs, const Target& target);
 /// The columns that are written: the same, or with compact storage those of `written_plan`.

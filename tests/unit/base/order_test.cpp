@@ -99,8 +99,7 @@ TEST(Order, CivilRoundTripEverywhere) {
     const auto t = *rc::gen::arbitrary<OrderValue>();
     RC_ASSERT(from_civil(to_civil(t)) == t);
   }));
-  for (const OrderValue t :
-       {kLeast, kLeast + 1, kMost, kMost - 1, OrderValue{-1}, OrderValue{0}, OrderValue{1}}) {
+  for (const OrderValue t : {kLeast, kLeast + 1, kMost, kMost - 1, OrderValue{-1}, OrderValue{0}, OrderValue{1}}) {
     EXPECT_EQ(from_civil(to_civil(t)), t);
   }
 }
@@ -115,12 +114,11 @@ TEST(Order, ParseReadsWhatFormatWrites) {
 
 TEST(Order, ConsecutiveDaysFollowTheCalendar) {
   CivilTime before = to_civil(from_civil(date(1896, 1, 1)));
-  for (OrderValue day = from_civil(date(1896, 1, 2)); day < from_civil(date(2105, 1, 1));
-       day += kMicrosPerDay) {
+  for (OrderValue day = from_civil(date(1896, 1, 2)); day < from_civil(date(2105, 1, 1)); day += kMicrosPerDay) {
     const CivilTime c = to_civil(day);
     const bool next_day = c.year == before.year && c.month == before.month && c.day == before.day + 1;
-    const bool next_month = c.day == 1 && before.day >= 28 &&
-                            (c.month == before.month + 1 || (c.month == 1 && before.month == 12));
+    const bool next_month =
+        c.day == 1 && before.day >= 28 && (c.month == before.month + 1 || (c.month == 1 && before.month == 12));
     ASSERT_TRUE(next_day || next_month) << format_time(day);
     before = c;
   }

@@ -43,8 +43,7 @@ std::vector<CsvBlock> blocks_of(const std::string& text, std::size_t step, Block
   BlockReader reader(pieces(text, step));
   std::vector<CsvBlock> blocks;
   CsvBlock block;
-  while (reader.next(block, limits, BlockReader::Mode::wait) == BlockReader::Result::block)
-    blocks.push_back(block);
+  while (reader.next(block, limits, BlockReader::Mode::wait) == BlockReader::Result::block) blocks.push_back(block);
   return blocks;
 }
 
@@ -106,8 +105,7 @@ TEST(RecordReader, MisplacedQuotesAreErrorsWithTheirLine) {
             (std::pair<std::int64_t, std::string>{2, "text after the closing quote of a field"}));
   EXPECT_EQ(error_of("a\nb\"c\n"),
             (std::pair<std::int64_t, std::string>{2, "a quote inside a field that does not start with one"}));
-  EXPECT_EQ(error_of("a\n\nx,\"b\n\n"),
-            (std::pair<std::int64_t, std::string>{3, "a quoted field is not closed"}));
+  EXPECT_EQ(error_of("a\n\nx,\"b\n\n"), (std::pair<std::int64_t, std::string>{3, "a quoted field is not closed"}));
 }
 
 TEST(RecordReader, ReadsBackWhatTheWriterWrites) {
@@ -129,8 +127,8 @@ TEST(RecordReader, ReadsBackWhatTheWriterWrites) {
 
 /// Text made of what matters to the reader.
 rc::Gen<std::string> csv_like() {
-  return rc::gen::container<std::string>(rc::gen::weightedElement<char>(
-      {{8, 'a'}, {4, ','}, {4, '\n'}, {2, '"'}, {1, '\r'}, {1, '\0'}, {1, '\xEF'}}));
+  return rc::gen::container<std::string>(
+      rc::gen::weightedElement<char>({{8, 'a'}, {4, ','}, {4, '\n'}, {2, '"'}, {1, '\r'}, {1, '\0'}, {1, '\xEF'}}));
 }
 
 TEST(BlockReader, BlocksAreThePiecesOfTheInput) {
@@ -219,8 +217,7 @@ TEST(BlockReader, AnOpenQuoteCannotTakeAllMemory) {
     return size;
   }});
   CsvBlock block;
-  EXPECT_THROW((void)reader.next(block, {.max_rows = 10, .max_bytes = 1000}, BlockReader::Mode::wait),
-               CsvError);
+  EXPECT_THROW((void)reader.next(block, {.max_rows = 10, .max_bytes = 1000}, BlockReader::Mode::wait), CsvError);
   EXPECT_LT(given, 2 * kMaxRecordBytes);
 }
 

@@ -40,9 +40,7 @@ TEST(WriteNumber, IsShortestAndReadsBack) {
   EXPECT_EQ(number(-std::numeric_limits<double>::min()), "-2.2250738585072014e-308");
 }
 
-TEST(WriteNumber, NullIsNothing) {
-  EXPECT_EQ(number(std::numeric_limits<double>::quiet_NaN()), "");
-}
+TEST(WriteNumber, NullIsNothing) { EXPECT_EQ(number(std::numeric_limits<double>::quiet_NaN()), ""); }
 
 void expect_as_the_library(double value) {
   if (!std::isfinite(value)) return;
@@ -60,8 +58,7 @@ TEST(WriteNumber, AnyBitsReadBackAndAreTheLibrarysShortest) {
     // Around 1, where our own method works.
     expect_as_the_library(std::ldexp(static_cast<double>(random()), static_cast<int>(random() % 190) - 180));
     // Few digits, and the neighbours of such numbers.
-    const double few =
-        static_cast<double>(random() % 1'000'000) / std::pow(10.0, static_cast<double>(random() % 12));
+    const double few = static_cast<double>(random() % 1'000'000) / std::pow(10.0, static_cast<double>(random() % 12));
     expect_as_the_library(-few);
     expect_as_the_library(std::nextafter(few, 1e9));
     expect_as_the_library(std::nextafter(few, -1e9));
@@ -73,8 +70,7 @@ TEST(WriteNumber, AnyBitsReadBackAndAreTheLibrarysShortest) {
 TEST(WriteNumber, PowersOfTwoAndTenAndTheirNeighbours) {
   for (int e = -1074; e < 1024; ++e) {
     const double power = std::ldexp(1.0, e);  // the gap below is half the gap above
-    for (const double value :
-         {power, std::nextafter(power, 0.0), std::nextafter(power, 2 * power), 3 * power})
+    for (const double value : {power, std::nextafter(power, 0.0), std::nextafter(power, 2 * power), 3 * power})
       expect_as_the_library(value);
   }
   for (int e = -323; e <= 308; ++e) {

@@ -81,8 +81,7 @@ Outcome stream(const std::string& text, const TableLayout& table, const fit::Pla
   } catch (const Fault& e) {
     outcome.error = e.what();
   }
-  EXPECT_EQ(rows_reported,
-            static_cast<std::uint64_t>(std::count(outcome.text.begin(), outcome.text.end(), '\n')));
+  EXPECT_EQ(rows_reported, static_cast<std::uint64_t>(std::count(outcome.text.begin(), outcome.text.end(), '\n')));
   return outcome;
 }
 
@@ -122,8 +121,7 @@ std::vector<Row> random_rows(int keys, bool interleaved) {
     const bool is_null = *rc::gen::inRange(0, 20) == 0;
     last[key] += step;
     rows.push_back(
-        {last[key], key,
-         is_null ? std::numeric_limits<double>::quiet_NaN() : *rc::gen::inRange(-999, 999) / 100.0});
+        {last[key], key, is_null ? std::numeric_limits<double>::quiet_NaN() : *rc::gen::inRange(-999, 999) / 100.0});
   }
   if (!interleaved)
     std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.key < b.key; });
@@ -162,8 +160,7 @@ TEST(FitStream, LongWindowsDoNotDependOnTheCut) {
   for (int i = 0; i < 12'000; ++i) rows.push_back({i, i < 9'000 ? 1 : 2, std::sin(i * 0.01) + i * 1e-5});
   const fit::Plan fit_plan = plan("2500,15");
   const std::string text = csv(rows);
-  const std::string reference =
-      stream(text, layout(true), fit_plan, {}, {.max_rows = 20'000, .threads = 1}).text;
+  const std::string reference = stream(text, layout(true), fit_plan, {}, {.max_rows = 20'000, .threads = 1}).text;
   for (const Cut cut : {Cut{7, 3}, Cut{1000, 4}, Cut{4096, 2}, Cut{2501, 1}}) {
     EXPECT_TRUE(stream(text, layout(true), fit_plan, {}, cut).text == reference) << cut.max_rows;
   }
@@ -183,8 +180,7 @@ TEST(FitStream, ErrorsComeAfterTheRowsBeforeThem) {
       {"1,a,1\n1,b,1\n2,a,1\n", false, 2,
        "in.csv:3: rows of key id=\"a\" come again after rows of another key: sort by key then time, or give "
        "--interleaved"},
-      {"1,a,1\n1,b,1\n2,a,1\n1,b,1\n", true, 3,
-       "in.csv:4: column \"n\": 1 stands on two rows of key id=\"b\""},
+      {"1,a,1\n1,b,1\n2,a,1\n1,b,1\n", true, 3, "in.csv:4: column \"n\": 1 stands on two rows of key id=\"b\""},
       {"1,a,1\n2,a,x\n3,a,1\n", false, 1, "in.csv:2: column \"x\": \"x\" is not a number"},
       {"1,a,1\n2,a,1\n\"3\n", false, 2, "in.csv:3: a quoted field is not closed"},
       {"1,a,1\n2,a,x\n1,a,1\n", false, 1, "in.csv:2: column \"x\": \"x\" is not a number"},
@@ -196,8 +192,7 @@ TEST(FitStream, ErrorsComeAfterTheRowsBeforeThem) {
         tracking.interleaved = c.interleaved;
         const Outcome outcome = stream(c.input, layout(true), plan("3"), tracking, {max_rows, threads});
         EXPECT_EQ(outcome.error, c.error) << max_rows;
-        EXPECT_EQ(static_cast<std::size_t>(std::count(outcome.text.begin(), outcome.text.end(), '\n')),
-                  c.rows_before)
+        EXPECT_EQ(static_cast<std::size_t>(std::count(outcome.text.begin(), outcome.text.end(), '\n')), c.rows_before)
             << c.input;
       }
     }
@@ -222,8 +217,7 @@ TEST(FitStream, StopsWhenNobodyWantsMore) {
     return count;
   }});
   int calls = 0;
-  fit_stream({}, reader, layout(false), plan("3"), {},
-             {.threads = 3, .limits = {.max_rows = 10, .max_bytes = 1000}},
+  fit_stream({}, reader, layout(false), plan("3"), {}, {.threads = 3, .limits = {.max_rows = 10, .max_bytes = 1000}},
              [&](std::string_view, std::uint64_t) { return ++calls < 3; });
   EXPECT_EQ(calls, 3);
   EXPECT_LT(pos, text.size() / 2);

@@ -44,8 +44,7 @@ TEST(ReadRows, TakesOrderKeysAndValues) {
 }
 
 TEST(ReadRows, QuotesDoNotMakeAnotherKey) {
-  const TableRows rows =
-      read("2024-07-01,7,1,,1\n2024-07-02,\"7\",1,,1\n2024-07-03,8,1,,1\n2024-07-04,7,1,,1\n");
+  const TableRows rows = read("2024-07-01,7,1,,1\n2024-07-02,\"7\",1,,1\n2024-07-03,8,1,,1\n2024-07-04,7,1,,1\n");
   EXPECT_THAT(rows.key, ElementsAre(0, 0, 1, 0));
   ASSERT_EQ(rows.keys.size(), 2U);
   EXPECT_EQ(describe_key(layout(), rows.keys[0]), "id=\"7\"");
@@ -88,8 +87,7 @@ TEST(ParseValue, NullsAndNumbers) {
   EXPECT_EQ(parse_value("1.25"), 1.25);
   EXPECT_EQ(parse_value("+1.25"), 1.25);
   EXPECT_EQ(parse_value("-1e-3"), -0.001);
-  for (const char* text :
-       {"null", "-", "+", "+-1", "++1", "1,5", "1 ", "0x10", "1e", "N/A", "1e999", "1e-999"}) {
+  for (const char* text : {"null", "-", "+", "+-1", "++1", "1,5", "1 ", "0x10", "1e", "N/A", "1e999", "1e-999"}) {
     EXPECT_FALSE(parse_value(text)) << text;
   }
 }
@@ -105,8 +103,7 @@ TEST(ParseSequence, PlainIntegersOnly) {
 TEST(InQuotes, ShowsWhatATerminalCanShow) {
   EXPECT_EQ(in_quotes("a\tb\x1b[31m"), "\"a?b?[31m\"");
   EXPECT_EQ(in_quotes(std::string(200, 'x')), "\"" + std::string(60, 'x') + "...\"");
-  EXPECT_EQ(in_quotes(std::string(59, 'x') + "é"),
-            "\"" + std::string(59, 'x') + "...\"");  // not half a character
+  EXPECT_EQ(in_quotes(std::string(59, 'x') + "é"), "\"" + std::string(59, 'x') + "...\"");  // not half a character
 }
 
 }  // namespace

@@ -38,7 +38,8 @@ queue::Snapshot busy(std::size_t series = 30, std::size_t ranges = 12) {
   s.feature_sets = {f};
   s.workers = {{"host", 0, "write", "bqx_regression", "eurusd", "2024-07-01 00:00:00+00", 10240, 30700, 1.5},
                {"another-host-with-a-very-long-name.example", 11, "idle", "", "", "", 0, 0, 3}};
-  s.failures = {{"bqx_regression", "eurusd", "2024-07-01 00:00:00+00", "failed", "read", "column \"rate\"\033[2J\nis gone", "2024-07-02 10:00:00"}};
+  s.failures = {{"bqx_regression", "eurusd", "2024-07-01 00:00:00+00", "failed", "read",
+                 "column \"rate\"\033[2J\nis gone", "2024-07-02 10:00:00"}};
   s.slow_partitions = {{"bqx_regression", "gbpusd", "2024-07-01 00:00:00+00", "read", 12.5, 4.2}};
   queue::HeatMap map{"bqx_regression", {}, {}, {}, {}};
   for (std::size_t r = 0; r < ranges; ++r) {
@@ -66,14 +67,32 @@ TEST(StatusScreen, NoLineIsWiderThanTheTerminal) {
 }
 
 TEST(StatusScreen, NeverMoreLinesThanTheTerminalHas) {
-  for (int rows = 1; rows <= 60; ++rows) EXPECT_LE(static_cast<int>(status_screen(busy(), {80, rows, false}).size()), rows);
+  for (int rows = 1; rows <= 60; ++rows)
+    EXPECT_LE(static_cast<int>(status_screen(busy(), {80, rows, false}).size()), rows);
 }
 
 TEST(StatusScreen, SaysWhatMatters) {
   const std::string text = joined(status_screen(busy(), {120, 0, false}));
-  for (const char* part : {"bqx_regression", "43.2 %", "155/360 partitions", "4 running", "200 pending", "1 failed", "2 slow", "147,113 rows/s (now 146,042)",
-                           "ETA 1 min 05 s (1 min 00 s to 1 min 11 s)", "4 of 8 workers", "limited by server", "stalled: nothing finished", "host/0", "write",
-                           "10,240/30,700 rows", "failed: column \"rate\"", "gbpusd 2024-07-01", "4.2 times", "in read", "D done"}) {
+  for (const char* part : {"bqx_regression",
+                           "43.2 %",
+                           "155/360 partitions",
+                           "4 running",
+                           "200 pending",
+                           "1 failed",
+                           "2 slow",
+                           "147,113 rows/s (now 146,042)",
+                           "ETA 1 min 05 s (1 min 00 s to 1 min 11 s)",
+                           "4 of 8 workers",
+                           "limited by server",
+                           "stalled: nothing finished",
+                           "host/0",
+                           "write",
+                           "10,240/30,700 rows",
+                           "failed: column \"rate\"",
+                           "gbpusd 2024-07-01",
+                           "4.2 times",
+                           "in read",
+                           "D done"}) {
     EXPECT_THAT(text, HasSubstr(part));
   }
   EXPECT_THAT(text, Not(HasSubstr("\033"))) << "no escape sequence without colours, not even one that a message brings";

@@ -63,9 +63,8 @@ TEST(ParseWindows, Errors) {
   EXPECT_EQ(windows_error("2"), "--windows \"2\": the number of rows must be from 3 to 100,000, not \"2\"");
   EXPECT_EQ(windows_error("15,,30"),
             "--windows \"\": \"\" is neither a number of rows nor a duration such as 5d or 90min");
-  EXPECT_EQ(
-      windows_error("fifteen"),
-      "--windows \"fifteen\": \"fifteen\" is neither a number of rows nor a duration such as 5d or 90min");
+  EXPECT_EQ(windows_error("fifteen"),
+            "--windows \"fifteen\": \"fifteen\" is neither a number of rows nor a duration such as 5d or 90min");
   EXPECT_EQ(windows_error("15,15"),
             "--windows: two windows are labelled \"w15\"; give one another label, such as short=15");
   EXPECT_EQ(windows_error("5d", kSequence),
@@ -78,8 +77,7 @@ TEST(ParseWindows, Errors) {
             "--windows \"15:x=time\": x=time needs unit=DURATION, what 1 on the x axis means");
   EXPECT_EQ(windows_error("15:unit=1d"), "--windows \"15:unit=1d\": unit goes with x=time only");
   EXPECT_EQ(windows_error("=15"), "--windows \"=15\": the label before '=' is empty");
-  EXPECT_EQ(windows_error("15:offset=-1"),
-            "--windows \"15:offset=-1\": offset must be from 0 to 100,000, not \"-1\"");
+  EXPECT_EQ(windows_error("15:offset=-1"), "--windows \"15:offset=-1\": offset must be from 0 to 100,000, not \"-1\"");
   EXPECT_NE(windows_error("15:weights=2"), "");
   EXPECT_NE(windows_error("200000d"), "");
 }
@@ -96,8 +94,7 @@ TEST(ParseMetrics, Errors) {
   EXPECT_EQ(metrics_error("r2"),
             "--metrics: several families have a metric \"r2\"; say which: coefficients.r2, terms.r2, "
             "legacy_terms.r2");
-  EXPECT_EQ(metrics_error("slope"),
-            "--metrics: there is no metric or family \"slope\"; `regfeatd metrics` lists them");
+  EXPECT_EQ(metrics_error("slope"), "--metrics: there is no metric or family \"slope\"; `regfeatd metrics` lists them");
   EXPECT_EQ(metrics_error("terms,terms.r2"), "--metrics: terms.r2 is listed twice");
 }
 

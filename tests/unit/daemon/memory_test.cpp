@@ -16,9 +16,8 @@ TEST(MemoryPlan, WhatIsHandedOutNeverExceedsTheBudget) {
       const MemoryPlan plan = plan_memory(budget, wanted);
       EXPECT_LE(plan.workers, wanted);
       EXPECT_EQ(plan.reason.empty(), plan.workers == wanted) << plan.reason;
-      const std::uint64_t used = 24 * kMiB +
-                                 static_cast<std::uint64_t>(plan.workers) * (12 * kMiB + plan.share_bytes) +
-                                 plan.common_bytes;
+      const std::uint64_t used =
+          24 * kMiB + static_cast<std::uint64_t>(plan.workers) * (12 * kMiB + plan.share_bytes) + plan.common_bytes;
       EXPECT_LE(used, budget) << budget << ' ' << wanted;
     }
   }

@@ -53,8 +53,7 @@ TEST(Throttle, FollowsTheNumberOfWorkersAndTheSettings) {
   EXPECT_EQ(throttle.decide(limits, 2, lag(0)).workers, 2);
   EXPECT_EQ(throttle.decide(limits, 2, lag(5000)).reason,
             "1 of 2 workers: a replica is 5.0 kB behind, more than 1.0 kB");
-  EXPECT_EQ(throttle.decide({}, 2, lag(5000)), (Throttle::Decision{2, ""}))
-      << "a reload that takes the limit away";
+  EXPECT_EQ(throttle.decide({}, 2, lag(5000)), (Throttle::Decision{2, ""})) << "a reload that takes the limit away";
   EXPECT_EQ(throttle.decide(limits, 0, lag(5000)).workers, 0);
 }
 
@@ -65,7 +64,8 @@ TEST(Throttle, MoreWorkersWantedWorkAtOnceUnlessSomeRest) {
   EXPECT_EQ(throttle.decide(limits, 1, commits(20)), (Throttle::Decision{1, ""}));
   EXPECT_EQ(throttle.decide(limits, 4, commits(20)), (Throttle::Decision{4, ""}));
   EXPECT_EQ(throttle.decide(limits, 4, commits(200)).workers, 2);
-  EXPECT_EQ(throttle.decide(limits, 8, commits(20)), (Throttle::Decision{2, "2 of 8 workers: a commit takes 200 ms, more than 100 ms"}));
+  EXPECT_EQ(throttle.decide(limits, 8, commits(20)),
+            (Throttle::Decision{2, "2 of 8 workers: a commit takes 200 ms, more than 100 ms"}));
 }
 
 TEST(Throttle, AutomaticMeasuresGrowthAgainstWhatWasUsual) {
@@ -77,8 +77,7 @@ TEST(Throttle, AutomaticMeasuresGrowthAgainstWhatWasUsual) {
   EXPECT_EQ(throttle.decide(limits, 8, commits(520)).workers, 4) << "five times the usual";
   Throttle fast;
   for (int i = 0; i < 5; ++i) EXPECT_EQ(fast.decide(limits, 8, commits(2)).workers, 8);
-  EXPECT_EQ(fast.decide(limits, 8, commits(150)).workers, 8)
-      << "grown, but nothing that anybody would notice";
+  EXPECT_EQ(fast.decide(limits, 8, commits(150)).workers, 8) << "grown, but nothing that anybody would notice";
   EXPECT_EQ(fast.decide(limits, 8, lag(65 << 20)).workers, 4);
 }
 

@@ -35,8 +35,7 @@ TEST(Catalogue, DescribesEveryMetric) {
     EXPECT_FALSE(m.unit.empty()) << m.name;
     EXPECT_FALSE(m.when_null.empty()) << m.name;
     EXPECT_TRUE(m.min_rows == 3 || m.min_rows == 4) << m.name;
-    EXPECT_EQ(m.null_rule == NullRule::needs_four,
-              m.min_rows == 4 && m.null_rule != NullRule::value_dependent)
+    EXPECT_EQ(m.null_rule == NullRule::needs_four, m.min_rows == 4 && m.null_rule != NullRule::value_dependent)
         << m.name;
     EXPECT_TRUE(seen.insert(std::string(to_string(m.family)) + "." + std::string(m.name)).second) << m.name;
   }

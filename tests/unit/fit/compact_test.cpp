@@ -77,8 +77,7 @@ TEST(Compact, StoredNumbersEqualTheOracle) {
     oracle_row(plan, series, r, expected);
     for (std::size_t c = 0; c < expected.size(); ++c) {
       const double actual = block.column(c)[r];
-      ASSERT_EQ(std::isnan(actual), std::isnan(expected[c]))
-          << info(plan.column(c).metric).name << " row " << r;
+      ASSERT_EQ(std::isnan(actual), std::isnan(expected[c])) << info(plan.column(c).metric).name << " row " << r;
       if (std::isnan(actual)) continue;
       ASSERT_NEAR(actual, expected[c], 1e-10 * std::max(1.0, std::fabs(expected[c])))
           << info(plan.column(c).metric).name << " row " << r;
@@ -110,8 +109,7 @@ TEST(Compact, KeepsOutWhatPostgresqlCannotCarryOn) {
   };
   for (const double v : {stored(1e70)[0], stored(1e70)[2], stored(1e70)[3], stored(1e70)[4]})
     EXPECT_TRUE(std::isnan(v));
-  for (const double v : {stored(1e-70)[0], stored(1e-70)[2], stored(1e-70)[3], stored(1e-70)[4]})
-    EXPECT_EQ(v, 0);
+  for (const double v : {stored(1e-70)[0], stored(1e-70)[2], stored(1e-70)[3], stored(1e-70)[4]}) EXPECT_EQ(v, 0);
   for (const double v : {stored(1e50)[2], stored(1e50)[3], stored(1e-50)[2], stored(1e-50)[3]})
     EXPECT_TRUE(std::isfinite(v) && v != 0);
 }

@@ -14,15 +14,10 @@ namespace {
 
 namespace mp = boost::multiprecision;
 using Real = mp::number<mp::cpp_dec_float<100>, mp::et_off>;
-using Integer =
-    mp::number<mp::cpp_int_backend<1024, 1024, mp::signed_magnitude, mp::unchecked, void>, mp::et_off>;
+using Integer = mp::number<mp::cpp_int_backend<1024, 1024, mp::signed_magnitude, mp::unchecked, void>, mp::et_off>;
 
-double to_double(const Real& v) {
-  return v.convert_to<double>();
-}
-Real square(const Real& v) {
-  return v * v;
-}
+double to_double(const Real& v) { return v.convert_to<double>(); }
+Real square(const Real& v) { return v * v; }
 
 /// Values as integers times 2^exponent.
 struct Scaled {
@@ -109,9 +104,7 @@ Quantities quantities_of(std::span<const double> y) {
 class Collector {
  public:
   explicit Collector(std::vector<ExactMetric>& out) : out_(out) {}
-  void add(const Real& value, const Real& scale) {
-    out_.push_back({false, to_double(value), to_double(scale)});
-  }
+  void add(const Real& value, const Real& scale) { out_.push_back({false, to_double(value), to_double(scale)}); }
   void add_if(bool exists, const Real& value, const Real& scale) {
     out_.push_back({!exists, exists ? to_double(value) : 0, exists ? to_double(scale) : 0});
   }
@@ -215,8 +208,8 @@ double quantile_975(int df) {
   static std::map<int, double> known;
   const auto found = known.find(df);
   if (found != known.end()) return found->second;
-  return known[df] = static_cast<double>(
-             boost::math::quantile(boost::math::students_t_distribution<long double>(df), 0.975L));
+  return known[df] =
+             static_cast<double>(boost::math::quantile(boost::math::students_t_distribution<long double>(df), 0.975L));
 }
 
 void add_inference(const Quantities& q, const Shared& f, Collector& out) {
@@ -251,8 +244,7 @@ void add_inference(const Quantities& q, const Shared& f, Collector& out) {
   out.add_if(has_rss, Real(s1.p), Real(s1.p_scale));
   out.add_if(four, sigma, sigma);
   out.add_if(four && q.tss > 0, four && q.tss > 0 ? Real(1 - mean_square / (q.tss / (n - 1))) : Real(0), 3);
-  out.add_if(has_rss, has_rss ? Real(ssr / 2 / mean_square) : Real(0),
-             has_rss ? Real(q.tss / mean_square) : Real(0));
+  out.add_if(has_rss, has_rss ? Real(ssr / 2 / mean_square) : Real(0), has_rss ? Real(q.tss / mean_square) : Real(0));
   out.add(f.c1 + 2 * f.c2 * f.x_end, scale1);
   out.add_if(four, f.prediction - end_half, q.level + end_half);
   out.add_if(four, f.prediction + end_half, q.level + end_half);

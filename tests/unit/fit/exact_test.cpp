@@ -36,8 +36,7 @@ const std::set<std::string> kNeedRss{
 using Worst = std::map<std::string, double>;
 
 std::vector<Window> random_windows(Random& random, std::size_t longest) {
-  std::uniform_real_distribution<double> log_rows(std::log(3.0),
-                                                  std::log(static_cast<double>(longest) + 0.99));
+  std::uniform_real_distribution<double> log_rows(std::log(3.0), std::log(static_cast<double>(longest) + 0.99));
   std::vector<Window> result;
   for (int i = 0; i < kWindowsPerSeries; ++i) {
     result.push_back(row_window(static_cast<std::int64_t>(std::exp(log_rows(random)))));
@@ -65,13 +64,13 @@ double check_metric(Metric m, const ExactFit& fit, const ExactMetric& exact, dou
   const double tolerance = kTight.contains(name)   ? kTightTolerance
                            : kRoots.contains(name) ? kRootTolerance
                                                    : kTolerance;
-  EXPECT_LE(relative, tolerance) << to_string(info(m).family) << "." << name << ": " << computed
-                                 << ", exactly " << exact.value << ", scale " << exact.scale;
+  EXPECT_LE(relative, tolerance) << to_string(info(m).family) << "." << name << ": " << computed << ", exactly "
+                                 << exact.value << ", scale " << exact.scale;
   return relative;
 }
 
-void check_window(const Plan& plan, std::size_t w, const OwnedSeries& series, std::size_t row,
-                  const ColumnBlock& out, Worst& worst) {
+void check_window(const Plan& plan, std::size_t w, const OwnedSeries& series, std::size_t row, const ColumnBlock& out,
+                  Worst& worst) {
   const auto n = static_cast<std::size_t>(plan.windows[w].rows);
   const ExactFit exact = exact_fit(std::span(series.values).subspan(row + 1 - n, n));
   SCOPED_TRACE("n = " + std::to_string(n) + ", row " + std::to_string(row) + ", 1/(1-r2) " +
@@ -101,8 +100,7 @@ void check_kind(const char* kind, std::uint64_t seed, const std::function<OwnedS
     for (std::size_t w = 0; w < plan.windows.size(); ++w) {
       const auto n = static_cast<std::size_t>(plan.windows[w].rows);
       std::uniform_int_distribution<std::size_t> rows(n - 1, series.size() - 1);
-      for (int k = 0; k < kRowsPerWindow; ++k, ++windows)
-        check_window(plan, w, series, rows(random), out, worst);
+      for (int k = 0; k < kRowsPerWindow; ++k, ++windows) check_window(plan, w, series, rows(random), out, worst);
     }
   }
   report(kind, worst);
@@ -121,8 +119,7 @@ TEST(Exact, RealPrices) {
   check_kind("real prices", 2, [&](Random& r) {
     const auto& closes = all[r() % all.size()];
     const auto first = static_cast<std::ptrdiff_t>(r() % (closes.size() - kSeriesRows));
-    return minutes(
-        {closes.begin() + first, closes.begin() + first + static_cast<std::ptrdiff_t>(kSeriesRows)});
+    return minutes({closes.begin() + first, closes.begin() + first + static_cast<std::ptrdiff_t>(kSeriesRows)});
   });
 }
 
@@ -156,8 +153,7 @@ TEST(Exact, SmoothData) {
 
 TEST(Exact, ConstantAndAlmostConstant) {
   check_kind("almost constant", 6, [](Random& r) {
-    const double level =
-        std::ldexp(1 + static_cast<double>(r() % 1000) / 1000, static_cast<int>(r() % 40) - 20);
+    const double level = std::ldexp(1 + static_cast<double>(r() % 1000) / 1000, static_cast<int>(r() % 40) - 20);
     std::vector<double> y(kSeriesRows, level);
     const auto changes = r() % 40;
     for (std::uint64_t k = 0; k < changes; ++k) {

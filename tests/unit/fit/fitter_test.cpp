@@ -23,9 +23,8 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 /// range, by time.
 Plan mixed_plan() {
   Plan plan = plan_of({});
-  for (const std::int64_t rows :
-       {std::int64_t{3}, std::int64_t{4}, std::int64_t{5}, std::int64_t{17}, std::int64_t{90},
-        kBlockMethodRows - 1, kBlockMethodRows, kBlockMethodRows + 1, std::int64_t{300}})
+  for (const std::int64_t rows : {std::int64_t{3}, std::int64_t{4}, std::int64_t{5}, std::int64_t{17}, std::int64_t{90},
+                                  kBlockMethodRows - 1, kBlockMethodRows, kBlockMethodRows + 1, std::int64_t{300}})
     plan.windows.push_back(row_window(rows));
   plan.windows.push_back(row_window(20));
   plan.windows.back().offset = 7;
@@ -76,8 +75,7 @@ TEST(Fitter, GivesExactZerosForConstants) {
       for (const char* zero :
            {"a2", "a1", "residual_mean", "residual_std", "coefficients.rmse", "quadratic_term", "linear_term",
             "residual", "coef2", "coef1", "slope_end", "legacy_terms.r2", "curvature", "vertex_x"})
-        EXPECT_EQ(std::bit_cast<std::uint64_t>(value(plan, out, zero, 850, w)), 0U)
-            << zero << " of " << level;
+        EXPECT_EQ(std::bit_cast<std::uint64_t>(value(plan, out, zero, 850, w)), 0U) << zero << " of " << level;
       for (const char* same : {"b", "terms.prediction", "constant_term", "yhat_end", "forecast", "vertex_y"})
         EXPECT_EQ(value(plan, out, same, 850, w), level) << same;
       EXPECT_EQ(value(plan, out, "terms.r2", 850, w), 1.0);
@@ -89,8 +87,7 @@ TEST(Fitter, GivesExactZerosForConstants) {
 
 TEST(Fitter, FindsAPerfectParabola) {
   std::vector<double> y(1000);
-  for (std::size_t i = 0; i < y.size(); ++i)
-    y[i] = 0.25 * static_cast<double>(i * i) - 3 * static_cast<double>(i) + 7;
+  for (std::size_t i = 0; i < y.size(); ++i) y[i] = 0.25 * static_cast<double>(i * i) - 3 * static_cast<double>(i) + 7;
   Plan plan = plan_of({row_window(3), row_window(16), row_window(500)});
   for (Window& w : plan.windows) w.offset = 0;
   const auto out = fit_all(plan, minutes(y));
@@ -115,8 +112,8 @@ TEST(Fitter, IsIndifferentToALargeOffset) {
   Plan plan = plan_of({row_window(3), row_window(30), row_window(91), row_window(200)});
   plan.metrics.clear();
   for (const char* name :
-       {"a2", "a1", "residual_std", "coefficients.rmse", "coefficients.r2", "curvature", "residual", "a_coef",
-        "b_coef", "se_coef2", "t_coef1", "sigma", "slope_end", "durbin_watson", "f_stat", "forecast_error"})
+       {"a2", "a1", "residual_std", "coefficients.rmse", "coefficients.r2", "curvature", "residual", "a_coef", "b_coef",
+        "se_coef2", "t_coef1", "sigma", "slope_end", "durbin_watson", "f_stat", "forecast_error"})
     plan.metrics.push_back(*find_metric(name).metric);
   EXPECT_FALSE(first_difference(plan, fit_all(plan, minutes(y)), fit_all(plan, minutes(shifted)), y.size()));
 }
@@ -144,12 +141,10 @@ TEST(Fitter, LeavesNoTraceOfAnOutlier) {
                                                       : clean.order[end] - clean.order[kAt] >= w.range;
         }
         if (ends_before || starts_after) {
-          ASSERT_EQ(std::bit_cast<std::uint64_t>(out.column(c)[r]),
-                    std::bit_cast<std::uint64_t>(expected.column(c)[r]))
+          ASSERT_EQ(std::bit_cast<std::uint64_t>(out.column(c)[r]), std::bit_cast<std::uint64_t>(expected.column(c)[r]))
               << outlier << " row " << r << " " << info(column.metric).name << " " << w.label;
         } else if (!std::isfinite(outlier)) {
-          ASSERT_TRUE(std::isnan(out.column(c)[r]))
-              << outlier << " row " << r << " " << info(column.metric).name;
+          ASSERT_TRUE(std::isnan(out.column(c)[r])) << outlier << " row " << r << " " << info(column.metric).name;
         }
       }
     }
@@ -166,13 +161,11 @@ TEST(Fitter, DoesNotLookAhead) {
   for (int cut = 0; cut < 1000 / kDivisor; ++cut) {
     const std::size_t rows = 1 + random() % series.size();
     const Series head{std::span(series.order).first(rows), std::span(series.values).first(rows), 0};
-    const std::size_t first =
-        rows - std::min<std::size_t>(rows, 1 + random() % 40);  // the rows next to the cut
+    const std::size_t first = rows - std::min<std::size_t>(rows, 1 + random() % 40);  // the rows next to the cut
     fitter.fit(head, first, rows - first, out, first);
     for (std::size_t c = 0; c < plan.column_count(); ++c)
       for (std::size_t r = first; r < rows; ++r)
-        ASSERT_EQ(std::bit_cast<std::uint64_t>(out.column(c)[r]),
-                  std::bit_cast<std::uint64_t>(expected.column(c)[r]))
+        ASSERT_EQ(std::bit_cast<std::uint64_t>(out.column(c)[r]), std::bit_cast<std::uint64_t>(expected.column(c)[r]))
             << "cut at " << rows << ", row " << r << ", column " << c;
   }
 }
@@ -221,8 +214,7 @@ TEST(Fitter, FitsRangesAsRows) {
   const Plan rows = plan_of({row_window(15), row_window(100)});
   const Plan ranges =
       plan_of({range_window(15 * 60 * kMicrosPerSecond, 15), range_window(100 * 60 * kMicrosPerSecond, 100)});
-  const auto difference =
-      first_difference(rows, fit_all(rows, series), fit_all(ranges, series), series.size());
+  const auto difference = first_difference(rows, fit_all(rows, series), fit_all(ranges, series), series.size());
   EXPECT_FALSE(difference) << *difference;
 }
 
@@ -333,8 +325,8 @@ TEST(Fitter, FitsWindowsOfOneHundredThousandRows) {
   EXPECT_TRUE(std::isnan(out.column(0)[98]));
   for (const std::size_t r : {std::size_t{99}, std::size_t{300}, std::size_t{399}}) {
     oracle_row(plan, series.view(), 99'900 + r, row);
-    for (const char* name : {"a2", "a1", "b", "coefficients.r2", "terms.rmse", "residual", "constant_term",
-                             "forecast", "pi_lower", "durbin_watson", "f_stat", "slope_end"})
+    for (const char* name : {"a2", "a1", "b", "coefficients.r2", "terms.rmse", "residual", "constant_term", "forecast",
+                             "pi_lower", "durbin_watson", "f_stat", "slope_end"})
       EXPECT_NEAR(value(plan, out, name, r) / row[column_of(plan, 0, name)], 1.0, 1e-10) << name;
   }
 }

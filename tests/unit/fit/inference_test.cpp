@@ -37,8 +37,7 @@ Named computed(const OwnedSeries& series, XAxis x, double x_unit) {
 
 /// Relative, but for coefficients and what is added to a level: there 1e-10 of the values' own spread at
 /// least.
-void expect_same(const Named& ours, const Named& theirs, const std::vector<double>& y,
-                 const std::string& what) {
+void expect_same(const Named& ours, const Named& theirs, const std::vector<double>& y, const std::string& what) {
   ASSERT_EQ(ours.size(), theirs.size()) << what;
   const auto [low, high] = std::minmax_element(y.begin(), y.end());
   for (const auto& [name, expected] : theirs) {
@@ -64,8 +63,7 @@ const std::vector<StoredCase>& stored_cases() {
 
 TEST(Inference, AgreesWithStoredValuesOfStatsmodels) {
   ASSERT_EQ(stored_cases().size(), 4U);
-  for (const StoredCase& c : stored_cases())
-    expect_same(computed(minutes(c.y), XAxis::row, 1), c.metrics, c.y, c.name);
+  for (const StoredCase& c : stored_cases()) expect_same(computed(minutes(c.y), XAxis::row, 1), c.metrics, c.y, c.name);
 }
 
 bool has_statsmodels() {
@@ -101,9 +99,8 @@ std::vector<Case> random_cases() {
 void write_case(std::FILE* to, const Case& c) {
   const std::size_t n = c.series.size();
   for (std::size_t j = 0; j < n; ++j) {
-    const double x = c.x == XAxis::row
-                         ? static_cast<double>(j)
-                         : static_cast<double>(c.series.order[j] - c.series.order[n - 1]) / c.x_unit;
+    const double x = c.x == XAxis::row ? static_cast<double>(j)
+                                       : static_cast<double>(c.series.order[j] - c.series.order[n - 1]) / c.x_unit;
     std::fprintf(to, "%s%a", j == 0 ? "" : ",", x);
   }
   for (std::size_t j = 0; j < n; ++j) std::fprintf(to, "%s%a", j == 0 ? ";" : ",", c.series.values[j]);
@@ -129,9 +126,8 @@ TEST(Inference, AgreesWithStatsmodels) {
   ASSERT_NE(file, nullptr);
   for (const Case& c : cases) write_case(file, c);
   std::fclose(file);
-  const std::string command = "/usr/bin/python3 '" SOURCE_DIR
-                              "/tests/unit/fit/statsmodels_reference.py' <'" +
-                              in + "' >'" + out + "'";
+  const std::string command =
+      "/usr/bin/python3 '" SOURCE_DIR "/tests/unit/fit/statsmodels_reference.py' <'" + in + "' >'" + out + "'";
   ASSERT_EQ(std::system(command.c_str()), 0);
   std::ifstream results(out);
   for (const Case& c : cases) {
@@ -149,11 +145,10 @@ TEST(Inference, HasTheLeveragesOfTheTable) {
     int n;
     double h_end, h_next, t;
   };
-  constexpr Row kTable[]{
-      {15, .4647058824, .7934065934, 2.178812829667}, {30, .2633064516, .3438423645, 2.051830516480},
-      {45, .1832254086, .2188865398, 2.018081702818}, {60, .1404283448, .1604617183, 2.002465459291},
-      {75, .1138209159, .1266345798, 1.993463566662}, {90, .0956840261, .1045795029, 1.987608281589},
-      {630, .0141953940, .0143768025, 1.963754701176}};
+  constexpr Row kTable[]{{15, .4647058824, .7934065934, 2.178812829667}, {30, .2633064516, .3438423645, 2.051830516480},
+                         {45, .1832254086, .2188865398, 2.018081702818}, {60, .1404283448, .1604617183, 2.002465459291},
+                         {75, .1138209159, .1266345798, 1.993463566662}, {90, .0956840261, .1045795029, 1.987608281589},
+                         {630, .0141953940, .0143768025, 1.963754701176}};
   for (const Row& row : kTable) {
     const StudentT student(row.n - 3);
     const Geometry g = row_geometry(row.n, &student);

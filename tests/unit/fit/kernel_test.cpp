@@ -34,8 +34,7 @@ TEST(Kernel, IsFoundByName) {
 TEST(KernelDeathTest, IsForcedByTheEnvironment) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(report_kernel("baseline"), testing::ExitedWithCode(0), "^baseline");
-  EXPECT_EXIT(report_kernel("sse9"), testing::ExitedWithCode(1),
-              "REGFEATD_KERNEL=sse9: no such instruction set");
+  EXPECT_EXIT(report_kernel("sse9"), testing::ExitedWithCode(1), "REGFEATD_KERNEL=sse9: no such instruction set");
 }
 
 }  // namespace

@@ -127,8 +127,7 @@ RC_GTEST_PROP(Property, MetricsDoNotInfluenceEachOther, ()) {
   one.metrics = {all.metrics[m]};
   const auto out = fit_all(one, series);
   for (std::size_t r = 0; r < series.size(); ++r)
-    RC_ASSERT(std::bit_cast<std::uint64_t>(out.column(0)[r]) ==
-              std::bit_cast<std::uint64_t>(expected.column(m)[r]));
+    RC_ASSERT(std::bit_cast<std::uint64_t>(out.column(0)[r]) == std::bit_cast<std::uint64_t>(expected.column(m)[r]));
 }
 
 // A direct fit knows nothing but its window; a block fit knows the row number besides.
@@ -145,15 +144,13 @@ RC_GTEST_PROP(Property, OnlyTheWindowMatters, ()) {
   OwnedSeries tail{{series.order.begin() + static_cast<std::ptrdiff_t>(first), series.order.end()},
                    {series.values.begin() + static_cast<std::ptrdiff_t>(first), series.values.end()},
                    series.first_row_number + static_cast<std::int64_t>(first)};
-  if (w.kind == Window::Kind::rows && (w.rows < kBlockMethodRows || w.x == XAxis::time))
-    tail.first_row_number += 17;
+  if (w.kind == Window::Kind::rows && (w.rows < kBlockMethodRows || w.x == XAxis::time)) tail.first_row_number += 17;
   Fitter fitter(plan, series.size());
   ColumnBlock out(plan.column_count(), series.size());
   fitter.fit(tail.view(), skipped - first, series.size() - skipped, out, skipped);
   for (std::size_t c = 0; c < plan.column_count(); ++c)
     for (std::size_t r = skipped; r < series.size(); ++r)
-      RC_ASSERT(std::bit_cast<std::uint64_t>(out.column(c)[r]) ==
-                std::bit_cast<std::uint64_t>(expected.column(c)[r]));
+      RC_ASSERT(std::bit_cast<std::uint64_t>(out.column(c)[r]) == std::bit_cast<std::uint64_t>(expected.column(c)[r]));
 }
 
 RC_GTEST_PROP(Property, NullsAreAsPredicted, ()) {

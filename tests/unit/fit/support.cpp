@@ -125,9 +125,8 @@ std::optional<std::string> first_difference(const Plan& plan, const ColumnBlock&
     while (std::memcmp(x + r, y + r, sizeof(double)) == 0) ++r;
     const Column column = plan.column(c);
     char text[200];
-    std::snprintf(text, sizeof text, "row %zu, %s of %s: %a and %a", r,
-                  std::string(info(column.metric).name).c_str(), plan.windows[column.window].label.c_str(),
-                  x[r], y[r]);
+    std::snprintf(text, sizeof text, "row %zu, %s of %s: %a and %a", r, std::string(info(column.metric).name).c_str(),
+                  plan.windows[column.window].label.c_str(), x[r], y[r]);
     return text;
   }
   return std::nullopt;

@@ -36,8 +36,7 @@ struct OwnedSeries {
 [[nodiscard]] OwnedSeries irregular(std::vector<double> values, Random& random);
 
 /// A random walk of `step` around `start`, rounded to `decimals`.
-[[nodiscard]] std::vector<double> walk(std::size_t rows, double start, double step, int decimals,
-                                       Random& random);
+[[nodiscard]] std::vector<double> walk(std::size_t rows, double start, double step, int decimals, Random& random);
 /// Closing prices of the real series in REGFEATD_DATA_DIR, else ../shared/data beside the sources; empty
 /// where there is none. `name`: "fx_m1/eurusd_201810".
 [[nodiscard]] std::vector<double> real_closes(const std::string& name);
@@ -52,8 +51,8 @@ struct OwnedSeries {
 /// Fits the whole series in one call.
 [[nodiscard]] ColumnBlock fit_all(const Plan& plan, const OwnedSeries& series);
 /// The first row and column whose bits differ among rows [0, rows), as text; nothing where there is none.
-[[nodiscard]] std::optional<std::string> first_difference(const Plan& plan, const ColumnBlock& a,
-                                                          const ColumnBlock& b, std::size_t rows);
+[[nodiscard]] std::optional<std::string> first_difference(const Plan& plan, const ColumnBlock& a, const ColumnBlock& b,
+                                                          std::size_t rows);
 /// The instruction sets that this processor runs.
 [[nodiscard]] std::vector<const Kernel*> available_kernels();
 

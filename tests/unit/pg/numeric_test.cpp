@@ -59,8 +59,7 @@ std::vector<std::byte> by_text(double value) {
     bytes.push_back(static_cast<std::byte>((w >> 8) & 0xff));
     bytes.push_back(static_cast<std::byte>(w & 0xff));
   };
-  for (const int w :
-       {static_cast<int>(groups.size()), groups.empty() ? 0 : weight, value < 0 ? 0x4000 : 0, scale})
+  for (const int w : {static_cast<int>(groups.size()), groups.empty() ? 0 : weight, value < 0 ? 0x4000 : 0, scale})
     put(w);
   for (const int g : groups) put(g);
   return bytes;
@@ -75,8 +74,7 @@ TEST(Numeric, IsWrittenAsTheShortestDigitsSay) {
     if (i % 7 == 0) value = static_cast<double>(static_cast<float>(value));
     std::array<std::byte, 28> bytes{};
     const std::byte* end = encode_numeric(bytes.data(), value);
-    ASSERT_EQ(std::vector<std::byte>(static_cast<const std::byte*>(bytes.data()), end), by_text(value))
-        << value;
+    ASSERT_EQ(std::vector<std::byte>(static_cast<const std::byte*>(bytes.data()), end), by_text(value)) << value;
   }
 }
 
@@ -85,8 +83,7 @@ TEST(Numeric, EveryDoubleComesBackWithItsBits) {
   for (int i = 0; i < 200'000; ++i) {
     const auto value = std::bit_cast<double>(random());
     if (!std::isfinite(value)) continue;
-    ASSERT_EQ(std::bit_cast<std::uint64_t>(there_and_back(value)), std::bit_cast<std::uint64_t>(value))
-        << value;
+    ASSERT_EQ(std::bit_cast<std::uint64_t>(there_and_back(value)), std::bit_cast<std::uint64_t>(value)) << value;
   }
   // Prices and rates: few digits, the short way through the decoder.
   std::uniform_int_distribution<int> digits(0, 1'000'000'000), places(0, 12);
@@ -97,8 +94,8 @@ TEST(Numeric, EveryDoubleComesBackWithItsBits) {
 }
 
 TEST(Numeric, EndsOfTheRange) {
-  for (const double v : {0.0, 1.0, -1.0, 1e22, 1e23, 1e-22, 9007199254740993.0,
-                         std::numeric_limits<double>::max(), std::numeric_limits<double>::denorm_min()}) {
+  for (const double v : {0.0, 1.0, -1.0, 1e22, 1e23, 1e-22, 9007199254740993.0, std::numeric_limits<double>::max(),
+                         std::numeric_limits<double>::denorm_min()}) {
     EXPECT_EQ(there_and_back(v), v);
   }
   EXPECT_TRUE(std::isnan(decode_numeric(numeric({0, 0, 0xc000, 0}))));

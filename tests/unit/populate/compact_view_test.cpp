@@ -43,8 +43,8 @@ std::string expression(const char* metric, const fit::Window& window) {
 
 /// An operator without its operand is what a column that is not kept leaves behind.
 bool has_gap(const std::string& sql) {
-  for (const char* gap : {"( +", "( -", "( *", "( /", "+ )", "* )", "/ )", "- )", "(, ", "()", "+ *", "* *",
-                          "/ *", "* /", "  ", "abs()", "(-/", "(- /"}) {
+  for (const char* gap : {"( +", "( -", "( *", "( /", "+ )", "* )", "/ )", "- )", "(, ", "()", "+ *", "* *", "/ *",
+                          "* /", "  ", "abs()", "(-/", "(- /"}) {
     if (sql.find(gap) != std::string::npos) return true;
   }
   return sql.empty() || sql.front() == ' ' || sql.back() == ' ';
@@ -64,8 +64,7 @@ TEST(CompactExpression, EveryMetricIsMadeOfWhatIsKeptForIt) {
 }
 
 TEST(CompactExpression, SomeOfThemInFull) {
-  EXPECT_EQ(expression("coefficients.r2", rows_window(15)),
-            R"((1 - "rss"::float8 / ("tss"::float8 + 1e-10)))");
+  EXPECT_EQ(expression("coefficients.r2", rows_window(15)), R"((1 - "rss"::float8 / ("tss"::float8 + 1e-10)))");
   EXPECT_EQ(expression("coefficients.rmse", rows_window(15)), R"(sqrt("rss"::float8 / '15'::float8))");
   EXPECT_EQ(expression("coefficients.curvature", rows_window(15)), R"(abs("a2"::float8))");
   EXPECT_EQ(expression("coefficients.vertex_x", rows_window(15)),

@@ -10,12 +10,15 @@ namespace regfeatd::populate {
 namespace {
 
 bool is_closed(const ExpectedCells& e, OrderValue at) {
-  return std::any_of(e.closed.begin(), e.closed.end(), [&](const OrderRange& c) { return c.lower <= at && at < c.upper; });
+  return std::any_of(e.closed.begin(), e.closed.end(),
+                     [&](const OrderRange& c) { return c.lower <= at && at < c.upper; });
 }
 
 TEST(Completeness, AgreesWithCountingCellByCell) {
   std::mt19937 random{7};
-  const auto pick = [&](OrderValue from, OrderValue to) { return std::uniform_int_distribution<OrderValue>{from, to}(random); };
+  const auto pick = [&](OrderValue from, OrderValue to) {
+    return std::uniform_int_distribution<OrderValue>{from, to}(random);
+  };
   for (int round = 0; round < 3000; ++round) {
     ExpectedCells e;
     e.range.lower = pick(-50, 50);

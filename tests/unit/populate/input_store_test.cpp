@@ -27,8 +27,7 @@ struct Row {
 
 /// Fills a store as a reader does: `keys` keys of up to `most` rows, cutting at random, each cut with `carry`
 /// rows of look-back.
-std::vector<Row> fill(InputStore& store, int keys, int most, std::size_t carry, std::mt19937& random,
-                      bool keyed) {
+std::vector<Row> fill(InputStore& store, int keys, int most, std::size_t carry, std::mt19937& random, bool keyed) {
   std::vector<Row> all;
   for (int k = 0; k < keys; ++k) {
     InputRows& rows = store.rows();
@@ -157,8 +156,7 @@ TEST(InputStore, AFolderThatIsNotThereIsNamed) {
     ADD_FAILURE() << "expected a fault";
   } catch (const Fault& e) {
     EXPECT_EQ(e.fault_class(), FaultClass::partition);
-    EXPECT_NE(std::string(e.what()).find("a temporary file in /nowhere/at all cannot be made"),
-              std::string::npos)
+    EXPECT_NE(std::string(e.what()).find("a temporary file in /nowhere/at all cannot be made"), std::string::npos)
         << e.what();
   }
   unsetenv("TMPDIR");

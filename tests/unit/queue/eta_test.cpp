@@ -69,9 +69,7 @@ std::vector<TracePartition> slower(std::vector<TracePartition> all, double facto
   return all;
 }
 
-TEST(EtaReplay, ASteadyJob) {
-  expect_trustworthy(judge({read_trace("steady"), {{0, 4}}}, kOutcomes));
-}
+TEST(EtaReplay, ASteadyJob) { expect_trustworthy(judge({read_trace("steady"), {{0, 4}}}, kOutcomes)); }
 
 TEST(EtaReplay, JobsAsTheyWereRecorded) {
   for (const char* name : {"steady", "sizes"}) {
@@ -82,7 +80,9 @@ TEST(EtaReplay, JobsAsTheyWereRecorded) {
 }
 
 // Neighbours on the same machine took a third of its speed for half of the job: no model foresees that.
-TEST(EtaReplay, AMachineSharedWithOthers) { expect_trustworthy(judge({read_trace("shared_machine"), {{0, 4}}}, kOutcomes)); }
+TEST(EtaReplay, AMachineSharedWithOthers) {
+  expect_trustworthy(judge({read_trace("shared_machine"), {{0, 4}}}, kOutcomes));
+}
 
 TEST(EtaReplay, TenMatchDatesOneFourTimesSlower) {
   const Replay r = replay({read_trace("ten_match_dates")});
@@ -232,8 +232,7 @@ TEST(Schedule, TakesTheNextAsSoonAsAWorkerIsFree) {
   EXPECT_DOUBLE_EQ(schedule({}, {}, 4), 0);
   EXPECT_DOUBLE_EQ(schedule({}, {10, 10, 10}, 2), 20);
   EXPECT_DOUBLE_EQ(schedule({5, 3}, {10}, 2), 13);
-  EXPECT_DOUBLE_EQ(schedule({5, 3, 40}, {10}, 1), 50)
-      << "surplus workers end what they have and take nothing";
+  EXPECT_DOUBLE_EQ(schedule({5, 3, 40}, {10}, 1), 50) << "surplus workers end what they have and take nothing";
 }
 
 }  // namespace

@@ -53,8 +53,7 @@ class Job {
     Job rest = *this;
     rest.frozen_workers_ = workers();
     rest.outage_over_ = true;
-    while (!rest.over())
-      rest.advance(std::numeric_limits<double>::infinity(), [](const FinishedPartition&) {});
+    while (!rest.over()) rest.advance(std::numeric_limits<double>::infinity(), [](const FinishedPartition&) {});
     return rest.now() - now_;
   }
 
@@ -69,8 +68,7 @@ class Job {
 
   [[nodiscard]] RemainingWork remaining() const {
     RemainingWork out;
-    for (std::size_t i = next_; i < s_.partitions.size(); ++i)
-      out.pending_rows.push_back(s_.partitions[i].rows);
+    for (std::size_t i = next_; i < s_.partitions.size(); ++i) out.pending_rows.push_back(s_.partitions[i].rows);
     for (const Attempt& a : running_) {
       out.running.push_back({a.id, a.start_s, a.rows, std::floor(a.rows * progress(a))});
     }
@@ -198,8 +196,7 @@ double median_error(const std::vector<Answer>& answers) {
     if (a.judged) errors.push_back(a.known ? std::abs(a.eta.median_s - a.truth_s) / a.truth_s : INFINITY);
   }
   if (errors.empty()) throw std::logic_error("no answer to judge");
-  std::nth_element(errors.begin(), errors.begin() + static_cast<std::ptrdiff_t>(errors.size() / 2),
-                   errors.end());
+  std::nth_element(errors.begin(), errors.begin() + static_cast<std::ptrdiff_t>(errors.size() / 2), errors.end());
   return errors[errors.size() / 2];
 }
 

@@ -20,11 +20,9 @@ struct TracePartition {
 /// What happens to a job while it runs.
 struct Scenario {
   std::vector<TracePartition> partitions;
-  std::vector<std::pair<double, int>> workers{{0, 1}};  ///< after this share of the rows, so many
-  std::function<double(int)> cost = [](int) {
-    return 1.0;
-  };                        ///< of a row with so many workers, against the recording
-  double outage_after = 2;  ///< a share of the rows; above 1: none
+  std::vector<std::pair<double, int>> workers{{0, 1}};        ///< after this share of the rows, so many
+  std::function<double(int)> cost = [](int) { return 1.0; };  ///< of a row with so many workers, against the recording
+  double outage_after = 2;                                    ///< a share of the rows; above 1: none
   double outage_s = 0;
   bool outage_breaks_attempts = true;  ///< false: they hang and go on
 };

@@ -49,15 +49,20 @@ TEST(Calendar, Mistakes) {
             List{"f.yaml:16: calendar: needs cadence: DURATION beside it, how often a row is expected"});
   EXPECT_EQ(findings_of(kDocument + "cadence: 60d\n"),
             List{"f.yaml:16: cadence: is longer than a partition; take larger partitions, or leave it out"});
-  EXPECT_EQ(findings_of(kDocument + "cadence: 1min\ncalendar:\n  closed:\n    - { weekly: friday, until: \"sun 25:00\" }\n    - { until: 2018-12-26 }\n"
-                                    "    - { from: \"2018-12-24T17:00Z\", until: \"2018-12-24 17:00-05\" }\n    - { from: 2018-12-24, until: 2018-12-24 }\n"
-                                    "    - { weekly: \"fri 17:00\", until: \"fri 17:00\" }\n"),
-            (List{"f.yaml:19: calendar.closed[0].weekly: expected a day of the week and a time, such as fri 17:00, not \"friday\"",
-                  "f.yaml:19: calendar.closed[0].until: expected a day of the week and a time, such as fri 17:00, not \"sun 25:00\"",
-                  "f.yaml:20: calendar.closed[1]: needs weekly: DAY HH:MM or from: TIME, and until",
-                  "f.yaml:21: calendar.closed[2].from: expected a local time without an offset, such as 2018-12-24 17:00, not \"2018-12-24T17:00Z\"",
-                  "f.yaml:21: calendar.closed[2].until: expected a local time without an offset, such as 2018-12-24 17:00, not \"2018-12-24 17:00-05\"",
-                  "f.yaml:22: calendar.closed[3]: is empty: until is not after from", "f.yaml:23: calendar.closed[4]: is empty: weekly and until are the same"}));
+  EXPECT_EQ(
+      findings_of(
+          kDocument +
+          "cadence: 1min\ncalendar:\n  closed:\n    - { weekly: friday, until: \"sun 25:00\" }\n    - { until: 2018-12-26 }\n"
+          "    - { from: \"2018-12-24T17:00Z\", until: \"2018-12-24 17:00-05\" }\n    - { from: 2018-12-24, until: 2018-12-24 }\n"
+          "    - { weekly: \"fri 17:00\", until: \"fri 17:00\" }\n"),
+      (List{
+          "f.yaml:19: calendar.closed[0].weekly: expected a day of the week and a time, such as fri 17:00, not \"friday\"",
+          "f.yaml:19: calendar.closed[0].until: expected a day of the week and a time, such as fri 17:00, not \"sun 25:00\"",
+          "f.yaml:20: calendar.closed[1]: needs weekly: DAY HH:MM or from: TIME, and until",
+          "f.yaml:21: calendar.closed[2].from: expected a local time without an offset, such as 2018-12-24 17:00, not \"2018-12-24T17:00Z\"",
+          "f.yaml:21: calendar.closed[2].until: expected a local time without an offset, such as 2018-12-24 17:00, not \"2018-12-24 17:00-05\"",
+          "f.yaml:22: calendar.closed[3]: is empty: until is not after from",
+          "f.yaml:23: calendar.closed[4]: is empty: weekly and until are the same"}));
   EXPECT_EQ(parse_feature_set(kSequenceDocument + "cadence: 1\n", "f.yaml").calendar.cadence, 1);
   EXPECT_EQ(findings_of(kSequenceDocument + "cadence: 87\ncalendar: { closed: [] }\n"),
             (List{"f.yaml:10: cadence: is longer than a partition; take larger partitions, or leave it out",

@@ -69,13 +69,9 @@ inline std::vector<std::string> findings_of(const std::string& text) {
 }
 
 /// The findings of kDocument with some edits.
-inline std::vector<std::string> findings_with(const Edits& edits) {
-  return findings_of(edited(kDocument, edits));
-}
+inline std::vector<std::string> findings_with(const Edits& edits) { return findings_of(edited(kDocument, edits)); }
 
-inline FeatureSet parsed(const Edits& edits = {}) {
-  return parse_feature_set(edited(kDocument, edits), "f.yaml");
-}
+inline FeatureSet parsed(const Edits& edits = {}) { return parse_feature_set(edited(kDocument, edits), "f.yaml"); }
 
 inline std::vector<std::string> settings_findings(const std::string& text) {
   try {

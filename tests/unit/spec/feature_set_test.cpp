@@ -33,11 +33,11 @@ TEST(FeatureSet, ReadsADocument) {
 }
 
 TEST(FeatureSet, ReadsEveryOption) {
-  const FeatureSet fs = parsed(
-      {{"metrics: terms",
-        "metrics: terms\nkey: [player id]\nlookback: none\nstorage: real\non_bad_key: fail\n"
-        "claim_order: newest_first\npriority: -3\ndepends_on: [a, b]"},
-       {"{metric}_{window}\", partition", "{metric}_{window}\", storage: double, publish: swap, partition"}});
+  const FeatureSet fs =
+      parsed({{"metrics: terms",
+               "metrics: terms\nkey: [player id]\nlookback: none\nstorage: real\non_bad_key: fail\n"
+               "claim_order: newest_first\npriority: -3\ndepends_on: [a, b]"},
+              {"{metric}_{window}\", partition", "{metric}_{window}\", storage: double, publish: swap, partition"}});
   EXPECT_EQ(fs.key, List{"player id"});
   EXPECT_EQ(fs.lookback, Lookback::none);
   EXPECT_EQ(fs.storage, Storage::real);
@@ -78,8 +78,7 @@ TEST(FeatureSet, Series) {
   EXPECT_EQ(findings_with({{"[eurusd, gbpusd]", "[eurusd, eurusd]"}}),
             List{"f.yaml:2: series: \"eurusd\" is listed on line 2 already"});
   EXPECT_EQ(findings_with({{"[eurusd, gbpusd]", "[]"}}), List{"f.yaml:2: series: the list is empty"});
-  EXPECT_EQ(findings_with({{"[eurusd, gbpusd]", "eurusd"}}),
-            List{"f.yaml:2: series: must be a list, not \"eurusd\""});
+  EXPECT_EQ(findings_with({{"[eurusd, gbpusd]", "eurusd"}}), List{"f.yaml:2: series: must be a list, not \"eurusd\""});
   EXPECT_EQ(findings_with({{"[eurusd, gbpusd]", "[a]\nseries_query: SELECT 1"}}),
             List{"f.yaml:1: has both series and series_query; give one"});
   EXPECT_EQ(findings_with({{"bqx.r_{series}", "bqx.r"}}),
@@ -88,10 +87,8 @@ TEST(FeatureSet, Series) {
                  "{series} in the name"});
   EXPECT_EQ(findings_with({{"bqx.m1_{series}", "bqx.m1"}, {"bqx.bqx_{series}", "bqx.bqx"}}),
             List{"f.yaml:5: source.tables: there are several series, but no table has {series} in its name"});
-  EXPECT_EQ(
-      findings_with(
-          {{"series: [eurusd, gbpusd]", "series_query: SELECT n FROM s"}, {"bqx.q_{series}", "bqx.q"}}),
-      List{"f.yaml:15: targets[1].table: the series are not known yet, so {series} must stand in the name"});
+  EXPECT_EQ(findings_with({{"series: [eurusd, gbpusd]", "series_query: SELECT n FROM s"}, {"bqx.q_{series}", "bqx.q"}}),
+            List{"f.yaml:15: targets[1].table: the series are not known yet, so {series} must stand in the name"});
   // YAML's other spellings of booleans are names like any other.
   EXPECT_EQ(parsed({{"[eurusd, gbpusd]", "[no, 1]"}}).series, (List{"no", "1"}));
 }
@@ -105,9 +102,8 @@ TEST(FeatureSet, OneKindOfOrder) {
             List{"f.yaml:5: source.join: orders rows by sequence, but source.tables[0].time (line 7) by "
                  "time; a feature set has one kind of "
                  "order"});
-  EXPECT_EQ(
-      findings_with({{"bqx.r_{series}\", time: t,", "bqx.r_{series}\", time: t, sequence: t,"}}),
-      List{"f.yaml:14: targets[0]: has both time and sequence; give the one by which rows are ordered"});
+  EXPECT_EQ(findings_with({{"bqx.r_{series}\", time: t,", "bqx.r_{series}\", time: t, sequence: t,"}}),
+            List{"f.yaml:14: targets[0]: has both time and sequence; give the one by which rows are ordered"});
   EXPECT_EQ(findings_with({{"bqx.r_{series}\", time: t,", "bqx.r_{series}\","}}),
             List{"f.yaml:14: targets[0]: needs time: COLUMN or sequence: COLUMN, by which rows are ordered"});
   EXPECT_EQ(parse_feature_set(kSequenceDocument, "f.yaml").order, OrderKind::sequence);
@@ -124,8 +120,8 @@ TEST(FeatureSet, Source) {
 }
 
 TEST(FeatureSet, Inputs) {
-  EXPECT_EQ(findings_with({{"  bqx: { column: w15_bqx_return }",
-                            "  bqx: { column: w15_bqx_return }\n  more: { column: x }"}}),
+  EXPECT_EQ(findings_with(
+                {{"  bqx: { column: w15_bqx_return }", "  bqx: { column: w15_bqx_return }\n  more: { column: x }"}}),
             List{"f.yaml:11: inputs: no target uses \"more\"; name it in a target or leave it out"});
   EXPECT_EQ(findings_with({{"{ column: rate_index }", "{ column: rate_index, table: \"bqx.m2_{series}\" }"}}),
             List{"f.yaml:9: inputs.idx: the source has no table \"bqx.m2_{series}\"; the source's tables are "
@@ -139,14 +135,10 @@ TEST(FeatureSet, Inputs) {
             List{"f.yaml:14: targets[0].inputs: \"idx\" is listed on line 14 already"});
 }
 
-List window_findings(const std::string& window) {
-  return findings_with({{"agg: 90", "agg: " + window}});
-}
+List window_findings(const std::string& window) { return findings_with({{"agg: 90", "agg: " + window}}); }
 
 TEST(FeatureSet, Windows) {
-  const auto window = [](const std::string& text) {
-    return parsed({{"agg: 90", "agg: " + text}}).windows[1];
-  };
+  const auto window = [](const std::string& text) { return parsed({{"agg: 90", "agg: " + text}}).windows[1]; };
   const fit::Window rows = window("{ rows: 15, offset: 1, x: time, unit: 1min }");
   EXPECT_EQ(rows.kind, fit::Window::Kind::rows);
   EXPECT_EQ(rows.offset, 1);
@@ -160,16 +152,13 @@ TEST(FeatureSet, Windows) {
 
   EXPECT_EQ(window_findings("{ rows: 15, range: 5d }"),
             List{"f.yaml:11: windows.agg: has both rows and range; give one"});
-  EXPECT_EQ(window_findings("{ offset: 1 }"),
-            List{"f.yaml:11: windows.agg: needs rows: N or range: DISTANCE"});
+  EXPECT_EQ(window_findings("{ offset: 1 }"), List{"f.yaml:11: windows.agg: needs rows: N or range: DISTANCE"});
   EXPECT_EQ(window_findings("100001"),
             List{"f.yaml:11: windows.agg: must be a whole number from 3 to 100000, not \"100001\""});
   EXPECT_EQ(window_findings("15.5"),
             List{"f.yaml:11: windows.agg: must be a whole number from 3 to 100000, not \"15.5\""});
-  EXPECT_EQ(
-      window_findings("{ rows: 15, min_rows: 3 }"),
-      List{
-          "f.yaml:11: windows.agg.min_rows: goes with range only; a window by rows always has all its rows"});
+  EXPECT_EQ(window_findings("{ rows: 15, min_rows: 3 }"),
+            List{"f.yaml:11: windows.agg.min_rows: goes with range only; a window by rows always has all its rows"});
   EXPECT_EQ(window_findings("{ range: 5d, min_rows: 2 }"),
             List{"f.yaml:11: windows.agg.min_rows: must be a whole number from 3 to 100000, not \"2\""});
   EXPECT_EQ(window_findings("{ range: 5 }"), List{"f.yaml:11: windows.agg.range: must be a duration with a "
@@ -179,16 +168,14 @@ TEST(FeatureSet, Windows) {
             List{"f.yaml:11: windows.agg.offset: must be a whole number from 0 to 100000, not \"-1\""});
   EXPECT_EQ(window_findings("{ rows: 15, x: time }"),
             List{"f.yaml:11: windows.agg: needs unit: DURATION with x: time, what 1 on the x axis means"});
-  EXPECT_EQ(window_findings("{ rows: 15, unit: 1d }"),
-            List{"f.yaml:11: windows.agg.unit: goes with x: time only"});
+  EXPECT_EQ(window_findings("{ rows: 15, unit: 1d }"), List{"f.yaml:11: windows.agg.unit: goes with x: time only"});
   EXPECT_EQ(window_findings("{ rows: 15, x: row, unit: 1d }"),
             List{"f.yaml:11: windows.agg.unit: has no meaning with x: row"});
   EXPECT_EQ(window_findings("{ rows: 15, x: tiem, unit: 1d }"),
             List{"f.yaml:11: windows.agg.x: must be row or time, not \"tiem\""});
   EXPECT_EQ(window_findings("{ rows: 15, x: sequence }"),
             List{"f.yaml:11: windows.agg.x: must be row or time, not \"sequence\""});
-  EXPECT_EQ(findings_with({{"{ w15: 15, agg: 90 }", "{}"}}),
-            List{"f.yaml:11: windows: the mapping is empty"});
+  EXPECT_EQ(findings_with({{"{ w15: 15, agg: 90 }", "{}"}}), List{"f.yaml:11: windows: the mapping is empty"});
 }
 
 TEST(FeatureSet, WindowsOfSequences) {
@@ -221,13 +208,11 @@ TEST(FeatureSet, Metrics) {
             (List{"f.yaml:12: metrics[0]: there is no metric or family \"sigam\"; did you mean \"sigma\"?",
                   "f.yaml:12: metrics[1]: there is no metric or family \"terms.sigma\"; `regfeatd metrics` "
                   "lists them"}));
-  EXPECT_EQ(
-      findings_with({{"metrics: terms", "metrics: [xyzzy]"}}),
-      List{"f.yaml:12: metrics[0]: there is no metric or family \"xyzzy\"; `regfeatd metrics` lists them"});
+  EXPECT_EQ(findings_with({{"metrics: terms", "metrics: [xyzzy]"}}),
+            List{"f.yaml:12: metrics[0]: there is no metric or family \"xyzzy\"; `regfeatd metrics` lists them"});
   EXPECT_EQ(findings_with({{"metrics: terms", "metrics:\n  - terms\n  - terms.r2"}}),
             List{"f.yaml:14: metrics[1]: metric \"terms.r2\" is listed on line 13 already"});
-  EXPECT_EQ(findings_with({{"metrics: terms", "metrics: []"}}),
-            List{"f.yaml:12: metrics: the list is empty"});
+  EXPECT_EQ(findings_with({{"metrics: terms", "metrics: []"}}), List{"f.yaml:12: metrics: the list is empty"});
 }
 
 TEST(FeatureSet, ColumnsOfATableMustDiffer) {
@@ -240,10 +225,9 @@ TEST(FeatureSet, ColumnsOfATableMustDiffer) {
             "terms.quadratic_term of input \"idx\", window "
             "\"w15\" and by metric terms.quadratic_term of input \"idx\", window \"agg\" (and 6 more); the "
             "template lacks {window}");
-  EXPECT_EQ(findings_with(
-                {{"input: bqx, table: \"bqx.q_{series}\", time: t, column: \"{metric}_{window}\"",
-                  "input: bqx, table: \"bqx.r_{series}\", time: t, column: \"{metric}_{window}\", partition: "
-                  "\"{table}_{start:%Y_%m}\""}}),
+  EXPECT_EQ(findings_with({{"input: bqx, table: \"bqx.q_{series}\", time: t, column: \"{metric}_{window}\"",
+                            "input: bqx, table: \"bqx.r_{series}\", time: t, column: \"{metric}_{window}\", partition: "
+                            "\"{table}_{start:%Y_%m}\""}}),
             List{"f.yaml:15: targets[1].column: column \"quadratic_term_w15\" is made twice: by metric "
                  "terms.quadratic_term of input \"idx\", "
                  "window \"w15\" of targets[0] and by metric terms.quadratic_term of input \"bqx\", window "
@@ -261,10 +245,9 @@ TEST(FeatureSet, TargetsOfOneTable) {
   EXPECT_EQ(findings_with({{was, same}}),
             List{"f.yaml:15: targets[1]: writes the same table as targets[0] but differs in partition"});
   EXPECT_EQ(
-      findings_with(
-          {{was,
-            "input: bqx, table: \"bqx.r_{series}\", time: u, column: \"{metric}_{window}_b\", partition: "
-            "\"{table}_{start:%Y_%m}\""}}),
+      findings_with({{was,
+                      "input: bqx, table: \"bqx.r_{series}\", time: u, column: \"{metric}_{window}_b\", partition: "
+                      "\"{table}_{start:%Y_%m}\""}}),
       List{"f.yaml:15: targets[1]: writes the same table as targets[0] but differs in its order column"});
   EXPECT_EQ(findings_with({{was, same + ", partition: \"{table}_{start:%Y_%m}\", statistics: all"}}),
             List{"f.yaml:15: targets[1]: writes the same table as targets[0] but differs in statistics"});
@@ -299,18 +282,14 @@ TEST(FeatureSet, RowsMustFitIntoPostgres) {
   for (int i = 0; i < 100; ++i) windows += (i == 0 ? "w" : ", w") + std::to_string(i) + ": 10";
   EXPECT_TRUE(findings_with({{"w15: 15, agg: 90", windows}}).empty());
   const Edits wide{{"w15: 15, agg: 90", windows}, {"metrics: terms", "metrics: coefficients"}};
-  EXPECT_EQ(
-      findings_with(wide).front(),
-      "f.yaml:14: targets[0]: a row of table \"bqx.r_{series}\" would take 12224 bytes; PostgreSQL stores at "
-      "most 8160, so spread the columns over several tables or use storage: real");
-  EXPECT_TRUE(findings_with(
-                  {{"w15: 15, agg: 90", windows}, {"metrics: terms", "metrics: coefficients\nstorage: real"}})
+  EXPECT_EQ(findings_with(wide).front(),
+            "f.yaml:14: targets[0]: a row of table \"bqx.r_{series}\" would take 12224 bytes; PostgreSQL stores at "
+            "most 8160, so spread the columns over several tables or use storage: real");
+  EXPECT_TRUE(findings_with({{"w15: 15, agg: 90", windows}, {"metrics: terms", "metrics: coefficients\nstorage: real"}})
                   .empty());
-  EXPECT_EQ(
-      findings_with(
-          {{"w15: 15, agg: 90", windows}, {"metrics: terms", "metrics: [coefficients, legacy_terms]"}})
-          .front(),
-      "f.yaml:14: targets[0]: table \"bqx.r_{series}\" would have 2401 columns; PostgreSQL allows 1600");
+  EXPECT_EQ(findings_with({{"w15: 15, agg: 90", windows}, {"metrics: terms", "metrics: [coefficients, legacy_terms]"}})
+                .front(),
+            "f.yaml:14: targets[0]: table \"bqx.r_{series}\" would have 2401 columns; PostgreSQL allows 1600");
 }
 
 TEST(FeatureSet, KeysAndDependencies) {

@@ -43,16 +43,13 @@ TEST(NameTemplate, Expands) {
 }
 
 TEST(NameTemplate, Faults) {
-  EXPECT_EQ(faults_of("{serie}", {"series"}),
-            List{"unknown placeholder \"{serie}\"; here there is {series}"});
+  EXPECT_EQ(faults_of("{serie}", {"series"}), List{"unknown placeholder \"{serie}\"; here there is {series}"});
   EXPECT_EQ(faults_of("{x}{y}", {"a", "b", "c"}),
             (List{"unknown placeholder \"{x}\"; here there is {a}, {b} and {c}",
                   "unknown placeholder \"{y}\"; here there is {a}, {b} and {c}"}));
   EXPECT_EQ(faults_of("a{", {"a"}), List{"a { has no } after it in \"a{\"; a brace in a name is written {{"});
-  EXPECT_EQ(faults_of("{a{b}", {"a"}),
-            List{"a { has no } after it in \"{a{b}\"; a brace in a name is written {{"});
-  EXPECT_EQ(faults_of("a}b", {"a"}),
-            List{"a } has no { before it in \"a}b\"; a brace in a name is written }}"});
+  EXPECT_EQ(faults_of("{a{b}", {"a"}), List{"a { has no } after it in \"{a{b}\"; a brace in a name is written {{"});
+  EXPECT_EQ(faults_of("a}b", {"a"}), List{"a } has no { before it in \"a}b\"; a brace in a name is written }}"});
   EXPECT_EQ(faults_of("{}", {"a"}), List{"unknown placeholder \"{}\"; here there is {a}"});
   EXPECT_EQ(faults_of("{a:%Y}", {"a"}), List{"placeholder \"{a}\" takes no format"});
   EXPECT_EQ(faults_of("{start:%s}", {"start"}), List{"the format of \"{start}\" has an unknown conversion "
@@ -82,8 +79,7 @@ TEST(Names, TablesSplitAtTheFirstDot) {
   EXPECT_EQ(table_name_fault("a\nb"), "holds a control character");
   EXPECT_EQ(table_name_fault("My Schema.it's \"quoted\""), "");
   EXPECT_EQ(name_fault(std::string(63, 'x')), "");
-  EXPECT_EQ(name_fault(std::string(64, 'x')),
-            "has 64 bytes; PostgreSQL cuts names after 63, so write a shorter one");
+  EXPECT_EQ(name_fault(std::string(64, 'x')), "has 64 bytes; PostgreSQL cuts names after 63, so write a shorter one");
   EXPECT_EQ(name_fault("ü" + std::string(62, 'x')),
             "has 64 bytes; PostgreSQL cuts names after 63, so write a shorter one");
 }
@@ -92,8 +88,7 @@ TEST(Names, OfADocument) {
   const FeatureSet fs = parsed();
   EXPECT_EQ(source_table(fs, 1, "eurusd"), "bqx.bqx_eurusd");
   EXPECT_EQ(target_table(fs.targets[0], "eurusd"), "bqx.r_eurusd");
-  EXPECT_EQ(target_partition(fs, fs.targets[0], "eurusd", enumerate_partitions(fs)[2]),
-            "bqx.r_eurusd_2024_09");
+  EXPECT_EQ(target_partition(fs, fs.targets[0], "eurusd", enumerate_partitions(fs)[2]), "bqx.r_eurusd_2024_09");
   const List columns = target_columns(fs, fs.targets[0]);
   ASSERT_EQ(columns.size(), 14U);
   EXPECT_EQ(columns[0], "quadratic_term_w15");
@@ -106,16 +101,15 @@ TEST(Names, OfADocument) {
 
 TEST(Names, PartitionsOfSequencesAreDigitsAndTablesMayHaveNoSchema) {
   FeatureSet fs = parse_feature_set(
-      edited(kSequenceDocument,
-             {{"table: net.f", "table: f"}, {"{table}_{start}", "{table} {start}-{end}{{x}}"}}),
+      edited(kSequenceDocument, {{"table: net.f", "table: f"}, {"{table}_{start}", "{table} {start}-{end}{{x}}"}}),
       "f.yaml");
   EXPECT_EQ(target_partition(fs, fs.targets[0], "seattle", {87, 173}), "f 87-173{x}");
 }
 
 TEST(Names, DefaultFormatOfStartTellsPartitionsApart) {
   const auto name = [](const std::string& partition) {
-    const FeatureSet fs = parsed(
-        {{"{ by: month, from: 2024-07-01, to: 2024-10-01 }", partition}, {"{start:%Y_%m}", "{start}"}});
+    const FeatureSet fs =
+        parsed({{"{ by: month, from: 2024-07-01, to: 2024-10-01 }", partition}, {"{start:%Y_%m}", "{start}"}});
     return target_partition(fs, fs.targets[0], "eurusd", enumerate_partitions(fs)[0]);
   };
   EXPECT_EQ(name("{ by: hour, from: 2024-07-01T05:00, to: 2024-07-03 }"), "bqx.r_eurusd_2024_07_01_05");
@@ -145,8 +139,7 @@ TEST(Names, TooLongNamesAreRefusedForEverySeries) {
                           "\" has 64 bytes; PostgreSQL cuts names after 63, so write a shorter one");
   EXPECT_EQ(found[1], "f.yaml:14: targets[0].partition: the partition name \"r_" + longer +
                           "_2024_07\" has 70 bytes; PostgreSQL cuts names after 63, so write a shorter one");
-  EXPECT_EQ(findings_with(
-                {{"{metric}_{window}\", partition", std::string(60, 'y') + "{metric}_{window}\", partition"}})
+  EXPECT_EQ(findings_with({{"{metric}_{window}\", partition", std::string(60, 'y') + "{metric}_{window}\", partition"}})
                 .size(),
             1U);
   EXPECT_EQ(findings_with({{"[eurusd, gbpusd]", "[" + std::string(64, 's') + "]"}}).front(),
@@ -176,8 +169,8 @@ TEST(Names, PartitionsMustDiffer) {
 }
 
 TEST(Names, PartitionNamesOfAQueriedSetAreHeldAgainstEachOtherToo) {
-  EXPECT_EQ(findings_with({{"series: [eurusd, gbpusd]", "series_query: SELECT name FROM pairs"},
-                           {"{start:%Y_%m}", "{start:%Y}"}})
+  EXPECT_EQ(findings_with(
+                {{"series: [eurusd, gbpusd]", "series_query: SELECT name FROM pairs"}, {"{start:%Y_%m}", "{start:%Y}"}})
                 .size(),
             1U);
   EXPECT_TRUE(findings_with({{"series: [eurusd, gbpusd]", "series_query: SELECT name FROM pairs"}}).empty());

@@ -12,9 +12,7 @@ namespace {
 constexpr OrderValue kLeast = std::numeric_limits<OrderValue>::min();
 constexpr OrderValue kMost = std::numeric_limits<OrderValue>::max();
 
-OrderValue time_of(const char* text) {
-  return *parse_time(text);
-}
+OrderValue time_of(const char* text) { return *parse_time(text); }
 
 Partitioning by(PartitionUnit unit) {
   Partitioning p;
@@ -22,13 +20,9 @@ Partitioning by(PartitionUnit unit) {
   return p;
 }
 
-OrderRange holding(PartitionUnit unit, const char* text) {
-  return partition_at(by(unit), time_of(text));
-}
+OrderRange holding(PartitionUnit unit, const char* text) { return partition_at(by(unit), time_of(text)); }
 
-OrderRange between(const char* lower, const char* upper) {
-  return {time_of(lower), time_of(upper)};
-}
+OrderRange between(const char* lower, const char* upper) { return {time_of(lower), time_of(upper)}; }
 
 TEST(Partitions, CalendarUnits) {
   EXPECT_EQ(holding(PartitionUnit::hour, "2024-02-29 13:59:59.999999"),
@@ -64,8 +58,8 @@ TEST(Partitions, EnumerateOfADocument) {
 
 // Extremes come from a table's infinite timestamps: no overflow, no endless loop.
 TEST(Partitions, EndsOfTheRange) {
-  for (const PartitionUnit unit : {PartitionUnit::hour, PartitionUnit::day, PartitionUnit::week,
-                                   PartitionUnit::month, PartitionUnit::year}) {
+  for (const PartitionUnit unit :
+       {PartitionUnit::hour, PartitionUnit::day, PartitionUnit::week, PartitionUnit::month, PartitionUnit::year}) {
     for (const OrderValue v : {kLeast, kLeast + 1, kMost - 1, kMost}) {
       const OrderRange r = partition_at(by(unit), v);
       EXPECT_LE(r.lower, v);
@@ -87,10 +81,8 @@ TEST(Partitions, TheyTileTheRangeAndHoldingAgrees) {
       p.range.lower = *rc::gen::inRange<OrderValue>(-100'000, 100'000);
       p.range.upper = p.range.lower + p.step * *rc::gen::inRange<OrderValue>(1, 50);
     } else {
-      p.range.lower =
-          partition_at(p, *rc::gen::inRange<OrderValue>(-60'000, 60'000) * kMicrosPerDay / 7).lower;
-      p.range.upper =
-          partition_at(p, p.range.lower + *rc::gen::inRange<OrderValue>(1, 3000) * kMicrosPerDay / 7).upper;
+      p.range.lower = partition_at(p, *rc::gen::inRange<OrderValue>(-60'000, 60'000) * kMicrosPerDay / 7).lower;
+      p.range.upper = partition_at(p, p.range.lower + *rc::gen::inRange<OrderValue>(1, 3000) * kMicrosPerDay / 7).upper;
     }
     const auto all = enumerate(p, kMaxPartitionsPerSeries);
     RC_ASSERT(!all.empty());
@@ -135,9 +127,9 @@ TEST(Partitions, FindingsOfTheKey) {
                  "or a shorter range"});
   EXPECT_EQ(with("{ by: 86, from: 2024-07-01, to: 2024-10-01 }"),
             List{"f.yaml:3: partition.by: must be hour, day, week, month or year, not \"86\""});
-  EXPECT_EQ(with("{}"), (List{"f.yaml:3: partition: key \"by\" is missing",
-                              "f.yaml:3: partition: key \"from\" is missing",
-                              "f.yaml:3: partition: key \"to\" is missing"}));
+  EXPECT_EQ(with("{}"),
+            (List{"f.yaml:3: partition: key \"by\" is missing", "f.yaml:3: partition: key \"from\" is missing",
+                  "f.yaml:3: partition: key \"to\" is missing"}));
   EXPECT_TRUE(with("{ by: hour, from: 2024-07-01T06:00, to: \"2024-07-01 08:00+00\" }").empty());
 }
 
@@ -149,9 +141,8 @@ TEST(Partitions, FindingsOfSteps) {
   EXPECT_EQ(with("{ by: 100, from: 1, to: 689 }"),
             List{"f.yaml:3: partition.to: must lie a whole number of steps of 100 above from; the nearest "
                  "are 601 and 701"});
-  EXPECT_EQ(
-      with("{ by: month, from: 1, to: 689 }"),
-      List{"f.yaml:3: partition.by: must be a whole number from 1 to 9223372036854775807, not \"month\""});
+  EXPECT_EQ(with("{ by: month, from: 1, to: 689 }"),
+            List{"f.yaml:3: partition.by: must be a whole number from 1 to 9223372036854775807, not \"month\""});
   EXPECT_EQ(with("{ by: 0, from: 1, to: 689 }").size(), 1U);
   EXPECT_EQ(with("{ by: 1, from: -9223372036854775808, to: 9223372036854775807 }").size(), 1U);
 }

@@ -16,9 +16,8 @@ List placeholders(const std::string& query) {
 }
 
 TEST(Query, SplitsAtPlaceholders) {
-  EXPECT_EQ(
-      split_query("SELECT * WHERE s = :series AND t >= :start"),
-      (Pieces{{false, "SELECT * WHERE s = "}, {true, "series"}, {false, " AND t >= "}, {true, "start"}}));
+  EXPECT_EQ(split_query("SELECT * WHERE s = :series AND t >= :start"),
+            (Pieces{{false, "SELECT * WHERE s = "}, {true, "series"}, {false, " AND t >= "}, {true, "start"}}));
   EXPECT_EQ(split_query(":a:b"), (Pieces{{true, "a"}, {true, "b"}}));
   EXPECT_TRUE(split_query("").empty());
 }
@@ -50,8 +49,7 @@ List source_findings(const std::string& source) {
 }
 
 TEST(Query, FindingsOfASource) {
-  EXPECT_TRUE(source_findings(
-                  "{ query: \"SELECT * FROM b WHERE s = :series AND t >= :start AND t < :end\", time: t }")
+  EXPECT_TRUE(source_findings("{ query: \"SELECT * FROM b WHERE s = :series AND t >= :start AND t < :end\", time: t }")
                   .empty());
   EXPECT_EQ(source_findings("{ query: \"SELECT * FROM b WHERE t >= :strat\", time: t }"),
             (List{"f.yaml:4: source.query: unknown placeholder \":strat\"; there are :series, :start, :end "

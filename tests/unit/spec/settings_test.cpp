@@ -42,29 +42,39 @@ TEST(Settings, ReadsEveryKey) {
 
 TEST(Settings, PasswordCommandAndTimeouts) {
   const Settings s = parse_settings(
-      "database: { password_command: [/usr/bin/aws, rds, \"a b\"], password_command_timeout: 3s, statement_timeout: 0s }\n", "c.yaml");
+      "database: { password_command: [/usr/bin/aws, rds, \"a b\"], password_command_timeout: 3s, statement_timeout: 0s }\n",
+      "c.yaml");
   EXPECT_EQ(s.password_command, (List{"/usr/bin/aws", "rds", "a b"}));
   EXPECT_EQ(s.password_command_timeout, 3s);
   EXPECT_EQ(s.statement_timeout, 0s);
-  EXPECT_EQ(parse_settings("database: { password_command: /usr/local/bin/token }\n", "c.yaml").password_command, List{"/usr/local/bin/token"});
-  EXPECT_EQ(settings_findings("database: { password_command: /usr/bin/aws rds }\n"),
-            List{"c.yaml:1: database.password_command: must be a list, program and arguments apart, such as [/usr/bin/aws, rds, "
-                 "generate-db-auth-token]; it is run without a shell"});
+  EXPECT_EQ(parse_settings("database: { password_command: /usr/local/bin/token }\n", "c.yaml").password_command,
+            List{"/usr/local/bin/token"});
+  EXPECT_EQ(
+      settings_findings("database: { password_command: /usr/bin/aws rds }\n"),
+      List{
+          "c.yaml:1: database.password_command: must be a list, program and arguments apart, such as [/usr/bin/aws, rds, "
+          "generate-db-auth-token]; it is run without a shell"});
   EXPECT_EQ(settings_findings("database: { password_command: [] }\n").size(), 1U);
 }
 
 TEST(Settings, Throttle) {
   const Settings s = parse_settings(
-      "throttle: { rows_per_second: 5000, commit_latency: 250ms, replication_lag: 64MiB, automatic: true }\n", "c.yaml");
+      "throttle: { rows_per_second: 5000, commit_latency: 250ms, replication_lag: 64MiB, automatic: true }\n",
+      "c.yaml");
   EXPECT_EQ(s.throttle, (Settings::Throttle{5000, 250ms, 64U << 20, true}));
   EXPECT_EQ(parse_settings("throttle: { commit_latency: 1s }\n", "c.yaml").throttle,
             (Settings::Throttle{std::nullopt, 1s, std::nullopt, false}));
   try {
-    (void)parse_settings("throttle:\n  rows_per_second: 0\n  commit_latency: soon\n  replication_lag: 2 weeks\n  auto: yes\n", "c.yaml");
+    (void)parse_settings(
+        "throttle:\n  rows_per_second: 0\n  commit_latency: soon\n  replication_lag: 2 weeks\n  auto: yes\n", "c.yaml");
     ADD_FAILURE() << "accepted";
   } catch (const SpecError& e) {
     EXPECT_EQ(e.findings().size(), 4U);
-    EXPECT_EQ(std::count_if(e.findings().begin(), e.findings().end(), [](const auto& f) { return f.find("throttle.replication_lag: must be a size") != std::string::npos; }), 1);
+    EXPECT_EQ(std::count_if(e.findings().begin(), e.findings().end(),
+                            [](const auto& f) {
+                              return f.find("throttle.replication_lag: must be a size") != std::string::npos;
+                            }),
+              1);
   }
 }
 
@@ -126,10 +136,9 @@ TEST(Settings, PasswordsAreRefusedAndNotRepeated) {
               "that $PGPASSFILE names, for example a systemd credential) and the rest into a service file");
   }
   // In other wrong places neither.
-  for (const char* document :
-       {"database: { password: hunter2 }\n", "database: \"postgresql://u:hunter2@h/d\"\n",
-        "database: host=h password=hunter2\n", "database: [ \"password=hunter2\" ]\n",
-        "workers: \"postgresql://u:hunter2@h/d\"\n"}) {
+  for (const char* document : {"database: { password: hunter2 }\n", "database: \"postgresql://u:hunter2@h/d\"\n",
+                               "database: host=h password=hunter2\n", "database: [ \"password=hunter2\" ]\n",
+                               "workers: \"postgresql://u:hunter2@h/d\"\n"}) {
     const List found = settings_findings(document);
     ASSERT_EQ(found.size(), 1U) << document;
     EXPECT_EQ(found[0].find("hunter2"), std::string::npos) << found[0];
@@ -194,13 +203,15 @@ TEST(Settings, HttpIsOffUnlessAPortIsGivenAndStaysOnLoopback) {
   EXPECT_EQ(parse_settings("", "c.yaml").http.port, std::nullopt);
   EXPECT_EQ(parse_settings("http: { port: 9465 }\n", "c.yaml").http, (Settings::Http{"127.0.0.1", 9465, false}));
   EXPECT_EQ(parse_settings("http: { port: 0, address: \"::1\" }\n", "c.yaml").http, (Settings::Http{"::1", 0, false}));
-  EXPECT_EQ(parse_settings("http: { port: 1, address: 0.0.0.0, allow_remote: true }\n", "c.yaml").http, (Settings::Http{"0.0.0.0", 1, true}));
+  EXPECT_EQ(parse_settings("http: { port: 1, address: 0.0.0.0, allow_remote: true }\n", "c.yaml").http,
+            (Settings::Http{"0.0.0.0", 1, true}));
   EXPECT_EQ(settings_findings("http: { address: 127.0.0.1 }\n"), List{"c.yaml:1: http: key \"port\" is missing"});
   EXPECT_EQ(settings_findings("http: { port: 70000, address: localhost, host: x }\n"),
             (List{"c.yaml:1: http: unknown key \"host\"; the keys here are \"address\", \"port\" and \"allow_remote\"",
                   "c.yaml:1: http.port: must be a whole number from 0 to 65535, not \"70000\"",
                   "c.yaml:1: http.address: must be an IP address such as 127.0.0.1 or ::1, not \"localhost\""}));
-  EXPECT_EQ(settings_findings("http: { port: x }\n"), List{"c.yaml:1: http.port: must be a whole number from 0 to 65535, not \"x\""});
+  EXPECT_EQ(settings_findings("http: { port: x }\n"),
+            List{"c.yaml:1: http.port: must be a whole number from 0 to 65535, not \"x\""});
   for (const char* address : {"0.0.0.0", "10.1.2.3", "\"::\"", "\"2001:db8::1\""}) {
     const List found = settings_findings(std::string("http: { port: 1, address: ") + address + " }\n");
     ASSERT_EQ(found.size(), 1U) << address;

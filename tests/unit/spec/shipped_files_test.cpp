@@ -29,8 +29,8 @@ TEST(ShippedFiles, EveryFeatureSetReads) {
     EXPECT_FALSE(document.text.empty());
     names.insert(document.feature_set.name);
   }
-  EXPECT_EQ(names, (std::set<std::string>{"bqx_regression", "bqx_terms", "bqx_legacy_terms", "player_form",
-                                          "probe_latency"}));
+  EXPECT_EQ(names,
+            (std::set<std::string>{"bqx_regression", "bqx_terms", "bqx_legacy_terms", "player_form", "probe_latency"}));
 }
 
 TEST(ShippedFiles, ConfigurationShowsTheDefaults) {
@@ -69,8 +69,7 @@ TEST(ShippedFiles, BqxRegression) {
   ASSERT_EQ(fs.targets.size(), 2U);
   EXPECT_EQ(target_columns(fs, fs.targets[0]).front(), "a2_idx_w15");
   EXPECT_EQ(target_columns(fs, fs.targets[1]).back(), "extrapolation_error_bqx_agg");
-  EXPECT_EQ(target_partition(fs, fs.targets[0], "eurusd", enumerate_partitions(fs)[5]),
-            "bqx.reg_rate_eurusd_2024_12");
+  EXPECT_EQ(target_partition(fs, fs.targets[0], "eurusd", enumerate_partitions(fs)[5]), "bqx.reg_rate_eurusd_2024_12");
 }
 
 TEST(ShippedFiles, BqxTermsGenerations) {

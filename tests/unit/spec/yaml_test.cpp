@@ -23,36 +23,30 @@ TEST(Yaml, DuplicateKeysAreReportedAtEveryLevel) {
 }
 
 TEST(Yaml, UnknownKeysGetASuggestion) {
-  EXPECT_EQ(settings_findings("worker: 2\n"),
-            List{"c.yaml:1: unknown key \"worker\"; did you mean \"workers\"?"});
+  EXPECT_EQ(settings_findings("worker: 2\n"), List{"c.yaml:1: unknown key \"worker\"; did you mean \"workers\"?"});
   EXPECT_EQ(settings_findings("retry: { atempts: 2 }\n"),
             List{"c.yaml:1: retry: unknown key \"atempts\"; did you mean \"attempts\"?"});
-  EXPECT_EQ(
-      settings_findings("retry:\n  wait: 2\n  pause: 3\n"),
-      (List{"c.yaml:2: retry: unknown key \"wait\"; the keys here are \"attempts\", \"base\" and \"cap\"",
-            "c.yaml:3: retry: unknown key \"pause\""}));
+  EXPECT_EQ(settings_findings("retry:\n  wait: 2\n  pause: 3\n"),
+            (List{"c.yaml:2: retry: unknown key \"wait\"; the keys here are \"attempts\", \"base\" and \"cap\"",
+                  "c.yaml:3: retry: unknown key \"pause\""}));
 }
 
 TEST(Yaml, WrongTypesSayWhatIsThere) {
-  EXPECT_EQ(
-      settings_findings("retry: 5\n"),
-      List{"c.yaml:1: retry: must be a mapping with the keys \"attempts\", \"base\" and \"cap\", not \"5\""});
+  EXPECT_EQ(settings_findings("retry: 5\n"),
+            List{"c.yaml:1: retry: must be a mapping with the keys \"attempts\", \"base\" and \"cap\", not \"5\""});
   EXPECT_EQ(settings_findings("lease: [1s]\n"), List{"c.yaml:1: lease: must be a duration with a unit (us, "
                                                      "ms, s, min, h, d, w), such as 10s, not a list"});
   EXPECT_EQ(settings_findings("log: { level: { a: b } }\n"),
             List{"c.yaml:1: log.level: must be debug, info, warning or error, not a mapping"});
-  EXPECT_EQ(settings_findings("- workers\n"),
-            List{"c.yaml:1: the document must be a mapping of keys to values"});
-  EXPECT_EQ(findings_of("- x\n"),
-            List{"f.yaml:1: the document must be a mapping of keys to values, not a list"});
+  EXPECT_EQ(settings_findings("- workers\n"), List{"c.yaml:1: the document must be a mapping of keys to values"});
+  EXPECT_EQ(findings_of("- x\n"), List{"f.yaml:1: the document must be a mapping of keys to values, not a list"});
 }
 
 TEST(Yaml, KeysWithoutAValue) {
   EXPECT_EQ(settings_findings("lease:\nworkers: ~\n"),
             (List{"c.yaml:1: lease: has no value", "c.yaml:2: workers: has no value"}));
-  EXPECT_EQ(
-      findings_with({{"  idx: { column: rate_index }", "  idx:"}}),
-      List{"f.yaml:9: inputs.idx: must be a mapping with the keys \"column\" and \"table\", not nothing"});
+  EXPECT_EQ(findings_with({{"  idx: { column: rate_index }", "  idx:"}}),
+            List{"f.yaml:9: inputs.idx: must be a mapping with the keys \"column\" and \"table\", not nothing"});
 }
 
 TEST(Yaml, EmptyDocuments) {
@@ -89,8 +83,8 @@ TEST(Yaml, BoundsDepthAndSize) {
 TEST(Yaml, TextMustBeUtf8) {
   EXPECT_EQ(settings_findings("workers: 2\n# \xff\n"),
             List{"c.yaml:2: the text is not UTF-8; save the document as plain UTF-8 text"});
-  for (const char* bad : {"\xc0\xaf", "\xe0\x80\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf8\x88\x80\x80",
-                          "\xe2\x82", "\x80"}) {
+  for (const char* bad :
+       {"\xc0\xaf", "\xe0\x80\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf8\x88\x80\x80", "\xe2\x82", "\x80"}) {
     EXPECT_EQ(settings_findings(std::string("# ") + bad).size(), 1U);
   }
   EXPECT_EQ(settings_findings("# \x01\n"),
@@ -100,8 +94,7 @@ TEST(Yaml, TextMustBeUtf8) {
 }
 
 TEST(Yaml, MessagesAreHarmlessOnATerminal) {
-  EXPECT_EQ(settings_findings("\"a\\e[31m\": 1\n").front().substr(0, 34),
-            "c.yaml:1: unknown key \"a\\x1b[31m\";");
+  EXPECT_EQ(settings_findings("\"a\\e[31m\": 1\n").front().substr(0, 34), "c.yaml:1: unknown key \"a\\x1b[31m\";");
 }
 
 TEST(Yaml, AFileThatCannotBeReadIsAFinding) {
