@@ -76,7 +76,7 @@ void print_phases(const Results& results, BenchPath path) {
                              {"read", [](const queue::Timings& t) { return t.read_ms; }},
                              {"fit", [](const queue::Timings& t) { return t.fit_ms; }},
                              {"encode", [](const queue::Timings& t) { return t.encode_ms; }},
-                             {"send", [](const queue::Timings& t) { return t.send_ms - t.encode_ms; }},
+                             {"send", [](const queue::Timings& t) { return t.send_ms; }},
                              {"publish", [](const queue::Timings& t) { return t.publish_ms; }},
                              {"wait for a turn", [](const queue::Timings& t) { return t.wait_ms; }}};
   const auto share = [&](auto&& of) {

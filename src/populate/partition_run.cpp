@@ -200,7 +200,6 @@ class PartitionWrite {
   /// Encodes and sends the rows that wait in the blocks, a piece at a time: while the server works on one, the next is
   /// encoded.
   std::int64_t flush(const std::vector<const double*>& columns, TargetWriter& writer) {
-    const Stopwatch watch(timings_.send_ms);
     std::vector<const double*> piece(columns);
     for (std::size_t first = 0; first < pending_; first += buffers_.encoder_rows()) {
       const std::size_t count = std::min(buffers_.encoder_rows(), pending_ - first);
@@ -215,6 +214,7 @@ class PartitionWrite {
         tuples = buffers_.encoder().encode(order, keys, piece);
         hash_.update(tuples);
       }
+      const Stopwatch sending(timings_.send_ms);
       writer.copy().send(tuples);
     }
     const auto sent = static_cast<std::int64_t>(pending_);

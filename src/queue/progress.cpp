@@ -55,7 +55,7 @@ constexpr const char* kRunning = R"(
 // matters.
 constexpr const char* kFinished = R"(
   SELECT a.attempt_id, extract(epoch FROM a.started_at)::float8, extract(epoch FROM a.finished_at)::float8, coalesce(a.rows_in, 0),
-         coalesce(a.read_ms, 0), coalesce(a.fit_ms, 0), coalesce(a.send_ms, 0) + coalesce(a.publish_ms, 0) + coalesce(a.commit_ms, 0)
+         coalesce(a.read_ms, 0), coalesce(a.fit_ms, 0) + coalesce(a.encode_ms, 0), coalesce(a.send_ms, 0) + coalesce(a.publish_ms, 0) + coalesce(a.commit_ms, 0)
     FROM regfeat.attempt a
    WHERE a.feature_set_id = $1 AND a.outcome IN ('done', 'empty', 'unchanged') AND a.finished_at > 'epoch'::timestamptz + $2 * interval '1 second'
    ORDER BY a.finished_at DESC LIMIT $3)";
