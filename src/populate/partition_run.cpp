@@ -242,13 +242,18 @@ class PartitionWrite {
           throw Fault(
               FaultClass::partition,
               fmt::format(
-                  "target {}: column \"{}\" has {} NULLs where row counts and input NULLs give {}; a result that "
-                  "overflows its type is the usual cause",
-                  where, places_.targets[t].features[column], actual, of_input[c]));
+                  "target {}: column \"{}\" has {} NULLs where row counts and input NULLs give {}; {} is the usual cause",
+                  where, places_.targets[t].features[column], actual, of_input[c], usual_cause_of_nulls(t)));
         }
         completion.nulls_out += actual;
       }
     }
+  }
+
+  [[nodiscard]] const char* usual_cause_of_nulls(std::size_t t) const {
+    return spec::is_compact(spec::storage_of(prepared_.fs, prepared_.fs.targets[t]))
+               ? "a value beyond what storage: compact keeps, 1e60 (squares: 1e120) or the largest real,"
+               : "a result that overflows its type";
   }
 
   pg::Session& session_;
