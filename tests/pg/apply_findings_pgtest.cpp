@@ -96,5 +96,39 @@ TEST(ApplyFindings, APartitionOfTheSourceIsNoTarget) {
                   {"source w.all_of_it shares rows, through views or partitions, with target w.m"});
 }
 
+TEST(ApplyFindings, AnUnknownTimeZoneIsOneFindingOfAll) {
+  const Database db;
+  db.migrate();
+  make_minutes(db, "m");
+  expect_findings(
+      db,
+      minutes("w.gone", target("w.out")) +
+          "cadence: 1min\ncalendar: { zone: \"Mars/Olympus'\", closed: [ { weekly: \"fri 17:00\", until: \"sun 17:00\" } ] }\n",
+      {"calendar.zone: the server knows no time zone \"Mars/Olympus'\"", "source w.gone: no such table"});
+}
+
+TEST(ApplyFindings, ASeriesQueryIsOneSelectOfOneColumnAndChangesNothing) {
+  const Database db;
+  db.migrate();
+  make_minutes(db, "m");
+  db.exec(
+      "CREATE TABLE w.names (name text); INSERT INTO w.names VALUES ('m'); "
+      "CREATE FUNCTION w.forget() RETURNS text LANGUAGE sql AS 'DELETE FROM w.names RETURNING name'");
+  const auto with_query = [](const std::string& query) {
+    std::string spec = minutes("\"w.{series}\"", target("\"w.{series}_out\""));
+    return spec.replace(spec.find("series: [a]"), 11, "series_query: \"" + query + '"');
+  };
+  expect_findings(db, with_query("DELETE FROM w.names RETURNING name"), {"series_query: ", "syntax error"});
+  expect_findings(db, with_query("WITH d AS (DELETE FROM w.names RETURNING name) SELECT name FROM d"),
+                  {"series_query: ", "data-modifying statement"});
+  expect_findings(db, with_query("SELECT 'm') q; DELETE FROM w.names; SELECT * FROM (SELECT 'm'"), {"series_query: "});
+  expect_findings(db, with_query("SELECT w.forget()"), {"series_query: ", "read-only transaction"});
+  expect_findings(db, with_query("SELECT name, 1 FROM w.names"), {"series_query: it gives 2 columns; expected one"});
+  EXPECT_EQ(db.count("SELECT count(*) FROM w.names"), 1);
+  const Finished applied = run_text(db, "apply", with_query("SELECT name FROM w.names -- all of them"));
+  EXPECT_EQ(applied.exit_status, 0) << applied.out;
+  EXPECT_EQ(db.text("SELECT string_agg(series, ',') FROM regfeat.partition"), "m");
+}
+
 }  // namespace
 }  // namespace regfeatd::test
