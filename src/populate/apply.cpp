@@ -214,7 +214,8 @@ void compare_partitions(pqxx::transaction_base& tx, const spec::FeatureSet& fs,
     const auto found = known.find({w.series, w.range.lower});
     if (found == known.end()) {
       ++plan.new_partitions;
-    } else if (w.rewrite || found->second.removed || !found->second.current || !(found->second.range == w.range)) {
+    } else if ((w.rewrite && !found->second.cancelled) || found->second.removed || !found->second.current ||
+               !(found->second.range == w.range)) {
       w.requeue = true;
       ++plan.requeued_partitions;
     } else {
