@@ -271,5 +271,28 @@ targets: [ { input: v, table: s.features, time: at, column: "{metric}_{window}" 
   }
 }
 
+TEST(ValidateIndexes, ATableThatWasThereBeforeNeedsNoPrimaryKey) {
+  Database db;
+  db.migrate();
+  db.make_bars("eurusd", 2);
+  db.exec("CREATE TABLE bqx.mine (ts_utc timestamptz, r2_w15 float8)");
+  const TemporaryFile file("spec.yaml", R"(feature_set: mine
+series: [eurusd]
+partition: { by: day, from: 2024-07-01, to: 2024-07-03 }
+source: { tables: [ { table: "bqx.m1_{series}", time: time } ] }
+inputs: { idx: { column: rate_index } }
+windows: { w15: 15 }
+metrics: [coefficients.r2]
+targets: [ { input: idx, table: bqx.mine, time: ts_utc, column: "{metric}_{window}" } ]
+)");
+  const Finished applied = db.regfeatd({"apply", file.path()});
+  ASSERT_EQ(applied.exit_status, 0) << applied.out;
+  ASSERT_EQ(db.regfeatd({"run", "--once"}).exit_status, 0);
+  ASSERT_EQ(db.text("SELECT created FROM regfeat.target"), "f");
+  const Finished f = db.regfeatd({"validate", "mine"});
+  EXPECT_EQ(f.exit_status, 0) << f.out;
+  EXPECT_GT(db.count("SELECT values_checked FROM regfeat.validation_run"), 0);
+}
+
 }  // namespace
 }  // namespace regfeatd::test
