@@ -60,6 +60,23 @@ TEST_F(Progress, RowsSayWhatTheTablesSay) {
   EXPECT_EQ(db_.count("SELECT sum(partitions) FROM regfeat.daemon_progress"), 2 * kDays);
 }
 
+TEST_F(Progress, PartitionsThatNeededNoWritingTellNothingOfThoseThatDo) {
+  run_once();
+  for (int i = 0; i < 3; ++i) {
+    db_.exec("SELECT * FROM regfeat.requeue('bars'); DELETE FROM regfeat.progress;");
+    run_once();
+  }
+  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.attempt WHERE outcome = 'unchanged'"),
+            3 * db_.count("SELECT count(*) FROM regfeat.partition WHERE state = 'done'"));
+  // What is known of costs is known from the written ones, to the last of the 400.
+  EXPECT_EQ(db_.count("SELECT round(sum(partitions) / (SELECT sum(exp(-ln(2) * (n - 1) / 50)) FROM generate_series(1, "
+                      "(SELECT count(*)::int FROM regfeat.attempt WHERE outcome = 'done')) n)) FROM regfeat.eta_curve"),
+            1);
+  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.progress WHERE rows_per_second_now > 1"), 0)
+      << "nobody wrote a row";
+  EXPECT_EQ(db_.text("SELECT percent FROM regfeat.latest_progress"), "100");
+}
+
 TEST_F(Progress, AnHourBetweenReportsIsFine) {
   const TemporaryFile config("regfeatd.yaml", "progress: 1h\n");
   const Finished run = db_.regfeatd({"run", "--once", "--workers", "2", "--config", config.path()});
