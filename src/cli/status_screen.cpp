@@ -7,6 +7,7 @@
 
 #include "regfeatd/base/quantity.hpp"
 #include "status_text.hpp"
+#include "terminal_text.hpp"
 
 namespace regfeatd::cli {
 namespace {
@@ -14,21 +15,6 @@ namespace {
 using Lines = std::vector<std::string>;
 
 constexpr const char* kReset = "\033[0m";
-
-/// The end of the escape sequence that begins at `at`, or `at` itself. Only CSI sequences are ours.
-std::size_t escape_end(std::string_view text, std::size_t at) {
-  if (text[at] != '\033' || at + 1 >= text.size() || text[at + 1] != '[') return at;
-  std::size_t end = at + 2;
-  while (end < text.size() && (text[end] < '@' || text[end] > '~')) ++end;
-  return std::min(end + 1, text.size());
-}
-
-/// What comes from the database must not steer the terminal.
-std::string printable(std::string_view text) {
-  std::string out;
-  for (const char c : text) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? ' ' : c;
-  return out;
-}
 
 class Painter {
  public:
@@ -72,11 +58,10 @@ class Painter {
   void workers(Lines& out, const queue::Snapshot& snapshot) const {
     if (snapshot.workers.empty()) return;
     out.emplace_back();
-    std::size_t name = 0;
-    for (const auto& w : snapshot.workers) name = std::max(name, w.daemon.size() + 1 + std::to_string(w.worker).size());
-    name = std::min<std::size_t>(name, 24);
+    int name = 0;
+    for (const auto& w : snapshot.workers) name = std::max(name, display_width(worker_name(w, kNameColumns)));
     for (const auto& w : snapshot.workers) {
-      std::string line = fmt::format("{:<{}}  {:<8} {:>9}", worker_name(w, name), name, printable(w.step),
+      std::string line = fmt::format("{}  {} {:>9}", padded(worker_name(w, name), name), padded(printable(w.step), 8),
                                      format_seconds(w.step_seconds));
       if (!w.series.empty()) {
         const int tenths =
@@ -117,7 +102,7 @@ class Painter {
   void heat_map(Lines& out, const queue::HeatMap& map, int rows) const {
     if (map.series.empty() || map.from.empty() || rows < 4) return;
     int label = 0;
-    for (const std::string& s : map.series) label = std::max(label, display_width(s));
+    for (const std::string& s : map.series) label = std::max(label, display_width(printable(s)));
     label = std::min(label, 16);
     const int cells = std::max(1, options_.columns - label - 1);
     const auto per_cell = (map.from.size() + static_cast<std::size_t>(cells) - 1) / static_cast<std::size_t>(cells);
@@ -130,8 +115,7 @@ class Painter {
         std::min(map.series.size(),
                  static_cast<std::size_t>(rows) - (map.series.size() > static_cast<std::size_t>(rows) - 3 ? 4 : 3));
     for (std::size_t s = 0; s < shown; ++s) {
-      const std::string name = clipped(printable(map.series[s]), label);
-      std::string line = name + std::string(static_cast<std::size_t>(label - display_width(name)) + 1, ' ');
+      std::string line = padded(clipped(printable(map.series[s]), label), label) + ' ';
       for (std::size_t c = 0; c < map.from.size(); c += per_cell)
         line += cell(worst(std::string_view(map.rows[s]).substr(c, per_cell)));
       out.push_back(line);
@@ -146,9 +130,11 @@ class Painter {
   }
 
  private:
-  [[nodiscard]] static std::string worker_name(const queue::WorkerStatus& w, std::size_t columns) {
+  static constexpr int kNameColumns = 24;  ///< of a worker, at most
+
+  [[nodiscard]] static std::string worker_name(const queue::WorkerStatus& w, int columns) {
     const std::string number = '/' + std::to_string(w.worker);
-    return clipped(printable(w.daemon), static_cast<int>(columns - number.size())) + number;
+    return clipped(printable(w.daemon), columns - static_cast<int>(number.size())) + number;
   }
   [[nodiscard]] static std::string now_text(const queue::FeatureSetStatus& s) {
     return s.rows_per_second_now ? " (now " + format_count(std::llround(*s.rows_per_second_now)) + ')' : "";
@@ -203,38 +189,6 @@ class Painter {
 };
 
 }  // namespace
-
-int display_width(std::string_view text) {
-  int width = 0;
-  for (std::size_t i = 0; i < text.size();) {
-    const std::size_t end = escape_end(text, i);
-    if (end > i) {
-      i = end;
-      continue;
-    }
-    if ((static_cast<unsigned char>(text[i]) & 0xc0) != 0x80) ++width;
-    ++i;
-  }
-  return width;
-}
-
-std::string clipped(std::string_view text, int columns) {
-  std::string out;
-  int width = 0;
-  bool coloured = false;
-  for (std::size_t i = 0; i < text.size();) {
-    const std::size_t end = escape_end(text, i);
-    if (end > i) {
-      out += text.substr(i, end - i);
-      coloured = true;
-      i = end;
-      continue;
-    }
-    if ((static_cast<unsigned char>(text[i]) & 0xc0) != 0x80 && ++width > columns) return coloured ? out + kReset : out;
-    out += text[i++];
-  }
-  return out;
-}
 
 std::vector<std::string> status_screen(const queue::Snapshot& snapshot, const ScreenOptions& options) {
   const Painter painter(options);

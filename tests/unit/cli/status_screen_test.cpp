@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "cli/status_text.hpp"
+#include "cli/terminal_text.hpp"
+
 namespace regfeatd::cli {
 namespace {
 
@@ -13,6 +16,17 @@ std::string joined(const std::vector<std::string>& lines) {
   std::string out;
   for (const std::string& l : lines) out += l + '\n';
   return out;
+}
+
+/// Counted apart from the program's own way: of the characters that these tests use, two columns for all that take three bytes
+/// but the bar's blocks, dots and the like (U+2000 to U+2FFF).
+int terminal_columns_of(const std::string& line) {
+  int columns = 0;
+  for (const char ch : line) {
+    const auto c = static_cast<unsigned char>(ch);
+    if ((c & 0xc0) != 0x80) columns += c > 0xe2 && c < 0xf0 ? 2 : 1;
+  }
+  return columns;
 }
 
 queue::Snapshot busy(std::size_t series = 30, std::size_t ranges = 12) {
@@ -118,12 +132,39 @@ TEST(StatusScreen, NothingIsMadeUp) {
   EXPECT_THAT(text, Not(HasSubstr("rows/s")));
 }
 
-TEST(Clipped, CountsWhatIsSeen) {
-  EXPECT_EQ(clipped("abcdef", 3), "abc");
-  EXPECT_EQ(clipped("█░█", 2), "█░");
-  EXPECT_EQ(clipped("\033[31mred\033[0m", 3), "\033[31mred\033[0m");
-  EXPECT_EQ(clipped("\033[31mred and more\033[0m", 3), "\033[31mred\033[0m");
-  EXPECT_EQ(display_width("\033[31m█ä\033[0m"), 2);
+TEST(StatusScreen, WideCharactersCountAsTheColumnsThatTheyTake) {
+  queue::Snapshot s = busy();
+  const std::string wide =
+      "リレーション「為替レート」の列「率」は存在しません。管理者に連絡してください。行の詳細は次の通りです。";
+  s.failures[0].message = wide;
+  s.failures[0].series = "ユーロドル";
+  s.feature_sets[0].name = "回帰";
+  s.feature_sets[0].paused_reason = wide;
+  s.feature_sets[0].stalled = wide;
+  s.workers[0].daemon = "計算機の名前がとても長い場合の例";
+  s.workers[0].series = "ユーロドル";
+  s.heat_maps[0].series[0] = "ユーロドルの系列名";
+  for (int columns = 20; columns <= 160; ++columns) {
+    for (const std::string& line : status_screen(s, {columns, 0, false}))
+      ASSERT_LE(terminal_columns_of(line), columns) << line;
+  }
+  // Columns under each other, whatever the names.
+  std::vector<std::size_t> steps;
+  for (const std::string& line : status_screen(s, {160, 0, false})) {
+    for (const char* step : {"  write ", "  idle "}) {
+      if (const auto at = line.find(step); at != std::string::npos)
+        steps.push_back(static_cast<std::size_t>(terminal_columns_of(line.substr(0, at))));
+    }
+  }
+  ASSERT_EQ(steps.size(), 2u);
+  EXPECT_EQ(steps[0], steps[1]);
+}
+
+TEST(StatusLine, FitsWithWideCharactersToo) {
+  queue::FeatureSetStatus f = busy().feature_sets[0];
+  f.name = "為替レートの回帰特徴量その一";
+  f.paused_reason = "保守作業のため";
+  for (int columns = 40; columns <= 160; ++columns) EXPECT_LE(terminal_columns_of(status_line(f, columns)), columns);
 }
 
 }  // namespace
