@@ -13,8 +13,9 @@ struct ScreenOptions {
   bool colour = false;
 };
 
-/// What `regfeatd status` shows, line by line, none wider than `columns`: feature sets, workers, failures, slow partitions,
-/// heat maps. With few rows the heat maps are cut first, then failures and slow partitions.
+/// What `regfeatd status` shows, line by line, none wider than `columns`: daemons that are not alive, feature sets, workers,
+/// failures, slow partitions, heat maps. Where there are too few rows, each part is shortened and says by how much: of workers
+/// those that work stay, of series those with failed partitions; what has no line at all is named in the last one.
 [[nodiscard]] std::vector<std::string> status_screen(const queue::Snapshot& snapshot, const ScreenOptions& options);
 
 }  // namespace regfeatd::cli
