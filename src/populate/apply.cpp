@@ -17,13 +17,22 @@
 namespace regfeatd::populate {
 namespace {
 
-/// What series_query gives, sorted, each once.
+/// What series_query gives, sorted, each once. It is held to one SELECT that changes nothing.
 std::vector<std::string> queried_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs,
                                         std::vector<std::string>& findings) {
   std::set<std::string> names;
   try {
     pqxx::subtransaction trial(static_cast<pqxx::dbtransaction&>(tx), "series");
-    for (const auto& row : trial.exec(fs.series_query)) {
+    trial.exec("SET TRANSACTION READ ONLY");  // until the end of the subtransaction
+    // In parentheses no other statement stands, and with parameters the server takes one statement; a line break, as the
+    // query may end in a comment.
+    const pqxx::result given = trial.exec_params("SELECT * FROM (" + fs.series_query + "\n) q");
+    if (given.columns() != 1) {
+      findings.push_back(
+          fmt::format("series_query: it gives {} columns; expected one, the names of the series", given.columns()));
+      return {};
+    }
+    for (const auto& row : given) {
       if (row[0].is_null()) {
         findings.emplace_back("series_query: it gives a NULL; leave such rows out of it");
       } else {
@@ -33,7 +42,8 @@ std::vector<std::string> queried_series(pqxx::transaction_base& tx, const spec::
     trial.commit();
     if (names.empty()) findings.emplace_back("series_query: it gives no series");
   } catch (const pqxx::sql_error&) {
-    findings.push_back(fmt::format("series_query: {}", pg::to_fault(std::current_exception()).what()));
+    findings.push_back(fmt::format("series_query: {}; it has to be one SELECT of one column, without a semicolon",
+                                   pg::to_fault(std::current_exception()).what()));
   }
   return {names.begin(), names.end()};
 }

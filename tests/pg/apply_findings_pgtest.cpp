@@ -1,6 +1,7 @@
 // What plan and apply refuse: mistakes that only the catalogue shows, each named before anything is changed or computed.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <unistd.h>
 
 #include "pg_fixture.hpp"
 
@@ -94,6 +95,85 @@ TEST(ApplyFindings, APartitionOfTheSourceIsNoTarget) {
       "ALTER TABLE w.all_of_it ATTACH PARTITION w.m FOR VALUES FROM ('2024-07-01 00:00+00') TO ('2024-07-02 00:00+00')");
   expect_findings(db, minutes("w.all_of_it", target("w.m")),
                   {"source w.all_of_it shares rows, through views or partitions, with target w.m"});
+}
+
+TEST(ApplyFindings, AnUnknownTimeZoneIsOneFindingOfAll) {
+  const Database db;
+  db.migrate();
+  make_minutes(db, "m");
+  expect_findings(
+      db,
+      minutes("w.gone", target("w.out")) +
+          "cadence: 1min\ncalendar: { zone: \"Mars/Olympus'\", closed: [ { weekly: \"fri 17:00\", until: \"sun 17:00\" } ] }\n",
+      {"calendar.zone: the server knows no time zone \"Mars/Olympus'\"", "source w.gone: no such table"});
+}
+
+TEST(ApplyFindings, ASeriesQueryIsOneSelectOfOneColumnAndChangesNothing) {
+  const Database db;
+  db.migrate();
+  make_minutes(db, "m");
+  db.exec(
+      "CREATE TABLE w.names (name text); INSERT INTO w.names VALUES ('m'); "
+      "CREATE FUNCTION w.forget() RETURNS text LANGUAGE sql AS 'DELETE FROM w.names RETURNING name'");
+  const auto with_query = [](const std::string& query) {
+    std::string spec = minutes("\"w.{series}\"", target("\"w.{series}_out\""));
+    return spec.replace(spec.find("series: [a]"), 11, "series_query: \"" + query + '"');
+  };
+  expect_findings(db, with_query("DELETE FROM w.names RETURNING name"), {"series_query: ", "syntax error"});
+  expect_findings(db, with_query("WITH d AS (DELETE FROM w.names RETURNING name) SELECT name FROM d"),
+                  {"series_query: ", "data-modifying statement"});
+  expect_findings(db, with_query("SELECT 'm') q; DELETE FROM w.names; SELECT * FROM (SELECT 'm'"), {"series_query: "});
+  expect_findings(db, with_query("SELECT w.forget()"), {"series_query: ", "read-only transaction"});
+  expect_findings(db, with_query("SELECT name, 1 FROM w.names"), {"series_query: it gives 2 columns; expected one"});
+  EXPECT_EQ(db.count("SELECT count(*) FROM w.names"), 1);
+  const Finished applied = run_text(db, "apply", with_query("SELECT name FROM w.names -- all of them"));
+  EXPECT_EQ(applied.exit_status, 0) << applied.out;
+  EXPECT_EQ(db.text("SELECT string_agg(series, ',') FROM regfeat.partition"), "m");
+}
+
+TEST(ApplyFindings, KeysThatDoNotCompareAreNamedWithTheirTables) {
+  const Database db;
+  db.migrate();
+  make_minutes(db, "m");
+  db.exec(
+      "CREATE TABLE w.a (t timestamptz, id int, v real, PRIMARY KEY (id, t)); "
+      "CREATE TABLE w.b (t timestamptz, id text, x real, PRIMARY KEY (id, t))");
+  std::string spec = minutes("w.a, time: t }, { table: w.b", target("w.out")) + "key: [id]\n";
+  expect_findings(db, spec, {"source w.a, w.b: the join cannot be read: ", "operator does not exist: text = integer"});
+  db.exec("ALTER TABLE w.b ALTER id TYPE bigint USING id::bigint");
+  EXPECT_EQ(run_text(db, "plan", spec).exit_status, 0);
+}
+
+TEST(ApplyFindings, ColumnsThatTheRoleMayNotReadAreNamed) {
+  const Database db;
+  db.migrate();
+  make_minutes(db, "m");
+  db.exec("ALTER TABLE w.m ADD secret int; CREATE VIEW w.through AS SELECT t, v FROM w.m");
+  const std::string role = fmt::format("regfeat_test_columns_{}", getpid());
+  db.exec(fmt::format(
+      "CREATE ROLE {0} LOGIN IN ROLE regfeat_daemon; GRANT USAGE, CREATE ON SCHEMA w TO {0}; "
+      "GRANT SELECT (secret) ON w.m TO {0}; GRANT SELECT ON w.through TO {0}; ALTER VIEW w.through OWNER TO {0}",
+      role));
+  const TemporaryFile table("table.yaml", minutes("w.m", target("w.out")));
+  const TemporaryFile view("view.yaml", minutes("w.through", target("w.out")));
+  const auto plan = [&](const TemporaryFile& file) {
+    return regfeatd({"plan", file.path(), "--conninfo", db.conninfo_as(role)});
+  };
+  const Finished refused = plan(table);
+  EXPECT_EQ(refused.exit_status, 78) << refused.out;
+  for (const char* column : {"t", "v"})
+    EXPECT_THAT(refused.out, HasSubstr(fmt::format("source w.m: no SELECT privilege on column \"{}\"", column)));
+  // What a view may not read is seen too.
+  const Finished hidden = plan(view);
+  EXPECT_EQ(hidden.exit_status, 78) << hidden.out;
+  EXPECT_THAT(hidden.out, HasSubstr("source w.through: it cannot be read: "));
+  EXPECT_THAT(hidden.out, HasSubstr("permission denied for table m"));
+  db.exec(fmt::format("GRANT SELECT (t, v) ON w.m TO {}", role));
+  for (const TemporaryFile* file : {&table, &view}) {
+    const Finished fine = plan(*file);
+    EXPECT_EQ(fine.exit_status, 0) << fine.out;
+  }
+  db.exec(fmt::format("DROP OWNED BY {0}; DROP ROLE {0}", role));
 }
 
 }  // namespace
