@@ -51,14 +51,23 @@ constexpr const char* kRunning = R"(
     LEFT JOIN pg_stat_activity s ON s.pid = p.backend_pid
    WHERE p.state = 'running' AND p.feature_set_id = $1 ORDER BY p.partition_id)";
 
-// Successes only: they say what partitions cost. The newest first, so that a start is limited to what
-// matters.
+// Successes only: they say what partitions cost. At a start the newest, and no more than matter; many unchanged must not
+// hide what writing costs.
 constexpr const char* kFinished = R"(
+  WITH written AS (
+    SELECT a.* FROM regfeat.attempt a
+     WHERE a.feature_set_id = $1 AND a.outcome = 'done' AND a.finished_at > 'epoch'::timestamptz + $2 * interval '1 second'
+     ORDER BY a.finished_at DESC LIMIT $3
+  ), others AS (
+    SELECT a.* FROM regfeat.attempt a
+     WHERE a.feature_set_id = $1 AND a.outcome IN ('empty', 'unchanged')
+       AND a.finished_at > CASE WHEN $2 > 0 THEN 'epoch'::timestamptz + $2 * interval '1 second' ELSE (SELECT min(w.finished_at) FROM written w) END
+     ORDER BY a.finished_at DESC LIMIT $3
+  )
   SELECT a.attempt_id, extract(epoch FROM a.started_at)::float8, extract(epoch FROM a.finished_at)::float8, coalesce(a.rows_in, 0),
-         coalesce(a.read_ms, 0), coalesce(a.fit_ms, 0), coalesce(a.send_ms, 0) + coalesce(a.publish_ms, 0) + coalesce(a.commit_ms, 0)
-    FROM regfeat.attempt a
-   WHERE a.feature_set_id = $1 AND a.outcome IN ('done', 'empty', 'unchanged') AND a.finished_at > 'epoch'::timestamptz + $2 * interval '1 second'
-   ORDER BY a.finished_at DESC LIMIT $3)";
+         coalesce(a.read_ms, 0), coalesce(a.fit_ms, 0), coalesce(a.send_ms, 0) + coalesce(a.publish_ms, 0) + coalesce(a.commit_ms, 0),
+         a.outcome = 'unchanged'
+    FROM (SELECT * FROM written UNION ALL SELECT * FROM others) a ORDER BY a.finished_at)";
 
 constexpr const char* kWrite = R"(
   INSERT INTO regfeat.progress (feature_set_id, daemon_id, pending, running, done, empty, failed, cancelled, rows_done, rows_total, percent,
@@ -66,8 +75,11 @@ constexpr const char* kWrite = R"(
                                 stalled, limited_by, slow_partitions, throttle)
   SELECT f.feature_set_id, $1, s.pending, s.running, s.done, s.empty, s.failed, s.cancelled, s.rows_done + k.rows_in_hand, s.rows_total, s.percent, $3::float8,
          s.running, now() + $4::float8 * interval '1 second', now() + $5::float8 * interval '1 second', now() + $6::float8 * interval '1 second',
-         (SELECT greatest(s.rows_done + k.rows_in_hand - g.rows_done, 0) / nullif(extract(epoch FROM now() - g.at), 0)
-            FROM regfeat.progress g WHERE g.feature_set_id = f.feature_set_id AND g.at > now() - interval '1 minute' ORDER BY g.at DESC LIMIT 1),
+         (SELECT greatest(s.rows_done + k.rows_in_hand - g.rows_done - u.rows_unchanged, 0) / nullif(extract(epoch FROM now() - g.at), 0)
+            FROM regfeat.progress g
+           CROSS JOIN LATERAL (SELECT coalesce(sum(a.rows_in), 0) AS rows_unchanged FROM regfeat.attempt a
+                                WHERE a.feature_set_id = g.feature_set_id AND a.outcome = 'unchanged' AND a.finished_at > g.at) u
+            WHERE g.feature_set_id = f.feature_set_id AND g.at > now() - interval '1 minute' ORDER BY g.at DESC LIMIT 1),
          b.bytes, CASE WHEN s.rows_done > 0 THEN (b.bytes::float8 * s.rows_total / s.rows_done)::bigint END, $7::int, nullif($8, ''), nullif($9, ''), $10::bigint,
          (SELECT string_agg(d.name || ': ' || d.throttle, '; ' ORDER BY d.daemon_id)
             FROM regfeat.daemon d WHERE d.state IN ('running', 'draining') AND d.throttle IS NOT NULL)
@@ -107,7 +119,7 @@ struct ProgressWriter::FeatureSet {
   bool throttled = false;
   std::string slowest_worker;  ///< the one longest in its step, in words
 
-  void learn(pqxx::transaction_base& tx, std::int64_t id);
+  void learn(pqxx::transaction_base& tx, const Counts& c);
   std::vector<RunningPartition> look(pqxx::transaction_base& tx, const Counts& c);
   [[nodiscard]] RemainingWork remaining(pqxx::transaction_base& tx, const Counts& c,
                                         std::vector<RunningPartition> running) const;
@@ -117,19 +129,20 @@ struct ProgressWriter::FeatureSet {
 };
 
 /// Takes in what finished since the last time; the first time, the recent history of all daemons.
-void ProgressWriter::FeatureSet::learn(pqxx::transaction_base& tx, std::int64_t id) {
+void ProgressWriter::FeatureSet::learn(pqxx::transaction_base& tx, const Counts& c) {
   struct Attempt {
     double from = 0, to = 0, rows = 0, read = 0, fit = 0, server = 0;
+    bool unchanged = false;
   };
   std::vector<Attempt> attempts;
   // An attempt has its time before its COMMIT: what became visible late is not to be missed.
-  for (const auto& r : tx.exec_params(kFinished, id, std::max(0.0, finished_until_s - kOverlap_s), kHistory)) {
+  for (const auto& r : tx.exec_params(kFinished, c.id, std::max(0.0, finished_until_s - kOverlap_s), kHistory)) {
     if (!recent.emplace(r[0].as<std::int64_t>(), r[2].as<double>()).second) continue;
     attempts.push_back({r[1].as<double>(), r[2].as<double>(), r[3].as<double>(), r[4].as<double>(), r[5].as<double>(),
-                        r[6].as<double>()});
+                        r[6].as<double>(), r[7].as<bool>()});
   }
-  std::reverse(attempts.begin(), attempts.end());
-  if (!started) {
+  const bool first = !started;
+  if (first) {
     // How many ran at once, from the attempts themselves.
     std::vector<std::pair<double, int>> steps;
     for (const Attempt& a : attempts) {
@@ -143,12 +156,13 @@ void ProgressWriter::FeatureSet::learn(pqxx::transaction_base& tx, std::int64_t 
   }
   constexpr double kForget = 0.98;
   for (const Attempt& a : attempts) {
-    model.finished({a.from, a.to, a.rows});
+    model.finished({a.from, a.to, a.rows, a.unchanged});
     finished_until_s = std::max(finished_until_s, a.to);
     read_ms = kForget * read_ms + a.read;
     fit_ms = kForget * fit_ms + a.fit;
     server_ms = kForget * server_ms + a.server;
   }
+  if (first) model.observe(c.now_s, {});  // that was another job
   std::erase_if(recent, [&](const auto& r) { return r.second < finished_until_s - 2 * kOverlap_s; });
 }
 
@@ -260,7 +274,7 @@ void ProgressWriter::write(pg::Session& session, DaemonId self, std::chrono::mic
       if (!slot) slot = std::make_unique<FeatureSet>();
       FeatureSet& set = *slot;
       set.model.set_least_patience(std::chrono::duration<double>(stalled_after).count());
-      set.learn(tx, c.id);
+      set.learn(tx, c);
       auto running = set.look(tx, c);
       const auto now = Clock::now();
       if (now >= set.next_slow) {
