@@ -190,6 +190,7 @@ CREATE TABLE regfeat.attempt (
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE  regfeat.attempt IS 'Every try at a partition, recorded when it starts.';
 COMMENT ON COLUMN regfeat.attempt.outcome IS 'running; done, empty, unchanged (success); failed (charged); disturbed (connection or server lost, not charged); fenced (a requeue, cancel or another daemon came first); lost (its daemon''s lease ran out); returned (given back at shutdown).';
+COMMENT ON COLUMN regfeat.attempt.finished_at IS 'Of a success: just before COMMIT. commit_ms comes on top.';
 COMMENT ON COLUMN regfeat.attempt.wait_ms IS 'Between reading and sending rows, where `writers` lets no more workers send.';
 COMMENT ON COLUMN regfeat.attempt.encode_ms IS 'Turning columns into the rows that COPY takes: with read_ms and fit_ms what the daemon does itself.';
 COMMENT ON COLUMN regfeat.attempt.send_ms IS 'Sending rows, the server''s COPY included.';
@@ -232,8 +233,8 @@ COMMENT ON COLUMN regfeat.progress.daemon_id IS 'The daemon that wrote the row. 
 COMMENT ON COLUMN regfeat.progress.rows_total IS 'Source rows of all partitions: counted where computed, estimated from statistics elsewhere. NULL: unknown.';
 COMMENT ON COLUMN regfeat.progress.bytes_done IS 'Bytes of the COPY streams of the partitions that are done.';
 COMMENT ON COLUMN regfeat.progress.bytes_total IS 'The same of all partitions, by bytes per row so far. NULL: unknown.';
-COMMENT ON COLUMN regfeat.progress.rows_per_second IS 'Source rows per second of all daemons, smoothed: what the ETA is made from. NULL: unknown.';
-COMMENT ON COLUMN regfeat.progress.rows_per_second_now IS 'Source rows per second of all daemons since the row before this one.';
+COMMENT ON COLUMN regfeat.progress.rows_per_second IS 'Source rows per second of all daemons, smoothed: what the ETA is made from. Of partitions that are written; unchanged ones do not count. NULL: unknown.';
+COMMENT ON COLUMN regfeat.progress.rows_per_second_now IS 'Source rows per second of all daemons since the row before this one; those of unchanged partitions, which nobody writes, are left out.';
 COMMENT ON COLUMN regfeat.progress.workers_active IS 'Workers that run a partition of the feature set.';
 COMMENT ON COLUMN regfeat.progress.workers_configured IS 'Workers of all daemons that are alive.';
 COMMENT ON COLUMN regfeat.progress.eta IS 'When the last partition will be done: the median. NULL: unknown, because nothing has been measured or nothing runs.';

@@ -15,6 +15,7 @@
 #include "regfeatd/populate/completeness.hpp"
 #include "regfeatd/populate/input_store.hpp"
 #include "regfeatd/populate/publish.hpp"
+#include "regfeatd/populate/short_locks.hpp"
 #include "regfeatd/populate/source.hpp"
 #include "regfeatd/populate/target.hpp"
 #include "regfeatd/queue/feature_sets.hpp"
@@ -117,17 +118,20 @@ class PartitionWrite {
     for (TargetWriter& w : writers_) w.settle(tx);
   }
 
-  void fend_off_vacuum(pqxx::transaction_base& tx) const {
-    for (const TargetWriter& w : writers_) w.fend_off_vacuum(tx);
+  /// The children that are exchanged, quoted.
+  [[nodiscard]] std::vector<std::string> exchanged_children() const {
+    std::vector<std::string> out;
+    for (const TargetWriter& w : writers_) {
+      if (w.swaps()) out.push_back(w.tables_to_lock().back());
+    }
+    return out;
   }
 
   /// All locks first, then all exchanges: no target is held up for another's sake.
-  void exchange(pqxx::transaction_base& tx) const {
-    std::string tables;
+  void exchange(pqxx::transaction_base& tx, const WaitBudget& budget) const {
     for (const TargetWriter& w : writers_) {
-      if (w.swaps()) tables += (tables.empty() ? "" : ", ") + w.tables_to_lock();
+      if (w.swaps()) lock_exclusively(tx, w.tables_to_lock(), budget);
     }
-    tx.exec("LOCK TABLE " + tables + " IN ACCESS EXCLUSIVE MODE");
     for (const TargetWriter& w : writers_) w.exchange(tx);
   }
 
@@ -390,12 +394,14 @@ queue::Completion read_input(pg::Session& session, pqxx::transaction_base& tx, c
 /// The fence and the exchange of staging tables, as one step that is taken back as a whole while a lock is missing.
 bool complete_and_exchange(pqxx::transaction_base& tx, const queue::Claim& claim, const queue::Completion& completion,
                            const PartitionWrite& write, const std::stop_token& stop) {
-  write.fend_off_vacuum(tx);
   bool ours = false;
-  patiently(tx, stop, [&](pqxx::transaction_base& attempt) {
-    ours = queue::complete(attempt, claim, completion);
-    if (ours) write.exchange(attempt);
-  });
+  patiently(
+      tx, stop,
+      [&](pqxx::transaction_base& attempt, const WaitBudget& budget) {
+        ours = queue::complete(attempt, claim, completion);
+        if (ours) write.exchange(attempt, budget);
+      },
+      [&] { wait_for_maintenance(tx, write.exchanged_children()); });
   return ours;
 }
 
@@ -465,11 +471,15 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
     }
 
     enter(Step::complete);
+    {
+      const Stopwatch watch(timings.publish_ms);  // it may have to wait for locks
+      const bool ours = write && write->swaps() && !completion.empty
+                            ? complete_and_exchange(*tx, claim, completion, *write, stop)
+                            : queue::complete(*tx, claim, completion);
+      if (!ours) return RunResult::fenced;  // the destructor rolls back
+    }
     completion.timings = timings;
-    const bool ours = write && write->swaps() && !completion.empty
-                          ? complete_and_exchange(*tx, claim, completion, *write, stop)
-                          : queue::complete(*tx, claim, completion);
-    if (!ours) return RunResult::fenced;  // the destructor rolls back
+    queue::record_success(*tx, claim, completion);
 
     enter(Step::commit);
     {

@@ -293,7 +293,7 @@ TEST(CompactStorage, LargeValuesFailWithTheColumnAndTheBound) {
   db.migrate();
   db.exec(
       "CREATE SCHEMA s; CREATE TABLE s.x (t timestamptz PRIMARY KEY, v double precision);"
-      "INSERT INTO s.x SELECT timestamptz '2024-07-01 00:00+00' + i * interval '1 minute', (i * 7919 % 997) * 1e65 FROM generate_series(0, 99) i");
+      "INSERT INTO s.x SELECT timestamptz '2024-07-01 00:00+00' + i * interval '1 minute', (i * i * 7919 % 997) * 1e65 FROM generate_series(0, 99) i");
   const TemporaryFile file("spec.yaml", specification("compact", "coefficients", "{ w15: 15 }", "compact"));
   ASSERT_EQ(db.regfeatd({"apply", file.path()}).exit_status, 0);
   const TemporaryFile config("regfeatd.yaml", "retry: { attempts: 1 }\n");
