@@ -23,10 +23,11 @@ enum class Strategy {
 
 struct Placement {
   Strategy strategy = Strategy::remove;
-  pg::TableName table;       ///< what COPY writes into; for `swap` the child that is replaced
-  std::uint32_t child = 0;   ///< its oid, where it is a child that exists
-  bool child_owned = false;  ///< the current role may act as its owner
-  std::string why;           ///< for people: what decided it
+  pg::TableName table;        ///< what COPY writes into; for `swap` the child that is replaced
+  std::uint32_t child = 0;    ///< its oid, where it is a child that exists
+  bool child_owned = false;   ///< the current role may act as its owner
+  std::string why;            ///< for people: what decided it
+  bool attach_first = false;  ///< `create`: load into a partition, because replication sees nothing else
 };
 
 /// No child of a target holds these parts of a partition's range, and none is to be created.
@@ -75,6 +76,7 @@ class TargetWriter {
   void create_child(pqxx::transaction_base& tx, const std::string& like);
   void number_rows(pqxx::transaction_base& tx);
   void build_keys(pqxx::transaction_base& tx);
+  void attach(pqxx::transaction_base& tx) const;
   void copy_grants(pqxx::transaction_base& tx) const;
   void analyze(pqxx::transaction_base& tx) const;
   [[nodiscard]] pg::TableName destination() const;
