@@ -183,6 +183,7 @@ CREATE TABLE regfeat.attempt (
   read_ms                double precision,
   wait_ms                double precision,
   fit_ms                 double precision,
+  encode_ms              double precision,
   send_ms                double precision,
   publish_ms             double precision,
   commit_ms              double precision
@@ -191,7 +192,8 @@ COMMENT ON TABLE  regfeat.attempt IS 'Every try at a partition, recorded when it
 COMMENT ON COLUMN regfeat.attempt.outcome IS 'running; done, empty, unchanged (success); failed (charged); disturbed (connection or server lost, not charged); fenced (a requeue, cancel or another daemon came first); lost (its daemon''s lease ran out); returned (given back at shutdown).';
 COMMENT ON COLUMN regfeat.attempt.finished_at IS 'Of a success: just before COMMIT. commit_ms comes on top.';
 COMMENT ON COLUMN regfeat.attempt.wait_ms IS 'Between reading and sending rows, where `writers` lets no more workers send.';
-COMMENT ON COLUMN regfeat.attempt.send_ms IS 'Encoding and sending, the server''s COPY included.';
+COMMENT ON COLUMN regfeat.attempt.encode_ms IS 'Turning columns into the rows that COPY takes: with read_ms and fit_ms what the daemon does itself.';
+COMMENT ON COLUMN regfeat.attempt.send_ms IS 'Sending rows, the server''s COPY included.';
 CREATE INDEX attempt_partition ON regfeat.attempt (partition_id, attempt_id);
 CREATE INDEX attempt_finished ON regfeat.attempt (feature_set_id, finished_at);
 CREATE INDEX attempt_running ON regfeat.attempt (daemon_id) WHERE outcome = 'running';

@@ -89,12 +89,12 @@ TEST_F(Progress, AttemptsHaveAllTheirPhases) {
   run_once();
   EXPECT_EQ(
       db_.count(
-          "SELECT count(*) FROM regfeat.attempt WHERE outcome = 'done' AND (claim_ms IS NULL OR read_ms IS NULL OR fit_ms IS NULL OR send_ms IS NULL "
+          "SELECT count(*) FROM regfeat.attempt WHERE outcome = 'done' AND (claim_ms IS NULL OR read_ms IS NULL OR fit_ms IS NULL OR NOT encode_ms > 0 OR send_ms IS NULL "
           "OR publish_ms IS NULL OR commit_ms IS NULL OR rows_in IS NULL OR bytes_out IS NULL OR nulls_out IS NULL)"),
       0);
   EXPECT_EQ(
       db_.count(
-          "SELECT count(*) FROM regfeat.attempt WHERE outcome = 'done' AND claim_ms + read_ms + fit_ms + send_ms + publish_ms + commit_ms > "
+          "SELECT count(*) FROM regfeat.attempt WHERE outcome = 'done' AND claim_ms + read_ms + fit_ms + encode_ms + send_ms + publish_ms + commit_ms > "
           "1000 * extract(epoch FROM finished_at - started_at) + claim_ms + commit_ms + 1"),
       0)
       << "the phases are parts of the attempt";
@@ -140,8 +140,13 @@ TEST_F(Progress, ASlowPartitionShowsUpByItselfWithItsPhase) {
   EXPECT_EQ(
       db_.text("SELECT times_median > 2 AND excess_seconds BETWEEN 59 AND 61 FROM regfeat.slow_partitions LIMIT 1"),
       "t");
+  db_.exec(
+      "UPDATE regfeat.attempt SET encode_ms = encode_ms + 90000, started_at = started_at - interval '90 seconds' WHERE attempt_id = "
+      "(SELECT attempt_id FROM regfeat.partition WHERE state = 'done' ORDER BY partition_id OFFSET 1 LIMIT 1)");
+  EXPECT_EQ(db_.text("SELECT string_agg(phase, ' ') FROM (SELECT phase FROM regfeat.slow_partitions LIMIT 2) x"),
+            "encode read");
   const auto status = nlohmann::json::parse(db_.regfeatd({"status", "--json"}).out);
-  EXPECT_EQ(status["slow_partitions"][0]["phase"], "read");
+  EXPECT_EQ(status["slow_partitions"][1]["phase"], "read");
   std::size_t slow = 0;
   for (const auto& row : status["heat_maps"][0]["states"])
     slow += static_cast<std::size_t>(
