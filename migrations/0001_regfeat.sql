@@ -229,11 +229,11 @@ COMMENT ON COLUMN regfeat.progress.daemon_id IS 'The daemon that wrote the row. 
 COMMENT ON COLUMN regfeat.progress.rows_total IS 'Source rows of all partitions: counted where computed, estimated from statistics elsewhere. NULL: unknown.';
 COMMENT ON COLUMN regfeat.progress.bytes_done IS 'Bytes of the COPY streams of the partitions that are done.';
 COMMENT ON COLUMN regfeat.progress.bytes_total IS 'The same of all partitions, by bytes per row so far. NULL: unknown.';
-COMMENT ON COLUMN regfeat.progress.rows_per_second IS 'Source rows per second of all daemons, smoothed: what the ETA is made from. Of partitions that are written; unchanged ones do not count. NULL: unknown.';
+COMMENT ON COLUMN regfeat.progress.rows_per_second IS 'Source rows per second of all daemons, smoothed: what the ETA is made from. Of partitions that are written; unchanged ones do not count. NULL: unknown, or stalled.';
 COMMENT ON COLUMN regfeat.progress.rows_per_second_now IS 'Source rows per second of all daemons since the row before this one; those of unchanged partitions, which nobody writes, are left out.';
 COMMENT ON COLUMN regfeat.progress.workers_active IS 'Workers that run a partition of the feature set.';
 COMMENT ON COLUMN regfeat.progress.workers_configured IS 'Workers of all daemons that are alive.';
-COMMENT ON COLUMN regfeat.progress.eta IS 'When the last partition will be done: the median. NULL: unknown, because nothing has been measured or nothing runs.';
+COMMENT ON COLUMN regfeat.progress.eta IS 'When the last partition will be done: the median. NULL: unknown, because nothing has been measured, nothing runs, or what runs is stalled.';
 COMMENT ON COLUMN regfeat.progress.eta_low IS 'With eta_high the interval in which four of five runs end.';
 COMMENT ON COLUMN regfeat.progress.stalled IS 'No partition finished and no row was written for three times the expected time: which worker, which step, how long. NULL: not stalled.';
 COMMENT ON COLUMN regfeat.progress.limited_by IS 'Where the workers spend their time: server (COPY, constraints, commit), network, fits, source (reading), throttle.';

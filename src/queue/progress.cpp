@@ -315,12 +315,16 @@ void ProgressWriter::write(pg::Session& session, DaemonId self, std::chrono::mic
       const RemainingWork work = set.remaining(tx, c, running);
       if (!running.empty()) set.model.workers_changed(c.now_s, work.workers);
       set.model.observe(c.now_s, running);
+      const std::string stalled = set.verdict(c.now_s);
       std::optional<Eta> eta;
-      if (work.rows_known) eta = set.model.estimate(c.now_s, work);
-      const auto rate = set.model.rows_per_second(work.workers);
+      std::optional<double> rate;
+      if (stalled.empty()) {  // else nobody knows how long nothing will move
+        if (work.rows_known) eta = set.model.estimate(c.now_s, work);
+        rate = set.model.rows_per_second(work.workers);
+      }
       const auto part = [&](double Eta::*member) { return eta ? std::optional<double>((*eta).*member) : std::nullopt; };
       tx.exec_params(kWrite, self.value, c.id, rate, part(&Eta::median_s), part(&Eta::low_s), part(&Eta::high_s),
-                     c.configured, set.verdict(c.now_s), std::string(set.limited_by()), set.slow, interval.count());
+                     c.configured, stalled, std::string(set.limited_by()), set.slow, interval.count());
       if (now >= set.next_model || running.empty()) {
         set.store(tx, c.id);
         set.next_model = now + kModelEvery;
