@@ -260,22 +260,20 @@ void ProgressWriter::FeatureSet::store(pqxx::transaction_base& tx, std::int64_t 
   if (!cost || curve.empty()) return;
   auto list = nlohmann::json::array();
   for (const CurvePoint& p : curve) {
-    list.push_back({{"workers", p.workers},
-                    {"seconds_per_row", p.seconds_per_row},
-                    {"rows_measured", p.rows},
-                    {"partitions", p.partitions}});
+    list.push_back({{"workers", p.workers}, {"seconds_per_row", p.seconds_per_row}, {"partitions", p.partitions}});
   }
+  tx.exec_params("DELETE FROM regfeat.eta_curve WHERE feature_set_id = $1 AND workers > $2", id, curve.back().workers);
   tx.exec_params(R"(
       WITH m AS (
-        INSERT INTO regfeat.eta_model (feature_set_id, at, fixed_rows, empty_seconds, scaling_exponent) VALUES ($1, clock_timestamp(), $2, $3, $4)
+        INSERT INTO regfeat.eta_model (feature_set_id, at, fixed_rows, empty_seconds, usual_rows, scaling_exponent)
+        VALUES ($1, clock_timestamp(), $2, $3, $4, $5)
         ON CONFLICT (feature_set_id) DO UPDATE SET at = excluded.at, fixed_rows = excluded.fixed_rows, empty_seconds = excluded.empty_seconds,
-          scaling_exponent = excluded.scaling_exponent
+          usual_rows = excluded.usual_rows, scaling_exponent = excluded.scaling_exponent
         RETURNING feature_set_id)
-      INSERT INTO regfeat.eta_curve (feature_set_id, workers, seconds_per_row, rows_measured, partitions)
-      SELECT m.feature_set_id, c.* FROM m, jsonb_to_recordset($5::jsonb) AS c(workers int, seconds_per_row float8, rows_measured float8, partitions float8)
-      ON CONFLICT (feature_set_id, workers) DO UPDATE SET seconds_per_row = excluded.seconds_per_row, rows_measured = excluded.rows_measured,
-        partitions = excluded.partitions)",
-                 id, cost->fixed_rows, cost->empty_s, model.scaling_exponent(), list.dump());
+      INSERT INTO regfeat.eta_curve (feature_set_id, workers, seconds_per_row, partitions)
+      SELECT m.feature_set_id, c.* FROM m, jsonb_to_recordset($6::jsonb) AS c(workers int, seconds_per_row float8, partitions float8)
+      ON CONFLICT (feature_set_id, workers) DO UPDATE SET seconds_per_row = excluded.seconds_per_row, partitions = excluded.partitions)",
+                 id, cost->fixed_rows, cost->empty_s, cost->usual_rows, model.scaling_exponent(), list.dump());
 }
 
 ProgressWriter::ProgressWriter() = default;

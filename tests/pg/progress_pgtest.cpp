@@ -119,6 +119,25 @@ TEST_F(Progress, WhatIfAndPreviewAnswerFromTheMeasuredCurve) {
       db_.count(
           "SELECT count(*) FROM (SELECT seconds > lag(seconds) OVER (ORDER BY workers) * 1.2 AS worse FROM regfeat.eta_by_workers('bars')) x WHERE worse"),
       0);
+  EXPECT_EQ(
+      db_.count(
+          "SELECT count(*) FROM (SELECT rows_per_second < 0.999 * lag(rows_per_second) OVER (ORDER BY workers) AS worse FROM regfeat.eta_by_workers('bars')) x WHERE worse"),
+      0);
+  // The same partitions again by the rate alone: what they take with one worker. (Empty ones have no rate.)
+  EXPECT_EQ(
+      db_.text(
+          "SELECT abs(sum(p.rows_in) / (e.seconds - count(*) FILTER (WHERE p.rows_in = 0) * m.empty_seconds) / e.rows_per_second - 1) < 0.05 "
+          "  FROM regfeat.eta_by_workers('bars') e, regfeat.partition p, regfeat.eta_model m WHERE e.workers = 1 GROUP BY e.seconds, e.rows_per_second, m.empty_seconds"),
+      "t");
+  EXPECT_EQ(
+      db_.text(
+          "SELECT abs(ln(e.rows_per_second / g.rows_per_second)) < 0.5 FROM regfeat.eta_by_workers('bars') e, regfeat.progress g "
+          " WHERE e.workers = 2 AND g.rows_per_second IS NOT NULL ORDER BY g.at DESC LIMIT 1"),
+      "t")
+      << db_.text(
+             "SELECT string_agg(format('%s: %s', workers, rows_per_second), ', ') FROM regfeat.eta_by_workers('bars')")
+      << " and in progress "
+      << db_.text("SELECT string_agg(concat_ws('/', rows_per_second, workers_active), ', ') FROM regfeat.progress");
   EXPECT_GE(db_.count("SELECT count(*) FROM regfeat.eta_by_workers('bars') WHERE basis LIKE 'measured:%'"), 1);
   // Nobody runs: the preview counts on one worker, as the first row of the curve does.
   EXPECT_EQ(
