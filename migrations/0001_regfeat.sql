@@ -1,6 +1,7 @@
 -- Schema regfeat: the work table and everything around it.
 -- Applied by `regfeatd migrate` in one transaction, under an advisory lock.
 
+-- Every table has a primary key: where a publication FOR ALL TABLES takes in this schema, rows of one without could not be deleted.
 CREATE SCHEMA IF NOT EXISTS regfeat;
 COMMENT ON SCHEMA regfeat IS 'Work table, history and progress of regfeatd. See docs/work-table.md.';
 
@@ -198,6 +199,7 @@ CREATE INDEX attempt_running ON regfeat.attempt (daemon_id) WHERE outcome = 'run
 -- ---------------------------------------------------------------------------------------------- progress
 
 CREATE TABLE regfeat.progress (
+  progress_id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   at                   timestamptz NOT NULL DEFAULT now(),
   feature_set_id       integer NOT NULL REFERENCES regfeat.feature_set ON DELETE CASCADE,
   daemon_id            bigint,
@@ -247,9 +249,9 @@ CREATE TABLE regfeat.daemon_progress (
   workers_active      integer NOT NULL,
   workers_configured  integer NOT NULL,
   partitions          bigint NOT NULL,
-  rows_per_second     double precision
+  rows_per_second     double precision,
+  PRIMARY KEY (daemon_id, at)
 );
-CREATE INDEX daemon_progress_latest ON regfeat.daemon_progress (daemon_id, at DESC);
 CREATE INDEX daemon_progress_at ON regfeat.daemon_progress (at);
 COMMENT ON TABLE  regfeat.daemon_progress IS 'A row per daemon every few seconds while it works: its share of what regfeat.progress says of feature sets.';
 COMMENT ON COLUMN regfeat.daemon_progress.partitions IS 'Attempts that it finished since its row before this one, whatever their outcome.';

@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "chaos.hpp"
 #include "pg_fixture.hpp"
 
 namespace regfeatd::test {
@@ -264,6 +265,21 @@ TEST_F(Progress, AReaderSeesTheStatus) {
       "SET ROLE regfeat_reader; SELECT * FROM regfeat.eta_by_workers('bars'); SELECT * FROM regfeat.slow_partitions; SELECT * FROM regfeat.latest_progress; "
       "SELECT * FROM regfeat.validation_run");
   db_.exec("DROP ROLE regfeat_test_reader");
+}
+
+TEST_F(Progress, ADaemonThatIsGoneIsTold) {
+  Process daemon({REGFEATD_BINARY, "run", "--conninfo", db_.conninfo(), "--workers", "2"});
+  ASSERT_TRUE(eventually([&] { return db_.count("SELECT count(*) FROM regfeat.worker WHERE step <> ''") == 2; }));
+  EXPECT_EQ(db_.regfeatd({"status"}).out.find("not alive"), std::string::npos);
+  EXPECT_NE(db_.regfeatd({"status"}).out.find("/1"), std::string::npos) << "a line for each worker";
+  daemon.signal(SIGKILL);
+  (void)daemon.wait();
+  db_.exec("UPDATE regfeat.daemon SET heartbeat_at = now() - interval '125 seconds'");  // its lease runs out
+  const std::string status = db_.regfeatd({"status"}).out;
+  EXPECT_EQ(status.find("no daemon is alive"), 0u) << status;
+  EXPECT_NE(status.find("is not alive: no heartbeat for 2 min 05 s"), std::string::npos) << status;
+  EXPECT_EQ(status.find("/1  "), std::string::npos) << "its workers do not work: " << status;
+  EXPECT_EQ(nlohmann::json::parse(db_.regfeatd({"status", "--json"}).out)["workers"].size(), 0u);
 }
 
 /// A program in a terminal of its own.
