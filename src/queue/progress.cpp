@@ -77,17 +77,18 @@ constexpr const char* kFinished = R"(
 constexpr const char* kWrite = R"(
   INSERT INTO regfeat.progress (feature_set_id, daemon_id, pending, running, done, empty, failed, cancelled, rows_done, rows_total, percent,
                                 rows_per_second, workers_active, eta, eta_low, eta_high, rows_per_second_now, bytes_done, bytes_total, workers_configured,
-                                stalled, limited_by, slow_partitions, throttle)
+                                stalled, limited_by, slow_partitions, throttle, next_due)
   SELECT f.feature_set_id, $1, s.pending, s.running, s.done, s.empty, s.failed, s.cancelled, s.rows_done + k.rows_in_hand, s.rows_total, s.percent, $3::float8,
          s.running, now() + $4::float8 * interval '1 second', now() + $5::float8 * interval '1 second', now() + $6::float8 * interval '1 second',
          (SELECT greatest(s.rows_done + k.rows_in_hand - g.rows_done - u.rows_unchanged, 0) / nullif(extract(epoch FROM now() - g.at), 0)
             FROM regfeat.progress g
            CROSS JOIN LATERAL (SELECT coalesce(sum(a.rows_in), 0) AS rows_unchanged FROM regfeat.attempt a
                                 WHERE a.feature_set_id = g.feature_set_id AND a.outcome = 'unchanged' AND a.finished_at > g.at) u
-            WHERE g.feature_set_id = f.feature_set_id AND g.at > now() - interval '1 minute' ORDER BY g.at DESC LIMIT 1),
+            WHERE g.feature_set_id = f.feature_set_id AND g.at > now() - greatest(interval '1 minute', 3 * (g.next_due - g.at)) ORDER BY g.at DESC LIMIT 1),
          b.bytes, CASE WHEN s.rows_done > 0 THEN (b.bytes::float8 * s.rows_total / s.rows_done)::bigint END, $7::int, nullif($8, ''), nullif($9, ''), $10::bigint,
          (SELECT string_agg(d.name || ': ' || d.throttle, '; ' ORDER BY d.daemon_id)
-            FROM regfeat.daemon d WHERE d.state IN ('running', 'draining') AND d.throttle IS NOT NULL)
+            FROM regfeat.daemon d WHERE d.state IN ('running', 'draining') AND d.heartbeat_at + d.lease >= now() AND d.throttle IS NOT NULL),
+         now() + $11::float8 * interval '1 microsecond'
     FROM regfeat.feature_set f
     JOIN regfeat.status s ON s.feature_set = f.name
     CROSS JOIN LATERAL (SELECT coalesce(sum(w.rows_done), 0)::bigint AS rows_in_hand
