@@ -226,7 +226,7 @@ TEST_F(Progress, WaitingForAnotherAtTheEndIsAPartOfPublishing) {
 }
 
 TEST_F(Progress, AWorkerThatWaitsIsNotStalledBeforeItsTime) {
-  // A lock that does not go away: the read of every partition waits.
+  // A lock that does not go away: every partition waits before its first row is read.
   run_once();
   db_.exec("UPDATE regfeat.partition SET input_fingerprint = NULL; SELECT * FROM regfeat.requeue('bars');");
   const TemporaryFile config("regfeatd.yaml", "progress: 200ms\n");
@@ -234,9 +234,9 @@ TEST_F(Progress, AWorkerThatWaitsIsNotStalledBeforeItsTime) {
   pqxx::work tx(blocker->sql());
   tx.exec("LOCK TABLE bqx.m1_eurusd, bqx.m1_gbpusd IN ACCESS EXCLUSIVE MODE");
   Process daemon({REGFEATD_BINARY, "run", "--workers", "2", "--config", config.path(), "--conninfo", db_.conninfo()});
-  for (int i = 0; i < 400 && db_.count("SELECT count(*) FROM regfeat.worker WHERE step = 'read'") == 0; ++i)
+  for (int i = 0; i < 400 && db_.count("SELECT count(*) FROM regfeat.worker WHERE step IN ('begin', 'read')") == 0; ++i)
     std::this_thread::sleep_for(50ms);
-  EXPECT_GT(db_.count("SELECT count(*) FROM regfeat.worker WHERE step = 'read'"), 0);
+  EXPECT_GT(db_.count("SELECT count(*) FROM regfeat.worker WHERE step IN ('begin', 'read')"), 0);
   EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.latest_progress WHERE stalled IS NOT NULL"), 0)
       << "not before its time";
   tx.abort();
