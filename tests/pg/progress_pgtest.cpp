@@ -120,6 +120,25 @@ TEST_F(Progress, WhatIfAndPreviewAnswerFromTheMeasuredCurve) {
       db_.count(
           "SELECT count(*) FROM (SELECT seconds > lag(seconds) OVER (ORDER BY workers) * 1.2 AS worse FROM regfeat.eta_by_workers('bars')) x WHERE worse"),
       0);
+  EXPECT_EQ(
+      db_.count(
+          "SELECT count(*) FROM (SELECT rows_per_second < 0.999 * lag(rows_per_second) OVER (ORDER BY workers) AS worse FROM regfeat.eta_by_workers('bars')) x WHERE worse"),
+      0);
+  // The same partitions again by the rate alone: what they take with one worker. (Empty ones have no rate.)
+  EXPECT_EQ(
+      db_.text(
+          "SELECT abs(sum(p.rows_in) / (e.seconds - count(*) FILTER (WHERE p.rows_in = 0) * m.empty_seconds) / e.rows_per_second - 1) < 0.05 "
+          "  FROM regfeat.eta_by_workers('bars') e, regfeat.partition p, regfeat.eta_model m WHERE e.workers = 1 GROUP BY e.seconds, e.rows_per_second, m.empty_seconds"),
+      "t");
+  EXPECT_EQ(
+      db_.text(
+          "SELECT abs(ln(e.rows_per_second / g.rows_per_second)) < 0.5 FROM regfeat.eta_by_workers('bars') e, regfeat.progress g "
+          " WHERE e.workers = 2 AND g.rows_per_second IS NOT NULL ORDER BY g.at DESC LIMIT 1"),
+      "t")
+      << db_.text(
+             "SELECT string_agg(format('%s: %s', workers, rows_per_second), ', ') FROM regfeat.eta_by_workers('bars')")
+      << " and in progress "
+      << db_.text("SELECT string_agg(concat_ws('/', rows_per_second, workers_active), ', ') FROM regfeat.progress");
   EXPECT_GE(db_.count("SELECT count(*) FROM regfeat.eta_by_workers('bars') WHERE basis LIKE 'measured:%'"), 1);
   // Nobody runs: the preview counts on one worker, as the first row of the curve does.
   EXPECT_EQ(
@@ -212,7 +231,7 @@ TEST_F(Progress, WaitingForAnotherAtTheEndIsAPartOfPublishing) {
 }
 
 TEST_F(Progress, AWorkerThatWaitsIsNotStalledBeforeItsTime) {
-  // A lock that does not go away: the read of every partition waits.
+  // A lock that does not go away: every partition waits before its first row is read.
   run_once();
   db_.exec("UPDATE regfeat.partition SET input_fingerprint = NULL; SELECT * FROM regfeat.requeue('bars');");
   const TemporaryFile config("regfeatd.yaml", "progress: 200ms\n");
@@ -220,9 +239,9 @@ TEST_F(Progress, AWorkerThatWaitsIsNotStalledBeforeItsTime) {
   pqxx::work tx(blocker->sql());
   tx.exec("LOCK TABLE bqx.m1_eurusd, bqx.m1_gbpusd IN ACCESS EXCLUSIVE MODE");
   Process daemon({REGFEATD_BINARY, "run", "--workers", "2", "--config", config.path(), "--conninfo", db_.conninfo()});
-  for (int i = 0; i < 400 && db_.count("SELECT count(*) FROM regfeat.worker WHERE step = 'read'") == 0; ++i)
+  for (int i = 0; i < 400 && db_.count("SELECT count(*) FROM regfeat.worker WHERE step IN ('begin', 'read')") == 0; ++i)
     std::this_thread::sleep_for(50ms);
-  EXPECT_GT(db_.count("SELECT count(*) FROM regfeat.worker WHERE step = 'read'"), 0);
+  EXPECT_GT(db_.count("SELECT count(*) FROM regfeat.worker WHERE step IN ('begin', 'read')"), 0);
   EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.latest_progress WHERE stalled IS NOT NULL"), 0)
       << "not before its time";
   tx.abort();

@@ -239,6 +239,7 @@ function showNotices(s) {
 function etaNodes(s) {
   const p = s.partitions;
   if (p.pending + p.running === 0) return [p.failed > 0 ? 'finished, with failures' : 'complete'];
+  if (!s.eta && s.stalled) return ['time left: unknown while stalled'];
   if (!s.eta) return [s.workers.active > 0 ? 'time left: unknown yet' : 'waiting for a worker'];
   const e = s.eta, out = [`${duration(e.seconds)} left`];
   const band = e.low_seconds != null && e.high_seconds != null ? `${duration(e.low_seconds)} to ${duration(e.high_seconds)}, ` : '';
