@@ -318,11 +318,16 @@ void Validation::check_truncation(pqxx::transaction_base& tx, const queue::Finis
   for (const Segment& s : rows.segments) {
     if (s.output < s.end) whole.emplace(row_name(0, rows.key(s.output)), &s);
   }
+  std::set<std::string> bad;
+  for (const BadKey& key : input_.bad_keys()) bad.insert(key.key);
   constexpr int kSegments = 100;
   int looked_at = 0;
   for (const Segment& s : truncated_.segments) {
-    if (s.output >= s.end || ++looked_at > kSegments) continue;
+    if (s.output >= s.end) continue;
+    if (++looked_at > kSegments) return;
     const std::size_t last = s.end - 1;
+    // A key is set aside as a whole, also for what stands behind the cut, without which it can be used.
+    if (bad.contains(describe_key(fs_, places.source, truncated_.key(last)))) continue;
     const auto w = whole.find(row_name(0, truncated_.key(last)));
     const std::string at = format_order(fs_.order, truncated_.order[last]);
     const auto other = w == whole.end() ? 0 : w->second->output + (last - s.output);

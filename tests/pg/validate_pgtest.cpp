@@ -268,5 +268,54 @@ targets: [ { input: points, table: players.form, time: at, column: "{metric}_{wi
       << f.out;
 }
 
+TEST(ValidateKeys, AKeySetAsideForALaterRowIsNoLeak) {
+  Database db;
+  db.migrate();
+  db.exec(
+      "CREATE SCHEMA s; CREATE TABLE s.hours AS SELECT k AS id, timestamptz '2024-01-01 00:00+00' + h * interval '1 hour' AS at, "
+      "  sin(h * k)::float8 AS v FROM generate_series(1, 3) k, generate_series(0, 9) h; "
+      "INSERT INTO s.hours SELECT * FROM s.hours WHERE id = 2 AND at = '2024-01-01 05:00+00'");
+  const TemporaryFile file("spec.yaml", R"(feature_set: hours
+series: [one]
+partition: { by: day, from: 2024-01-01, to: 2024-01-02 }
+source: { tables: [ { table: s.hours, time: at } ] }
+key: [id]
+inputs: { v: { column: v } }
+windows: { w3: 3 }
+metrics: terms
+targets: [ { input: v, table: s.features, time: at, column: "{metric}_{window}" } ]
+)");
+  ASSERT_EQ(db.regfeatd({"apply", file.path()}).exit_status, 0);
+  ASSERT_EQ(db.regfeatd({"run", "--once"}).exit_status, 0);
+  ASSERT_EQ(db.text("SELECT string_agg(key, ' ') FROM regfeat.quarantine"), "id=2");
+  for (int seed = 1; seed <= 12; ++seed) {  // cuts before and behind the row that is there twice
+    const Finished f = db.regfeatd({"validate", "hours", "--seed", std::to_string(seed)});
+    EXPECT_EQ(f.exit_status, 0) << "seed " << seed << '\n' << f.out;
+  }
+}
+
+TEST(ValidateIndexes, ATableThatWasThereBeforeNeedsNoPrimaryKey) {
+  Database db;
+  db.migrate();
+  db.make_bars("eurusd", 2);
+  db.exec("CREATE TABLE bqx.mine (ts_utc timestamptz, r2_w15 float8)");
+  const TemporaryFile file("spec.yaml", R"(feature_set: mine
+series: [eurusd]
+partition: { by: day, from: 2024-07-01, to: 2024-07-03 }
+source: { tables: [ { table: "bqx.m1_{series}", time: time } ] }
+inputs: { idx: { column: rate_index } }
+windows: { w15: 15 }
+metrics: [coefficients.r2]
+targets: [ { input: idx, table: bqx.mine, time: ts_utc, column: "{metric}_{window}" } ]
+)");
+  const Finished applied = db.regfeatd({"apply", file.path()});
+  ASSERT_EQ(applied.exit_status, 0) << applied.out;
+  ASSERT_EQ(db.regfeatd({"run", "--once"}).exit_status, 0);
+  ASSERT_EQ(db.text("SELECT created FROM regfeat.target"), "f");
+  const Finished f = db.regfeatd({"validate", "mine"});
+  EXPECT_EQ(f.exit_status, 0) << f.out;
+  EXPECT_GT(db.count("SELECT values_checked FROM regfeat.validation_run"), 0);
+}
+
 }  // namespace
 }  // namespace regfeatd::test
