@@ -12,6 +12,7 @@
 #include <array>
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <thread>
 
 #include "chaos.hpp"
@@ -303,8 +304,10 @@ class Terminal {
     }
   }
   ~Terminal() {
-    kill(pid_, SIGKILL);
-    waitpid(pid_, nullptr, 0);
+    if (pid_ > 0) {
+      kill(pid_, SIGKILL);
+      waitpid(pid_, nullptr, 0);
+    }
     close(master_);
   }
   Terminal(const Terminal&) = delete;
@@ -333,6 +336,13 @@ class Terminal {
     return {};
   }
   [[nodiscard]] pid_t pid() const { return pid_; }
+  /// Its exit status once it has ended by itself, -signal when a signal ended it; nullopt: it does not end.
+  std::optional<int> ended() {
+    int status = 0;
+    if (!eventually([&] { return waitpid(pid_, &status, WNOHANG) == pid_; })) return std::nullopt;
+    pid_ = -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  }
   std::string rest() {
     std::string out = pending_;
     std::array<char, 8192> buffer{};
@@ -401,6 +411,55 @@ TEST_F(Progress, TheWatchedScreenOutlivesTheDatabaseConnection) {
   db_.exec(
       "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '%status%'");
   for (int i = 0; i < 10; ++i) ASSERT_NE(terminal.frame().find("24/24 partitions"), std::string::npos);
+}
+
+/// A frame that has this text; "" when none comes.
+std::string frame_with(Terminal& terminal, const std::string& text) {
+  for (int i = 0; i < 100; ++i) {
+    const std::string frame = terminal.frame();
+    if (frame.empty() || frame.find(text) != std::string::npos) return frame;
+  }
+  return {};
+}
+
+TEST_F(Progress, TheWatchedScreenFollowsAndEndsWhileItsQueryWaits) {
+  run_once();
+  Terminal terminal({REGFEATD_BINARY, "status", "--watch", "--interval", "0.2", "--conninfo", db_.conninfo()}, 100, 30);
+  ASSERT_FALSE(terminal.frame().empty());
+  const auto session = db_.session();
+  pqxx::work lock(session->sql());
+  lock.exec("LOCK TABLE regfeat.partition IN ACCESS EXCLUSIVE MODE");
+  EXPECT_NE(frame_with(terminal, "the database has not answered for"), "") << "what is on the screen is old";
+  terminal.resize(60, 20);
+  const std::string frame = frame_with(terminal, "\033[2J");
+  ASSERT_NE(frame, "") << "a new size is a new picture";
+  EXPECT_LE(widest(frame), 60u);
+  kill(terminal.pid(), SIGINT);
+  EXPECT_EQ(terminal.ended(), 0);
+  EXPECT_NE(terminal.rest().find("\033[?25h"), std::string::npos) << "the cursor is back";
+  EXPECT_TRUE(eventually([&] {
+    return db_.count(
+               "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '%status%'") ==
+           0;
+  })) << "the server does not go on with a query that nobody waits for";
+}
+
+TEST_F(Progress, TheWatchedScreenEndsWhileTheServerHangs) {
+  run_once();
+  for (const int signals : {1, 2}) {
+    Terminal terminal({REGFEATD_BINARY, "status", "--watch", "--interval", "0.2", "--conninfo", db_.conninfo()}, 100,
+                      30);
+    ASSERT_FALSE(terminal.frame().empty());
+    const auto backend = static_cast<pid_t>(db_.count(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '%status%'"));
+    ASSERT_EQ(kill(backend, SIGSTOP), 0);
+    EXPECT_NE(frame_with(terminal, "the database has not answered for"), "");
+    for (int i = 0; i < signals; ++i) kill(terminal.pid(), SIGINT);
+    EXPECT_EQ(terminal.ended(), 0);
+    EXPECT_NE(terminal.rest().find("\033[?25h"), std::string::npos) << "the cursor is back";
+    kill(backend, SIGCONT);
+    EXPECT_TRUE(eventually([&] { return kill(backend, 0) != 0; }));
+  }
 }
 
 }  // namespace
