@@ -83,6 +83,7 @@ set(CPACK_SET_DESTDIR ON)
 set(CPACK_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
 set(CPACK_VERBATIM_VARIABLES ON)
+set(CPACK_PRE_BUILD_SCRIPTS ${PROJECT_SOURCE_DIR}/packaging/deb/directory_modes.cmake)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 # Set it where packages are published: cpack -D CPACK_DEBIAN_PACKAGE_MAINTAINER="NAME <ADDRESS>"
 set(CPACK_DEBIAN_PACKAGE_MAINTAINER "regfeatd <regfeatd@localhost>")
