@@ -71,7 +71,9 @@ foreach(page ${man_pages})
   install(FILES ${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${CMAKE_MATCH_1})
 endforeach()
 install(FILES ${manual_dir}/regfeatd.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME regfeatd)
-install(FILES ${manual_dir}/_regfeatd DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions)
+set(REGFEATD_ZSH_COMPLETIONS ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions CACHE STRING
+  "where zsh looks for completions: Debian's folder; share/zsh/site-functions elsewhere")
+install(FILES ${manual_dir}/_regfeatd DESTINATION ${REGFEATD_ZSH_COMPLETIONS})
 
 # -- package --------------------------------------------------------------------------------------------------------
 
