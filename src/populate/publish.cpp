@@ -4,9 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
-#include <random>
-#include <thread>
 
 #include "regfeatd/base/fault.hpp"
 #include "source_sql.hpp"
@@ -47,6 +44,9 @@ std::string obstacle_to_swap(pqxx::transaction_base& tx, std::uint32_t parent, s
       "  WHEN c.relpersistence <> 'p' THEN 'it is unlogged' "
       "  WHEN c.reltablespace <> 0 THEN 'it lies in a tablespace of its own' "
       "  WHEN c.relrowsecurity THEN 'it has row security' "
+      "  WHEN EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attidentity <> '' AND NOT EXISTS "
+      "                 (SELECT FROM pg_attribute p WHERE p.attrelid = $2::bigint::oid AND p.attname = a.attname AND "
+      "p.attidentity <> '')) THEN 'it has an identity column of its own' "
       "  WHEN c.relreplident <> 'd' THEN 'it has a replica identity of its own' "
       "  WHEN EXISTS (SELECT FROM pg_partitioned_table p WHERE p.partrelid = $2::bigint::oid AND p.partdefid "
       "<> 0) "
@@ -80,10 +80,10 @@ std::string obstacle_to_swap(pqxx::transaction_base& tx, std::uint32_t parent, s
 Placement new_child(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target,
                     const ResolvedTarget& resolved, const std::string& series, OrderRange range) {
   if (target.partition.empty()) {
-    throw Fault(
-        FaultClass::configuration,
+    throw MissingChild(
         fmt::format("target {}: no partition holds {} and the specification has no `partition:` name to create one",
-                    resolved.table.name.text(), format_order(fs.order, range.lower)));
+                    resolved.table.name.text(), format_order(fs.order, range.lower)),
+        {range});
   }
   pg::TableName child = pg::TableName::parse(spec::target_partition(fs, target, series, range));
   child.schema = resolved.table.name.schema;
@@ -95,20 +95,65 @@ Placement new_child(pqxx::transaction_base& tx, const spec::FeatureSet& fs, cons
   return {Strategy::create, child, 0, false, "it is not there yet"};
 }
 
+/// Why rows have to go through the parent and not into a child itself: what the parent supplies where the child does not.
+/// Empty: there is no reason. Throws Fault (configuration) for columns of the child that cannot take the rows either way.
+std::string obstacle_to_load(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target,
+                             const ResolvedTarget& resolved, const pg::ChildInfo& child) {
+  std::string reason, impossible;
+  for (const auto& row : tx.exec_params(
+           "SELECT c.attname, c.attnotnull, c.atthasdef OR c.attidentity <> '', p.atthasdef OR p.attidentity <> '' "
+           "  FROM pg_attribute c JOIN pg_attribute p ON p.attname = c.attname AND p.attrelid = $2::bigint::oid "
+           " WHERE c.attrelid = $1::bigint::oid AND c.attnum > 0 AND NOT c.attisdropped "
+           "   AND (c.attnotnull OR p.atthasdef OR p.attidentity <> '') ORDER BY c.attnum",
+           child.oid, resolved.table.oid)) {
+    const auto name = row[0].as<std::string>();
+    const bool not_null = row[1].as<bool>(), child_default = row[2].as<bool>(), parent_default = row[3].as<bool>();
+    const auto add = [&](const char* what) {
+      impossible += fmt::format("{}column \"{}\" is NOT NULL{}", impossible.empty() ? "" : "; ", name, what);
+    };
+    if (std::find(resolved.features.begin(), resolved.features.end(), name) != resolved.features.end()) {
+      if (not_null) add(", but features are NULL where a window is incomplete");
+    } else if (name != target.order_column && std::find(fs.key.begin(), fs.key.end(), name) == fs.key.end()) {
+      if (not_null && !child_default && !parent_default) add(" without a default, and no feature is written to it");
+      if (parent_default && !child_default) reason = "its column \"" + name + "\" lacks the parent's default";
+    }
+  }
+  if (!impossible.empty()) {
+    throw Fault(FaultClass::configuration,
+                fmt::format("target {}: partition {}: {}", resolved.table.name.text(), child.name.text(), impossible));
+  }
+  if (!reason.empty()) return reason;
+  const pqxx::row allowed = tx.exec_params1(
+      "SELECT has_table_privilege($1::bigint::oid, 'SELECT') AND has_table_privilege($1::bigint::oid, 'INSERT') "
+      "   AND has_table_privilege($1::bigint::oid, 'DELETE')",
+      child.oid);
+  return allowed[0].as<bool>() ? "" : "the current role may not read and write its table";
+}
+
+Placement through_parent(const ResolvedTarget& resolved, const std::string& why) {
+  return {Strategy::remove, resolved.table.name, 0, false, why};
+}
+
 /// A child that covers exactly the range.
-Placement replaced_child(pqxx::transaction_base& tx, const spec::Target& target, const ResolvedTarget& resolved,
-                         const pg::ChildInfo& child) {
+Placement replaced_child(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target,
+                         const ResolvedTarget& resolved, const pg::ChildInfo& child) {
   const auto placed = [&](Strategy s, const std::string& why) {
     return Placement{s, child.name, child.oid, child.owned, why};
+  };
+  const std::string unfit = obstacle_to_load(tx, fs, target, resolved, child);
+  const auto needs_fit = [&](const char* how) {
+    if (!unfit.empty()) refuse(resolved, how, "partition " + child.name.text() + ": " + unfit);
   };
   switch (target.publish) {
     case Publish::create:
       refuse(resolved, "create", "partition " + child.name.text() + " exists; drop it, or choose another way");
     case Publish::truncate:
+      needs_fit("truncate");
       return placed(Strategy::truncate, "publish: truncate");
     case Publish::remove:
-      return placed(Strategy::remove, "publish: delete");
+      return unfit.empty() ? placed(Strategy::remove, "publish: delete") : through_parent(resolved, unfit);
     case Publish::swap: {
+      needs_fit("swap");
       const std::string obstacle = obstacle_to_swap(tx, resolved.table.oid, child.oid);
       if (!obstacle.empty()) refuse(resolved, "swap", "partition " + child.name.text() + ": " + obstacle);
       return placed(Strategy::swap, "publish: swap");
@@ -116,10 +161,7 @@ Placement replaced_child(pqxx::transaction_base& tx, const spec::Target& target,
     case Publish::automatic:
       break;
   }
-  // Without ownership it is a finding anyway; it must not hide the others.
-  if (!child.owned && !tx.exec_params("SELECT has_table_privilege($1::oid, 'SELECT')", child.oid)[0][0].as<bool>()) {
-    return placed(Strategy::remove, "the current role may not read it");
-  }
+  if (!unfit.empty()) return through_parent(resolved, unfit);
   if (!tx.exec1(fmt::format("SELECT EXISTS (SELECT FROM ONLY {})", child.name.quoted()))[0].as<bool>()) {
     return placed(Strategy::truncate, "it is there and empty");
   }
@@ -128,17 +170,18 @@ Placement replaced_child(pqxx::transaction_base& tx, const spec::Target& target,
                           : placed(Strategy::remove, "it holds rows, and cannot be exchanged: " + obstacle);
 }
 
-/// The first part of a range that none of the children holds.
-std::optional<OrderRange> first_gap(std::vector<pg::ChildInfo> children, OrderRange range) {
+/// The parts of a range that none of the children holds.
+std::vector<OrderRange> gaps_between(std::vector<pg::ChildInfo> children, OrderRange range) {
   std::sort(children.begin(), children.end(),
             [](const auto& a, const auto& b) { return a.bounds.lower < b.bounds.lower; });
+  std::vector<OrderRange> gaps;
   OrderValue covered = range.lower;
   for (const pg::ChildInfo& c : children) {
-    if (c.bounds.lower > covered) return OrderRange{covered, c.bounds.lower};
+    if (c.bounds.lower > covered) gaps.push_back({covered, c.bounds.lower});
     covered = std::max(covered, c.bounds.upper);
   }
-  if (covered < range.upper) return OrderRange{covered, range.upper};
-  return std::nullopt;
+  if (covered < range.upper) gaps.push_back({covered, range.upper});
+  return gaps;
 }
 
 /// The children that hold rows of a range. Throws Fault (configuration) when they leave a part of it without
@@ -152,15 +195,15 @@ std::vector<pg::ChildInfo> homes_of(pqxx::transaction_base& tx, const spec::Feat
   auto others = children;
   std::erase_if(others, is_default);
   if (others.empty()) return children;
-  const auto gap = first_gap(others, range);
-  if (!gap) return others;
+  const auto gaps = gaps_between(others, range);
+  if (gaps.empty()) return others;
   if (has_default) return children;
-  throw Fault(
-      FaultClass::configuration,
-      fmt::format("target {}: no partition holds {} to {}, but others hold the rest of {} to {}: "
-                  "create the one that is missing",
-                  resolved.table.name.text(), format_order(fs.order, gap->lower), format_order(fs.order, gap->upper),
-                  format_order(fs.order, range.lower), format_order(fs.order, range.upper)));
+  throw MissingChild(fmt::format("target {}: no partition holds {} to {}, but others hold the rest of {} to {}: "
+                                 "create the one that is missing",
+                                 resolved.table.name.text(), format_order(fs.order, gaps[0].lower),
+                                 format_order(fs.order, gaps[0].upper), format_order(fs.order, range.lower),
+                                 format_order(fs.order, range.upper)),
+                     gaps);
 }
 
 }  // namespace
@@ -197,13 +240,16 @@ Placement place(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const sp
   const auto children = homes_of(tx, fs, resolved, range);
   if (children.empty()) return new_child(tx, fs, target, resolved, series, range);
   if (children.size() == 1 && children[0].kind == 'r' && !children[0].is_default) {
-    if (children[0].bounds == range) return replaced_child(tx, target, resolved, children[0]);
+    if (children[0].bounds == range) return replaced_child(tx, fs, target, resolved, children[0]);
     needs_child("partition " + children[0].name.text() + " covers another range");
-    if (covers(children[0].bounds, range))
+    if (covers(children[0].bounds, range)) {
+      const std::string unfit = obstacle_to_load(tx, fs, target, resolved, children[0]);
+      if (!unfit.empty()) return through_parent(resolved, "its table covers a larger range, and " + unfit);
       return {Strategy::remove, children[0].name, 0, false, "its table covers a larger range"};
+    }
   }
   needs_child("no single child covers the range");
-  return {Strategy::remove, resolved.table.name, 0, false, "several children meet the range, or a default partition"};
+  return through_parent(resolved, "several children meet the range, or a default partition");
 }
 
 TargetWriter::TargetWriter(const ResolvedTarget& resolved, Placement placement, const queue::Claim& claim,
@@ -216,6 +262,20 @@ TargetWriter::TargetWriter(const ResolvedTarget& resolved, Placement placement, 
       staging_{placement_.table.schema, fmt::format("regfeatd_staging_{}_{}_{}", partition_id_, epoch_, number)} {}
 
 pg::TableName TargetWriter::destination() const { return swaps() ? staging_ : placement_.table; }
+
+/// An identity column is the parent's alone, but its rows are loaded into the child: they are numbered by the same sequence.
+void TargetWriter::number_rows(pqxx::transaction_base& tx) {
+  const pqxx::row row = tx.exec_params1(
+      "SELECT string_agg(format('ALTER COLUMN %I SET DEFAULT nextval(%L)', attname, pg_get_serial_sequence($1, attname)), ', '), "
+      "       string_agg(format('ALTER COLUMN %I DROP DEFAULT', attname), ', ') "
+      "  FROM pg_attribute WHERE attrelid = $1::regclass AND attidentity <> '' AND NOT attisdropped",
+      resolved_.table.name.quoted());
+  if (row[0].is_null()) return;
+  tx.exec(fmt::format("ALTER TABLE {} {}", destination().quoted(), row[0].as<std::string>()));
+  // From PostgreSQL 17 on, ATTACH makes the column the parent's identity, beside which there is no default.
+  if (tx.conn().server_version() >= 170000)
+    after_load_ = fmt::format("ALTER TABLE {} {}", destination().quoted(), row[1].as<std::string>());
+}
 
 /// A table by itself, like a child of the target but for its keys, which come after the load.
 void TargetWriter::create_child(pqxx::transaction_base& tx, const std::string& like) {
@@ -234,6 +294,7 @@ void TargetWriter::create_child(pqxx::transaction_base& tx, const std::string& l
       "attstattarget >= 0",
       like);
   if (!set[0].is_null()) tx.exec(fmt::format("ALTER TABLE {} {}", destination().quoted(), set[0].as<std::string>()));
+  number_rows(tx);
 }
 
 void TargetWriter::clear(pqxx::transaction_base& tx) {
@@ -337,6 +398,7 @@ void TargetWriter::analyze(pqxx::transaction_base& tx) const {
 }
 
 void TargetWriter::settle(pqxx::transaction_base& tx) {
+  if (!after_load_.empty()) tx.exec(after_load_);
   if (swaps()) {
     build_keys(tx);
     copy_grants(tx);
@@ -351,14 +413,8 @@ void TargetWriter::settle(pqxx::transaction_base& tx) {
   analyze(tx);
 }
 
-void TargetWriter::fend_off_vacuum(pqxx::transaction_base& tx) const {
-  // Whoever waits for a second in this mode has autovacuum cancelled, and readers and writers pass by
-  // meanwhile; the short waits of `exchange` would never last that second.
-  if (swaps()) tx.exec(fmt::format("LOCK TABLE ONLY {} IN SHARE UPDATE EXCLUSIVE MODE", placement_.table.quoted()));
-}
-
-std::string TargetWriter::tables_to_lock() const {
-  return swaps() ? fmt::format("ONLY {}, ONLY {}", resolved_.table.name.quoted(), placement_.table.quoted()) : "";
+std::vector<std::string> TargetWriter::tables_to_lock() const {
+  return {resolved_.table.name.quoted(), placement_.table.quoted()};
 }
 
 void TargetWriter::exchange(pqxx::transaction_base& tx) const {
@@ -376,37 +432,6 @@ void TargetWriter::exchange(pqxx::transaction_base& tx) const {
 
 std::int64_t drop_leftovers(pqxx::transaction_base& tx) {
   return tx.exec1("SELECT regfeat.drop_leftovers()")[0].as<std::int64_t>();
-}
-
-void patiently(pqxx::transaction_base& tx, const std::stop_token& stop,
-               const std::function<void(pqxx::transaction_base&)>& body) {
-  using std::chrono::milliseconds;
-  constexpr milliseconds kLongestPause{1000};
-  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds{30};
-  thread_local std::mt19937 random{std::random_device{}()};
-  for (milliseconds pause{20};; pause = std::min(kLongestPause, 2 * pause)) {
-    std::string said;
-    try {
-      pqxx::subtransaction attempt(static_cast<pqxx::dbtransaction&>(tx), "publish");
-      attempt.exec("SET LOCAL lock_timeout = '40ms'");
-      body(attempt);
-      attempt.commit();
-      return;
-    } catch (const pqxx::sql_error& e) {
-      if (e.sqlstate() != "55P03") throw;
-      said = e.what();
-    }
-    if (stop.stop_requested()) throw Fault(FaultClass::transient, "stopped", "57014");
-    if (std::chrono::steady_clock::now() > give_up) {
-      throw Fault(FaultClass::transient,
-                  "the target's table is in use all the time, for half a minute now (pg_locks shows by "
-                  "whom); it is tried again later: " +
-                      said,
-                  "55P03");
-    }
-    std::this_thread::sleep_for(
-        milliseconds{std::uniform_int_distribution<long>(pause.count() / 2, pause.count())(random)});
-  }
 }
 
 }  // namespace regfeatd::populate
