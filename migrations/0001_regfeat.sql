@@ -1,6 +1,7 @@
 -- Schema regfeat: the work table and everything around it.
 -- Applied by `regfeatd migrate` in one transaction, under an advisory lock.
 
+-- Every table has a primary key: where a publication FOR ALL TABLES takes in this schema, rows of one without could not be deleted.
 CREATE SCHEMA IF NOT EXISTS regfeat;
 COMMENT ON SCHEMA regfeat IS 'Work table, history and progress of regfeatd. See docs/work-table.md.';
 
@@ -188,6 +189,7 @@ CREATE TABLE regfeat.attempt (
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE  regfeat.attempt IS 'Every try at a partition, recorded when it starts.';
 COMMENT ON COLUMN regfeat.attempt.outcome IS 'running; done, empty, unchanged (success); failed (charged); disturbed (connection or server lost, not charged); fenced (a requeue, cancel or another daemon came first); lost (its daemon''s lease ran out); returned (given back at shutdown).';
+COMMENT ON COLUMN regfeat.attempt.finished_at IS 'Of a success: just before COMMIT. commit_ms comes on top.';
 COMMENT ON COLUMN regfeat.attempt.wait_ms IS 'Between reading and sending rows, where `writers` lets no more workers send.';
 COMMENT ON COLUMN regfeat.attempt.send_ms IS 'Encoding and sending, the server''s COPY included.';
 CREATE INDEX attempt_partition ON regfeat.attempt (partition_id, attempt_id);
@@ -197,6 +199,7 @@ CREATE INDEX attempt_running ON regfeat.attempt (daemon_id) WHERE outcome = 'run
 -- ---------------------------------------------------------------------------------------------- progress
 
 CREATE TABLE regfeat.progress (
+  progress_id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   at                   timestamptz NOT NULL DEFAULT now(),
   feature_set_id       integer NOT NULL REFERENCES regfeat.feature_set ON DELETE CASCADE,
   daemon_id            bigint,
@@ -228,8 +231,8 @@ COMMENT ON COLUMN regfeat.progress.daemon_id IS 'The daemon that wrote the row. 
 COMMENT ON COLUMN regfeat.progress.rows_total IS 'Source rows of all partitions: counted where computed, estimated from statistics elsewhere. NULL: unknown.';
 COMMENT ON COLUMN regfeat.progress.bytes_done IS 'Bytes of the COPY streams of the partitions that are done.';
 COMMENT ON COLUMN regfeat.progress.bytes_total IS 'The same of all partitions, by bytes per row so far. NULL: unknown.';
-COMMENT ON COLUMN regfeat.progress.rows_per_second IS 'Source rows per second of all daemons, smoothed: what the ETA is made from. NULL: unknown.';
-COMMENT ON COLUMN regfeat.progress.rows_per_second_now IS 'Source rows per second of all daemons since the row before this one.';
+COMMENT ON COLUMN regfeat.progress.rows_per_second IS 'Source rows per second of all daemons, smoothed: what the ETA is made from. Of partitions that are written; unchanged ones do not count. NULL: unknown.';
+COMMENT ON COLUMN regfeat.progress.rows_per_second_now IS 'Source rows per second of all daemons since the row before this one; those of unchanged partitions, which nobody writes, are left out.';
 COMMENT ON COLUMN regfeat.progress.workers_active IS 'Workers that run a partition of the feature set.';
 COMMENT ON COLUMN regfeat.progress.workers_configured IS 'Workers of all daemons that are alive.';
 COMMENT ON COLUMN regfeat.progress.eta IS 'When the last partition will be done: the median. NULL: unknown, because nothing has been measured or nothing runs.';
@@ -246,9 +249,9 @@ CREATE TABLE regfeat.daemon_progress (
   workers_active      integer NOT NULL,
   workers_configured  integer NOT NULL,
   partitions          bigint NOT NULL,
-  rows_per_second     double precision
+  rows_per_second     double precision,
+  PRIMARY KEY (daemon_id, at)
 );
-CREATE INDEX daemon_progress_latest ON regfeat.daemon_progress (daemon_id, at DESC);
 CREATE INDEX daemon_progress_at ON regfeat.daemon_progress (at);
 COMMENT ON TABLE  regfeat.daemon_progress IS 'A row per daemon every few seconds while it works: its share of what regfeat.progress says of feature sets.';
 COMMENT ON COLUMN regfeat.daemon_progress.partitions IS 'Attempts that it finished since its row before this one, whatever their outcome.';

@@ -10,6 +10,7 @@ COMMENT ON TABLE  regfeat.target IS 'Which feature set writes which table: one t
 COMMENT ON COLUMN regfeat.target.created IS 'apply created the table: it may add columns to it, and remove --drop-tables drops it. Others are used as they are and never dropped.';
 
 CREATE TABLE regfeat.quarantine (
+  quarantine_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   partition_id  bigint NOT NULL REFERENCES regfeat.partition ON DELETE CASCADE,
   feature_set   text NOT NULL,
   series        text NOT NULL,

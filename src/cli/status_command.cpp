@@ -16,6 +16,7 @@
 #include "regfeatd/queue/status.hpp"
 #include "status_screen.hpp"
 #include "status_text.hpp"
+#include "terminal_text.hpp"
 
 namespace regfeatd::cli {
 namespace {

@@ -192,8 +192,9 @@ void Reporter::throttle(std::optional<double> commit_ms) {
   Throttle::Sample sample;
   sample.commit_ms = commit_ms;
   for (const queue::WorkerReport& w : callbacks_.workers()) {
+    sample.busy |= w.partition_id != 0;
     if (std::string_view(w.step) == populate::to_string(populate::Step::commit))
-      sample.commit_ms = std::max(sample.commit_ms.value_or(0), 1000 * w.step_seconds);
+      sample.waiting_ms = std::max(sample.waiting_ms.value_or(0), 1000 * w.step_seconds);
   }
   if (limits.automatic || limits.replication_lag_bytes) sample.lag_bytes = queue::replication_lag_bytes(*session_);
   sample.held_to_rate = shared_.rate.held_up();

@@ -4,9 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
-#include <random>
-#include <thread>
 
 #include "regfeatd/base/fault.hpp"
 #include "source_sql.hpp"
@@ -351,14 +348,8 @@ void TargetWriter::settle(pqxx::transaction_base& tx) {
   analyze(tx);
 }
 
-void TargetWriter::fend_off_vacuum(pqxx::transaction_base& tx) const {
-  // Whoever waits for a second in this mode has autovacuum cancelled, and readers and writers pass by
-  // meanwhile; the short waits of `exchange` would never last that second.
-  if (swaps()) tx.exec(fmt::format("LOCK TABLE ONLY {} IN SHARE UPDATE EXCLUSIVE MODE", placement_.table.quoted()));
-}
-
-std::string TargetWriter::tables_to_lock() const {
-  return swaps() ? fmt::format("ONLY {}, ONLY {}", resolved_.table.name.quoted(), placement_.table.quoted()) : "";
+std::vector<std::string> TargetWriter::tables_to_lock() const {
+  return {resolved_.table.name.quoted(), placement_.table.quoted()};
 }
 
 void TargetWriter::exchange(pqxx::transaction_base& tx) const {
@@ -376,37 +367,6 @@ void TargetWriter::exchange(pqxx::transaction_base& tx) const {
 
 std::int64_t drop_leftovers(pqxx::transaction_base& tx) {
   return tx.exec1("SELECT regfeat.drop_leftovers()")[0].as<std::int64_t>();
-}
-
-void patiently(pqxx::transaction_base& tx, const std::stop_token& stop,
-               const std::function<void(pqxx::transaction_base&)>& body) {
-  using std::chrono::milliseconds;
-  constexpr milliseconds kLongestPause{1000};
-  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds{30};
-  thread_local std::mt19937 random{std::random_device{}()};
-  for (milliseconds pause{20};; pause = std::min(kLongestPause, 2 * pause)) {
-    std::string said;
-    try {
-      pqxx::subtransaction attempt(static_cast<pqxx::dbtransaction&>(tx), "publish");
-      attempt.exec("SET LOCAL lock_timeout = '40ms'");
-      body(attempt);
-      attempt.commit();
-      return;
-    } catch (const pqxx::sql_error& e) {
-      if (e.sqlstate() != "55P03") throw;
-      said = e.what();
-    }
-    if (stop.stop_requested()) throw Fault(FaultClass::transient, "stopped", "57014");
-    if (std::chrono::steady_clock::now() > give_up) {
-      throw Fault(FaultClass::transient,
-                  "the target's table is in use all the time, for half a minute now (pg_locks shows by "
-                  "whom); it is tried again later: " +
-                      said,
-                  "55P03");
-    }
-    std::this_thread::sleep_for(
-        milliseconds{std::uniform_int_distribution<long>(pause.count() / 2, pause.count())(random)});
-  }
 }
 
 }  // namespace regfeatd::populate

@@ -56,7 +56,8 @@ void compare(const std::vector<const Table*>& tables, const std::string& kind,
 }
 
 bool made_by_apply(pqxx::transaction_base& tx, const ResolvedTarget& target) {
-  return !tx.exec_params("SELECT FROM regfeat.target WHERE target = $1::oid::regclass", target.table.oid).empty();
+  return !tx.exec_params("SELECT FROM regfeat.target WHERE target = $1::oid::regclass AND created", target.table.oid)
+              .empty();
 }
 
 /// Whether a unique key holds rows apart by position and key, whatever the order of its columns.

@@ -79,9 +79,9 @@ std::vector<WorkerStatus> workers_in(pqxx::transaction_base& tx) {
       const auto& r : tx.exec(
           "SELECT d.name, w.worker, w.step, f.name, p.series, regfeat.order_text(f.order_kind, p.lower_bound), w.rows_done, "
           "       w.rows_total, extract(epoch FROM now() - w.step_started_at)::float8 "
-          "  FROM regfeat.worker w JOIN regfeat.daemon d USING (daemon_id) LEFT JOIN regfeat.partition p ON p.partition_id = w.partition_id "
+          "  FROM regfeat.worker w JOIN regfeat.daemons d USING (daemon_id) LEFT JOIN regfeat.partition p ON p.partition_id = w.partition_id "
           "  LEFT JOIN regfeat.feature_set f ON f.feature_set_id = p.feature_set_id "
-          " WHERE d.state IN ('running', 'draining') ORDER BY d.name, d.daemon_id, w.worker")) {
+          " WHERE d.alive ORDER BY d.name, d.daemon_id, w.worker")) {
     out.push_back({r[0].as<std::string>(), r[1].as<int>(), r[2].as<std::string>(), text(r[3]), text(r[4]), text(r[5]),
                    r[6].as<std::int64_t>(), r[7].as<std::int64_t>(), maybe<double>(r[8]).value_or(0)});
   }

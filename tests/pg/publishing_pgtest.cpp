@@ -33,13 +33,9 @@ std::string with_publish(std::string specification, const std::string& publish) 
 /// One day of one pair, whose values stand in two tables.
 class Publishing {
  public:
-  explicit Publishing(int days = 1, const std::string& publish = "auto") : days_(days) {
-    db.migrate();
-    db.make_bars("eurusd", days);
-    apply(publish);
-    const auto session = db.session();
-    daemon_ = queue::register_daemon(*session, {"test", "test", 0, ""}, std::chrono::minutes{5}, 1);
-  }
+  explicit Publishing(int days = 1, const std::string& publish = "auto") : days_(days) { set_up(publish); }
+  /// On a cluster of the test's own.
+  explicit Publishing(const Cluster& cluster) : db(cluster.conninfo()), days_(1) { set_up("auto"); }
 
   void apply(const std::string& publish) const {
     const TemporaryFile file("spec.yaml", with_publish(bars_specification({"eurusd"}, days_), publish));
@@ -88,6 +84,14 @@ class Publishing {
   int backend = 0;  ///< of `run_here`
 
  private:
+  void set_up(const std::string& publish) {
+    db.migrate();
+    db.make_bars("eurusd", days_);
+    apply(publish);
+    const auto session = db.session();
+    daemon_ = queue::register_daemon(*session, {"test", "test", 0, ""}, std::chrono::minutes{5}, 1);
+  }
+
   int days_;
 };
 
@@ -318,6 +322,57 @@ TEST(Swap, ALongReaderHoldsUpTheExchangeButNoOtherReader) {
   run.join();
   EXPECT_NE(p.generation(), old);
   EXPECT_EQ(p.leftovers(), 0);
+}
+
+TEST(Swap, HoldsNothingBetweenItsTries) {
+  Publishing p;
+  Nothing nothing;
+  ASSERT_EQ(p.run_here(nothing), populate::RunResult::done);
+  const std::string old = p.generation();
+  p.next_generation();
+  const auto long_reader = p.db.session();
+  auto reading = std::make_unique<pqxx::work>(long_reader->sql());
+  reading->exec("SELECT count(*) FROM bqx.reg_rate_eurusd");
+  std::jthread run([&] { EXPECT_EQ(p.run_here(nothing), populate::RunResult::done); });
+  while (p.db.count("SELECT count(*) FROM regfeat.staging") == 0) std::this_thread::sleep_for(milliseconds{2});
+  // DDL takes the parent, then its children: with one of them held all the time it would wait, and with it every reader of the
+  // parent, until the exchange gives up. The limit is less than that, and far more than a try and a wait for maintenance.
+  const auto ddl = p.db.session();
+  pqxx::work tx(ddl->sql());
+  tx.exec("SET LOCAL lock_timeout = '15s'");
+  EXPECT_NO_THROW(tx.exec("LOCK TABLE bqx.reg_bqx_eurusd IN ACCESS EXCLUSIVE MODE"));
+  EXPECT_EQ(p.db.count("SELECT count(*) FROM regfeat.staging"), 2)
+      << "the exchange is over, and this test shows nothing";
+  tx.commit();
+  reading->commit();
+  reading.reset();
+  run.join();
+  EXPECT_NE(p.generation(), old);
+  EXPECT_EQ(p.leftovers(), 0);
+}
+
+TEST(Swap, HasAnAutovacuumOfTheChildCancelled) {
+  const Cluster cluster({"--set", "autovacuum_naptime=1"});
+  Publishing p(cluster);
+  Nothing nothing;
+  ASSERT_EQ(p.run_here(nothing), populate::RunResult::done);
+  // Enough dead rows for a vacuum that outlasts all tries by far.
+  for (int i = 0; i < 8; ++i) p.db.exec("UPDATE bqx.reg_rate_eurusd_2024_07_01 SET b_idx_w15 = b_idx_w15");
+  p.db.exec(
+      "ALTER TABLE bqx.reg_rate_eurusd_2024_07_01 SET (autovacuum_vacuum_threshold = 1, autovacuum_vacuum_scale_factor = 0, "
+      "  autovacuum_vacuum_cost_limit = 1, autovacuum_vacuum_cost_delay = 100)");
+  const std::string vacuum =
+      "SELECT count(*) FROM pg_locks WHERE mode = 'ShareUpdateExclusiveLock' AND granted AND relation = ";
+  const std::string oid = p.db.text("SELECT 'bqx.reg_rate_eurusd_2024_07_01'::regclass::oid");
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds{90};
+  while (p.db.count(vacuum + oid) == 0 && std::chrono::steady_clock::now() < give_up)
+    std::this_thread::sleep_for(milliseconds{20});
+  ASSERT_EQ(p.db.count(vacuum + oid), 1) << "autovacuum never came";
+  const std::string old = p.generation();
+  p.next_generation();
+  EXPECT_EQ(p.run_here(nothing), populate::RunResult::done);
+  EXPECT_NE(p.db.text("SELECT 'bqx.reg_rate_eurusd_2024_07_01'::regclass::oid"), oid) << "it was not exchanged";
+  EXPECT_NE(p.generation(), old);
 }
 
 TEST(Swap, ARequeueBetweenLoadAndExchangeFencesAndTheLeftoverGoes) {

@@ -169,6 +169,29 @@ targets: [ {{ input: v, table: s.features, sequence: n, column: "{{metric}}_{{wi
   }
 }
 
+TEST_F(Validate, DoesNotCallItSuccessWhenNothingWasLookedAt) {
+  const Finished unknown = validate({"--series", "eurusd,nosuch,noother"});
+  EXPECT_EQ(unknown.exit_status, 78) << unknown.out;
+  EXPECT_NE(unknown.out.find("--series nosuch, noother: feature set bars has no such series"), std::string::npos)
+      << unknown.out;
+  const Finished never = validate({"--from", "2031-01-01"});
+  EXPECT_EQ(never.exit_status, 1) << never.out;
+  EXPECT_NE(never.out.find("nothing was looked at: none of its 12 partitions is between --from and --to"),
+            std::string::npos)
+      << never.out;
+  db_.exec("SELECT regfeat.requeue('bars', series => 'gbpusd')");
+  const Finished part = validate({"--sample", "2"});
+  EXPECT_EQ(part.exit_status, 0) << part.out;
+  EXPECT_NE(part.out.find("4 partitions are not finished and were not looked at"), std::string::npos) << part.out;
+  db_.exec("SELECT regfeat.requeue('bars')");
+  const Finished none = validate();
+  EXPECT_EQ(none.exit_status, 1) << none.out;
+  EXPECT_NE(none.out.find("nothing was looked at: no partition that was asked for is finished: 12 pending"),
+            std::string::npos)
+      << none.out;
+  EXPECT_EQ(none.out.find("no findings"), std::string::npos) << none.out;
+}
+
 TEST_F(Validate, NamesWhatIsNotThere) {
   const Finished f = db_.regfeatd({"validate", "nothing"});
   EXPECT_EQ(f.exit_status, 78) << f.out;
@@ -243,6 +266,55 @@ targets: [ { input: points, table: players.form, time: at, column: "{metric}_{wi
   EXPECT_EQ(db.text("SELECT string_agg(DISTINCT what, ' ' ORDER BY what) FROM regfeat.validation"),
             "row_extra row_missing")
       << f.out;
+}
+
+TEST(ValidateKeys, AKeySetAsideForALaterRowIsNoLeak) {
+  Database db;
+  db.migrate();
+  db.exec(
+      "CREATE SCHEMA s; CREATE TABLE s.hours AS SELECT k AS id, timestamptz '2024-01-01 00:00+00' + h * interval '1 hour' AS at, "
+      "  sin(h * k)::float8 AS v FROM generate_series(1, 3) k, generate_series(0, 9) h; "
+      "INSERT INTO s.hours SELECT * FROM s.hours WHERE id = 2 AND at = '2024-01-01 05:00+00'");
+  const TemporaryFile file("spec.yaml", R"(feature_set: hours
+series: [one]
+partition: { by: day, from: 2024-01-01, to: 2024-01-02 }
+source: { tables: [ { table: s.hours, time: at } ] }
+key: [id]
+inputs: { v: { column: v } }
+windows: { w3: 3 }
+metrics: terms
+targets: [ { input: v, table: s.features, time: at, column: "{metric}_{window}" } ]
+)");
+  ASSERT_EQ(db.regfeatd({"apply", file.path()}).exit_status, 0);
+  ASSERT_EQ(db.regfeatd({"run", "--once"}).exit_status, 0);
+  ASSERT_EQ(db.text("SELECT string_agg(key, ' ') FROM regfeat.quarantine"), "id=2");
+  for (int seed = 1; seed <= 12; ++seed) {  // cuts before and behind the row that is there twice
+    const Finished f = db.regfeatd({"validate", "hours", "--seed", std::to_string(seed)});
+    EXPECT_EQ(f.exit_status, 0) << "seed " << seed << '\n' << f.out;
+  }
+}
+
+TEST(ValidateIndexes, ATableThatWasThereBeforeNeedsNoPrimaryKey) {
+  Database db;
+  db.migrate();
+  db.make_bars("eurusd", 2);
+  db.exec("CREATE TABLE bqx.mine (ts_utc timestamptz, r2_w15 float8)");
+  const TemporaryFile file("spec.yaml", R"(feature_set: mine
+series: [eurusd]
+partition: { by: day, from: 2024-07-01, to: 2024-07-03 }
+source: { tables: [ { table: "bqx.m1_{series}", time: time } ] }
+inputs: { idx: { column: rate_index } }
+windows: { w15: 15 }
+metrics: [coefficients.r2]
+targets: [ { input: idx, table: bqx.mine, time: ts_utc, column: "{metric}_{window}" } ]
+)");
+  const Finished applied = db.regfeatd({"apply", file.path()});
+  ASSERT_EQ(applied.exit_status, 0) << applied.out;
+  ASSERT_EQ(db.regfeatd({"run", "--once"}).exit_status, 0);
+  ASSERT_EQ(db.text("SELECT created FROM regfeat.target"), "f");
+  const Finished f = db.regfeatd({"validate", "mine"});
+  EXPECT_EQ(f.exit_status, 0) << f.out;
+  EXPECT_GT(db.count("SELECT values_checked FROM regfeat.validation_run"), 0);
 }
 
 }  // namespace

@@ -1,10 +1,9 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
-#include <stop_token>
 #include <string>
+#include <vector>
 
 #include "regfeatd/pg/copy.hpp"
 #include "regfeatd/populate/target.hpp"
@@ -51,11 +50,9 @@ class TargetWriter {
   std::int64_t finish();
   /// Builds keys and statistics and, but for `swap`, makes the rows part of the target.
   void settle(pqxx::transaction_base& tx);
-  /// Waits until no maintenance holds the child; its readers and writers are not disturbed.
-  void fend_off_vacuum(pqxx::transaction_base& tx) const;
-  /// The locks of `exchange`, on their own, so that those of all targets are taken before anything is
-  /// changed.
-  [[nodiscard]] std::string tables_to_lock() const;
+  /// Of a `swap`: the quoted tables that `exchange` takes ACCESS EXCLUSIVE, the parent and the child that goes. On their
+  /// own, so that the locks of all targets are taken before anything is changed.
+  [[nodiscard]] std::vector<std::string> tables_to_lock() const;
   /// Puts the staging table in the child's place.
   void exchange(pqxx::transaction_base& tx) const;
   /// For an empty partition: removes what the range held before.
@@ -80,11 +77,5 @@ class TargetWriter {
 /// Drops staging tables whose attempt is over and that were not put in place: an attempt that was killed
 /// between its load and its exchange leaves one. Does nothing where there is none. How many were dropped.
 std::int64_t drop_leftovers(pqxx::transaction_base& tx);
-
-/// Runs `body` in a subtransaction; where it meets a lock that is not free within a tenth of a second, takes
-/// all of it back, lets the others pass, and tries again, for half a minute at most. So nobody ever queues up
-/// behind us for longer than that tenth. Throws Fault (transient) when the time or `stop` ends it.
-void patiently(pqxx::transaction_base& tx, const std::stop_token& stop,
-               const std::function<void(pqxx::transaction_base&)>& body);
 
 }  // namespace regfeatd::populate

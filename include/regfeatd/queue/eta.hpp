@@ -14,6 +14,7 @@ namespace regfeatd::queue {
 struct FinishedPartition {
   double started_s = 0, finished_s = 0;
   double rows = 0;
+  bool unchanged = false;  ///< its rows were read and found to be there already: nothing was written
 };
 
 struct RunningPartition {
@@ -94,22 +95,26 @@ class EtaModel {
   struct Sample {
     double seconds = 0, rows = 0, workers = 0;
   };
-  struct Fit;  // the samples as seen from one number of workers
+  struct Fit;   // the samples as seen from one number of workers
+  class World;  // one way in which it may go
 
   static void add_usual(Fit& f, std::size_t measured);
   [[nodiscard]] double mean_workers(double from_s, double to_s) const;
   [[nodiscard]] double idle_within(double from_s, double to_s) const;
   [[nodiscard]] std::optional<Fit> fit(double workers) const;
   void sign_of_life(double at_s);
+  void count_unchanged(const FinishedPartition& p, double seconds);
   [[nodiscard]] double patience_s() const;
 
   std::deque<Sample> samples_;  ///< with rows, oldest first
   double fixed_rows_ = 0;
   double empty_s_ = 0;
   std::size_t empties_ = 0;
-  std::deque<std::pair<double, int>> workers_;    ///< since when, how many
-  std::deque<std::pair<double, double>> stalls_;  ///< intervals in which nothing moved
-  std::map<std::int64_t, double> rows_done_;      ///< at the last look
+  double unchanged_seconds_ = 0, unchanged_rows_ = 0;  ///< measured, the older ones counting less
+  double recent_unchanged_ = 0, recent_written_ = 0;   ///< of the job at hand likewise, by kUnchangedHalfLife
+  std::deque<std::pair<double, int>> workers_;         ///< since when, how many
+  std::deque<std::pair<double, double>> stalls_;       ///< intervals in which nothing moved
+  std::map<std::int64_t, double> rows_done_;           ///< at the last look
   std::vector<RunningPartition> running_;
   std::optional<double> last_life_s_;
   double least_patience_s_ = 30;

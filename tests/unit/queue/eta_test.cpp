@@ -228,6 +228,45 @@ TEST(Eta, TheCurveIsWhatWasMeasured) {
   EXPECT_NEAR(curve.front().seconds_per_row, 0.2, 0.02);
 }
 
+/// 40 partitions of 10 s each, then so many unchanged ones of 1 s.
+EtaModel after_unchanged(int unchanged) {
+  EtaModel model;
+  model.workers_changed(0, 1);
+  double t = 0;
+  for (int i = 0; i < 40; ++i, t += 10) model.finished({t, t + 10, 1000});
+  for (int i = 0; i < unchanged; ++i, t += 1) model.finished({t, t + 1, 1000, true});
+  return model;
+}
+
+TEST(Eta, UnchangedPartitionsTellNothingOfThoseThatAreWritten) {
+  EtaModel model = after_unchanged(200);
+  EXPECT_NEAR(model.cost(1)->seconds_per_row * (1000 + model.cost(1)->fixed_rows), 10, 1e-6);
+  EXPECT_NEAR(*model.rows_per_second(1), 100, 1e-6);
+  ASSERT_EQ(model.curve().size(), 1u);
+  model.observe(1000, {});  // the job is over, and another begins
+  const auto eta = model.estimate(1000, {std::vector<double>(48, 1000.0), {}, 1});
+  ASSERT_TRUE(eta.has_value());
+  EXPECT_NEAR(eta->median_s, 480, 10);
+}
+
+TEST(Eta, AJobThatFindsItsPartitionsUnchangedIsSoonOver) {
+  for (const std::size_t left : {48u, 5000u}) {
+    const auto eta = after_unchanged(30).estimate(430, {std::vector<double>(left, 1000.0), {}, 1});
+    ASSERT_TRUE(eta.has_value());
+    EXPECT_NEAR(eta->median_s / static_cast<double>(left), 1, 0.2);
+    EXPECT_GT(eta->high_s, 1.1 * eta->median_s) << "the next may have to be written";
+  }
+}
+
+TEST(Eta, WhenTheChangedPartitionsComeTheEtaFollowsWithinADozen) {
+  EtaModel model = after_unchanged(30);
+  for (int i = 0; i < 12; ++i) model.finished({430 + i * 10.0, 440 + i * 10.0, 1000});
+  const auto eta = model.estimate(550, {std::vector<double>(48, 1000.0), {}, 1});
+  ASSERT_TRUE(eta.has_value());
+  EXPECT_NEAR(eta->median_s, 480, 100);
+  EXPECT_NEAR(eta->high_s, 480, 20);
+}
+
 TEST(Schedule, TakesTheNextAsSoonAsAWorkerIsFree) {
   EXPECT_DOUBLE_EQ(schedule({}, {}, 4), 0);
   EXPECT_DOUBLE_EQ(schedule({}, {10, 10, 10}, 2), 20);
