@@ -318,19 +318,27 @@ void TargetWriter::build_keys(pqxx::transaction_base& tx) {
   }
 }
 
-/// Privileges and storage options of the child that is replaced.
+/// Privileges and storage options of the child that is replaced, and no others: not those that ALTER DEFAULT PRIVILEGES gave the
+/// staging table.
 void TargetWriter::copy_grants(pqxx::transaction_base& tx) const {
   const pqxx::row row = tx.exec_params1(
-      "SELECT (SELECT string_agg(format('GRANT %s ON %s TO %s%s', a.privilege_type, $2::text, "
-      "                                 CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE "
-      "quote_ident(pg_get_userbyid(a.grantee)) END, "
-      "                                 CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END), '; "
-      "') "
-      "          FROM aclexplode(c.relacl) a WHERE a.grantee <> c.relowner), "
-      "       array_to_string(c.reloptions, ', ') FROM pg_class c WHERE c.oid = $1::bigint::oid",
+      R"(
+WITH child AS (SELECT relowner, relacl, reloptions FROM pg_class WHERE oid = $1::bigint::oid),
+     given AS (SELECT a.grantee FROM pg_class s, aclexplode(s.relacl) a WHERE s.oid = $2::text::regclass AND a.grantee <> s.relowner
+               UNION SELECT relowner FROM child WHERE relacl IS NOT NULL)
+SELECT (SELECT string_agg(format('REVOKE ALL ON %s FROM %s; ', $2::text,
+                                 CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END), '')
+          FROM given),
+       (SELECT string_agg(format('GRANT %s ON %s TO %s%s; ', a.privilege_type, $2::text,
+                                 CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
+                                 CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END), '')
+          FROM child, aclexplode(child.relacl) a),
+       (SELECT format('ALTER TABLE %s SET (%s)', $2::text, array_to_string(reloptions, ', ')) FROM child
+         WHERE reloptions IS NOT NULL))",
       placement_.child, staging_.quoted());
-  if (!row[0].is_null()) tx.exec(row[0].as<std::string>());
-  if (!row[1].is_null()) tx.exec(fmt::format("ALTER TABLE {} SET ({})", staging_.quoted(), row[1].as<std::string>()));
+  std::string sql;
+  for (const auto& part : row) sql += part.is_null() ? "" : part.as<std::string>();
+  if (!sql.empty()) tx.exec(sql);
 }
 
 void TargetWriter::analyze(pqxx::transaction_base& tx) const {
