@@ -189,6 +189,7 @@ CREATE TABLE regfeat.attempt (
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE  regfeat.attempt IS 'Every try at a partition, recorded when it starts.';
 COMMENT ON COLUMN regfeat.attempt.outcome IS 'running; done, empty, unchanged (success); failed (charged); disturbed (connection or server lost, not charged); fenced (a requeue, cancel or another daemon came first); lost (its daemon''s lease ran out); returned (given back at shutdown).';
+COMMENT ON COLUMN regfeat.attempt.finished_at IS 'Of a success: just before COMMIT. commit_ms comes on top.';
 COMMENT ON COLUMN regfeat.attempt.wait_ms IS 'Between reading and sending rows, where `writers` lets no more workers send.';
 COMMENT ON COLUMN regfeat.attempt.send_ms IS 'Encoding and sending, the server''s COPY included.';
 CREATE INDEX attempt_partition ON regfeat.attempt (partition_id, attempt_id);

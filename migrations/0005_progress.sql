@@ -1,10 +1,10 @@
 -- Progress: slow partitions, the newest rows, the model behind the ETA. docs/progress.md explains every figure.
 
--- The last successful attempt of each partition against the median of its feature set. Waiting for a turn to send rows tells nothing of a partition.
+-- The last successful attempt of each partition against the median of its feature set, COMMIT included. Waiting for a turn to send rows tells nothing of a partition.
 CREATE VIEW regfeat.slow_partitions AS
 WITH attempt AS (
   SELECT p.feature_set_id, p.series, p.lower_bound, p.upper_bound, p.partition_id, a.attempt_id, a.rows_in, a.daemon_id, a.worker, a.finished_at,
-         extract(epoch FROM a.finished_at - a.started_at)::double precision - coalesce(a.wait_ms, 0) / 1000 AS seconds,
+         extract(epoch FROM a.finished_at - a.started_at)::double precision + (coalesce(a.commit_ms, 0) - coalesce(a.wait_ms, 0)) / 1000 AS seconds,
          ARRAY[a.claim_ms, a.read_ms, a.fit_ms, a.send_ms, a.publish_ms, coalesce(a.commit_ms, 0)] AS phase_ms
     FROM regfeat.partition p JOIN regfeat.attempt a USING (attempt_id)
    WHERE p.state = 'done' AND a.outcome = 'done' AND a.rows_in > 0

@@ -16,12 +16,13 @@ std::vector<ColumnInfo> read_columns(pqxx::transaction_base& tx, std::uint32_t o
   for (const auto& row : tx.exec_params(
            "SELECT attname, atttypid::bigint, format_type(atttypid, atttypmod), attnotnull, "
            "       atthasdef OR attidentity <> '' OR attgenerated <> '', "
-           "       NOT EXISTS (SELECT FROM pg_collation c WHERE c.oid = attcollation AND NOT c.collisdeterministic) "
+           "       NOT EXISTS (SELECT FROM pg_collation c WHERE c.oid = attcollation AND NOT c.collisdeterministic), "
+           "       has_column_privilege(attrelid, attnum, 'SELECT') "
            "  FROM pg_attribute WHERE attrelid = $1::bigint::oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
            oid)) {
     columns.push_back({row[0].as<std::string>(), type_from_oid(row[1].as<std::uint32_t>()), row[2].as<std::string>(),
                        row[5].as<bool>() && equal_means_same_bytes(row[2].as<std::string>()), row[3].as<bool>(),
-                       row[4].as<bool>()});
+                       row[4].as<bool>(), row[6].as<bool>()});
   }
   return columns;
 }

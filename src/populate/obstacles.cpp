@@ -44,6 +44,9 @@ SELECT CASE
   WHEN c.relpersistence <> 'p' THEN 'it is unlogged'
   WHEN c.reltablespace <> 0 THEN 'it lies in a tablespace of its own'
   WHEN c.relrowsecurity THEN 'it has row security'
+  WHEN EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attidentity <> '' AND NOT EXISTS
+                 (SELECT FROM pg_attribute p WHERE p.attrelid = $2::bigint::oid AND p.attname = a.attname AND p.attidentity <> ''))
+    THEN 'it has an identity column of its own'
   WHEN c.relreplident <> 'd' THEN 'it has a replica identity of its own'
   WHEN EXISTS (SELECT FROM pg_partitioned_table p WHERE p.partrelid = $2::bigint::oid AND p.partdefid <> 0)
     THEN 'there is a default partition, which every ATTACH reads'

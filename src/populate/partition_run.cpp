@@ -474,11 +474,15 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
     }
 
     enter(Step::complete);
+    {
+      const Stopwatch watch(timings.publish_ms);  // it may have to wait for locks
+      const bool ours = write && write->swaps() && !completion.empty
+                            ? complete_and_exchange(*tx, claim, completion, *write, stop)
+                            : queue::complete(*tx, claim, completion);
+      if (!ours) return RunResult::fenced;  // the destructor rolls back
+    }
     completion.timings = timings;
-    const bool ours = write && write->swaps() && !completion.empty
-                          ? complete_and_exchange(*tx, claim, completion, *write, stop)
-                          : queue::complete(*tx, claim, completion);
-    if (!ours) return RunResult::fenced;  // the destructor rolls back
+    queue::record_success(*tx, claim, completion);
 
     enter(Step::commit);
     {

@@ -42,10 +42,10 @@ std::string in_range(const ResolvedTarget& target, OrderRange range) {
 Placement new_child(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target,
                     const ResolvedTarget& resolved, const std::string& series, OrderRange range) {
   if (target.partition.empty()) {
-    throw Fault(
-        FaultClass::configuration,
+    throw MissingChild(
         fmt::format("target {}: no partition holds {} and the specification has no `partition:` name to create one",
-                    resolved.table.name.text(), format_order(fs.order, range.lower)));
+                    resolved.table.name.text(), format_order(fs.order, range.lower)),
+        {range});
   }
   pg::TableName child = pg::TableName::parse(spec::target_partition(fs, target, series, range));
   child.schema = resolved.table.name.schema;
@@ -66,13 +66,48 @@ Placement new_child(pqxx::transaction_base& tx, const spec::FeatureSet& fs, cons
   return placement;
 }
 
-/// DELETE and COPY by the child's name, or else by the parent's, whose privileges hold for all of its children.
+bool is_empty(pqxx::transaction_base& tx, const pg::TableName& table) {
+  return !tx.exec1(fmt::format("SELECT EXISTS (SELECT FROM ONLY {})", table.quoted()))[0].as<bool>();
+}
+
+/// Why rows have to go through the parent and not into a child itself: what the parent supplies where the child does not.
+/// Empty: there is no reason. Throws Fault (configuration) for columns of the child that cannot take the rows either way.
+std::string obstacle_to_load(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target,
+                             const ResolvedTarget& resolved, const pg::ChildInfo& child) {
+  std::string reason, impossible;
+  for (const auto& row : tx.exec_params(
+           "SELECT c.attname, c.attnotnull, c.atthasdef OR c.attidentity <> '', p.atthasdef OR p.attidentity <> '' "
+           "  FROM pg_attribute c JOIN pg_attribute p ON p.attname = c.attname AND p.attrelid = $2::bigint::oid "
+           " WHERE c.attrelid = $1::bigint::oid AND c.attnum > 0 AND NOT c.attisdropped "
+           "   AND (c.attnotnull OR p.atthasdef OR p.attidentity <> '') ORDER BY c.attnum",
+           child.oid, resolved.table.oid)) {
+    const auto name = row[0].as<std::string>();
+    const bool not_null = row[1].as<bool>(), child_default = row[2].as<bool>(), parent_default = row[3].as<bool>();
+    const auto add = [&](const char* what) {
+      impossible += fmt::format("{}column \"{}\" is NOT NULL{}", impossible.empty() ? "" : "; ", name, what);
+    };
+    if (std::find(resolved.features.begin(), resolved.features.end(), name) != resolved.features.end()) {
+      if (not_null) add(", but features are NULL where a window is incomplete");
+    } else if (name != target.order_column && std::find(fs.key.begin(), fs.key.end(), name) == fs.key.end()) {
+      if (not_null && !child_default && !parent_default) add(" without a default, and no feature is written to it");
+      if (parent_default && !child_default) reason = "its column \"" + name + "\" lacks the parent's default";
+    }
+  }
+  if (!impossible.empty()) {
+    throw Fault(FaultClass::configuration,
+                fmt::format("target {}: partition {}: {}", resolved.table.name.text(), child.name.text(), impossible));
+  }
+  return reason;
+}
+
+/// DELETE and COPY by the child's name, or else by the parent's, whose privileges hold for all of its children. `unfit`: why rows
+/// have to go through the parent, if they have to.
 Placement removed_rows(pqxx::transaction_base& tx, const spec::Target& target, const ResolvedTarget& resolved,
-                       const pg::ChildInfo& child, const std::string& why) {
-  const std::string obstacle = obstacle_to_delete(tx, child.oid, target.order_column);
+                       const pg::ChildInfo& child, const std::string& unfit, const std::string& why) {
+  const std::string obstacle = unfit.empty() ? obstacle_to_delete(tx, child.oid, target.order_column) : unfit;
   if (obstacle.empty()) return {Strategy::remove, child.name, child.oid, child.owned, why};
   const std::string other = obstacle_to_delete(tx, resolved.table.oid, target.order_column);
-  const bool by_parent = obstacle.find("privilege") != std::string::npos;
+  const bool by_parent = !unfit.empty() || obstacle.find("privilege") != std::string::npos;
   if (by_parent && other.empty()) {
     return {Strategy::remove, resolved.table.name, 0, false, why + "; through the parent: " + obstacle};
   }
@@ -81,60 +116,59 @@ Placement removed_rows(pqxx::transaction_base& tx, const spec::Target& target, c
                           child.name.text(), obstacle, by_parent ? "; and of the parent: " + other : ""));
 }
 
-bool is_empty(pqxx::transaction_base& tx, const pg::TableName& table) {
-  return !tx.exec1(fmt::format("SELECT EXISTS (SELECT FROM ONLY {})", table.quoted()))[0].as<bool>();
-}
-
 /// A child that covers exactly the range.
-Placement replaced_child(pqxx::transaction_base& tx, const spec::Target& target, const ResolvedTarget& resolved,
-                         const pg::ChildInfo& child) {
+Placement replaced_child(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target,
+                         const ResolvedTarget& resolved, const pg::ChildInfo& child) {
   const auto placed = [&](Strategy s, const std::string& why) {
     return Placement{s, child.name, child.oid, child.owned, why};
+  };
+  const std::string unfit = obstacle_to_load(tx, fs, target, resolved, child);
+  const auto needs = [&](const char* how, const std::string& obstacle) {
+    if (!obstacle.empty()) refuse(resolved, how, "partition " + child.name.text() + ": " + obstacle);
   };
   const bool readable =
       tx.exec_params1("SELECT has_table_privilege($1::bigint::oid, 'SELECT')", child.oid)[0].as<bool>();
   switch (target.publish) {
     case Publish::create:
       refuse(resolved, "create", "partition " + child.name.text() + " exists; drop it, or choose another way");
-    case Publish::truncate: {
-      const std::string obstacle = obstacle_to_truncate(tx, child.oid, readable && is_empty(tx, child.name));
-      if (!obstacle.empty()) refuse(resolved, "truncate", "partition " + child.name.text() + ": " + obstacle);
+    case Publish::truncate:
+      needs("truncate", unfit);
+      needs("truncate", obstacle_to_truncate(tx, child.oid, readable && is_empty(tx, child.name)));
       return placed(Strategy::truncate, "publish: truncate");
-    }
     case Publish::remove:
-      return removed_rows(tx, target, resolved, child, "publish: delete");
-    case Publish::swap: {
-      const std::string obstacle = obstacle_to_swap(tx, resolved, child.oid);
-      if (!obstacle.empty()) refuse(resolved, "swap", "partition " + child.name.text() + ": " + obstacle);
+      return removed_rows(tx, target, resolved, child, unfit, "publish: delete");
+    case Publish::swap:
+      needs("swap", unfit);
+      needs("swap", obstacle_to_swap(tx, resolved, child.oid));
       return placed(Strategy::swap, "publish: swap");
-    }
     case Publish::automatic:
       break;
   }
-  if (!readable) return removed_rows(tx, target, resolved, child, "the current role may not read it");
+  const auto removed = [&](const std::string& why) { return removed_rows(tx, target, resolved, child, unfit, why); };
+  if (!unfit.empty()) return removed("it cannot take the rows by itself");
+  if (!readable) return removed("the current role may not read it");
   if (is_empty(tx, child.name)) {
     const std::string obstacle = obstacle_to_truncate(tx, child.oid, true);
-    return obstacle.empty()
-               ? placed(Strategy::truncate, "it is there and empty")
-               : removed_rows(tx, target, resolved, child, "it is empty, and cannot be truncated: " + obstacle);
+    return obstacle.empty() ? placed(Strategy::truncate, "it is there and empty")
+                            : removed("it is empty, and cannot be truncated: " + obstacle);
   }
   const std::string obstacle = obstacle_to_swap(tx, resolved, child.oid);
-  return obstacle.empty()
-             ? placed(Strategy::swap, "it holds rows")
-             : removed_rows(tx, target, resolved, child, "it holds rows, and cannot be exchanged: " + obstacle);
+  return obstacle.empty() ? placed(Strategy::swap, "it holds rows")
+                          : removed("it holds rows, and cannot be exchanged: " + obstacle);
 }
 
-/// The first part of a range that none of the children holds.
-std::optional<OrderRange> first_gap(std::vector<pg::ChildInfo> children, OrderRange range) {
+/// The parts of a range that none of the children holds.
+std::vector<OrderRange> gaps_between(std::vector<pg::ChildInfo> children, OrderRange range) {
   std::sort(children.begin(), children.end(),
             [](const auto& a, const auto& b) { return a.bounds.lower < b.bounds.lower; });
+  std::vector<OrderRange> gaps;
   OrderValue covered = range.lower;
   for (const pg::ChildInfo& c : children) {
-    if (c.bounds.lower > covered) return OrderRange{covered, c.bounds.lower};
+    if (c.bounds.lower > covered) gaps.push_back({covered, c.bounds.lower});
     covered = std::max(covered, c.bounds.upper);
   }
-  if (covered < range.upper) return OrderRange{covered, range.upper};
-  return std::nullopt;
+  if (covered < range.upper) gaps.push_back({covered, range.upper});
+  return gaps;
 }
 
 /// The children that hold rows of a range. Throws Fault (configuration) when they leave a part of it without
@@ -148,15 +182,15 @@ std::vector<pg::ChildInfo> homes_of(pqxx::transaction_base& tx, const spec::Feat
   auto others = children;
   std::erase_if(others, is_default);
   if (others.empty()) return children;
-  const auto gap = first_gap(others, range);
-  if (!gap) return others;
+  const auto gaps = gaps_between(others, range);
+  if (gaps.empty()) return others;
   if (has_default) return children;
-  throw Fault(
-      FaultClass::configuration,
-      fmt::format("target {}: no partition holds {} to {}, but others hold the rest of {} to {}: "
-                  "create the one that is missing",
-                  resolved.table.name.text(), format_order(fs.order, gap->lower), format_order(fs.order, gap->upper),
-                  format_order(fs.order, range.lower), format_order(fs.order, range.upper)));
+  throw MissingChild(fmt::format("target {}: no partition holds {} to {}, but others hold the rest of {} to {}: "
+                                 "create the one that is missing",
+                                 resolved.table.name.text(), format_order(fs.order, gaps[0].lower),
+                                 format_order(fs.order, gaps[0].upper), format_order(fs.order, range.lower),
+                                 format_order(fs.order, range.upper)),
+                     gaps);
 }
 
 }  // namespace
@@ -193,10 +227,12 @@ Placement place(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const sp
   const auto children = homes_of(tx, fs, resolved, range);
   if (children.empty()) return new_child(tx, fs, target, resolved, series, range);
   if (children.size() == 1 && children[0].kind == 'r' && !children[0].is_default) {
-    if (children[0].bounds == range) return replaced_child(tx, target, resolved, children[0]);
+    if (children[0].bounds == range) return replaced_child(tx, fs, target, resolved, children[0]);
     needs_child("partition " + children[0].name.text() + " covers another range");
     if (covers(children[0].bounds, range)) {
-      Placement placement = removed_rows(tx, target, resolved, children[0], "its table covers a larger range");
+      Placement placement =
+          removed_rows(tx, target, resolved, children[0], obstacle_to_load(tx, fs, target, resolved, children[0]),
+                       "its table covers a larger range");
       placement.child = 0;  // not the partition's alone: it is not analysed for it
       placement.child_owned = false;
       return placement;
@@ -224,6 +260,20 @@ TargetWriter::TargetWriter(const ResolvedTarget& resolved, Placement placement, 
 
 pg::TableName TargetWriter::destination() const { return swaps() ? staging_ : placement_.table; }
 
+/// An identity column is the parent's alone, but its rows are loaded into the child: they are numbered by the same sequence.
+void TargetWriter::number_rows(pqxx::transaction_base& tx) {
+  const pqxx::row row = tx.exec_params1(
+      "SELECT string_agg(format('ALTER COLUMN %I SET DEFAULT nextval(%L)', attname, pg_get_serial_sequence($1, attname)), ', '), "
+      "       string_agg(format('ALTER COLUMN %I DROP DEFAULT', attname), ', ') "
+      "  FROM pg_attribute WHERE attrelid = $1::regclass AND attidentity <> '' AND NOT attisdropped",
+      resolved_.table.name.quoted());
+  if (row[0].is_null()) return;
+  tx.exec(fmt::format("ALTER TABLE {} {}", destination().quoted(), row[0].as<std::string>()));
+  // From PostgreSQL 17 on, ATTACH makes the column the parent's identity, beside which there is no default.
+  if (tx.conn().server_version() >= 170000)
+    after_load_ = fmt::format("ALTER TABLE {} {}", destination().quoted(), row[1].as<std::string>());
+}
+
 /// A table by itself, like a child of the target but for its keys, which come after the load.
 void TargetWriter::create_child(pqxx::transaction_base& tx, const std::string& like) {
   // The CHECK spares ATTACH a scan; NOT NULL is a part of every partition's bounds.
@@ -241,6 +291,7 @@ void TargetWriter::create_child(pqxx::transaction_base& tx, const std::string& l
       "attstattarget >= 0",
       like);
   if (!set[0].is_null()) tx.exec(fmt::format("ALTER TABLE {} {}", destination().quoted(), set[0].as<std::string>()));
+  number_rows(tx);
 }
 
 void TargetWriter::clear(pqxx::transaction_base& tx) {
@@ -386,6 +437,7 @@ void TargetWriter::analyze(pqxx::transaction_base& tx) const {
 }
 
 void TargetWriter::settle(pqxx::transaction_base& tx) {
+  if (!after_load_.empty()) tx.exec(after_load_);
   if (swaps()) {
     build_keys(tx);
     copy_grants(tx);

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include "regfeatd/base/quantity.hpp"
@@ -28,13 +29,16 @@ struct Counts {
   int workers = 0, configured = 0, elsewhere = 0;
   bool throttled = false;  ///< a daemon holds itself back
   double now_s = 0;
+  double committing_since_s = 0;  ///< the longest of the COMMITs under way; the end of time when there is none
 };
 
 constexpr const char* kActive = R"(
   SELECT f.feature_set_id, extract(epoch FROM clock_timestamp())::float8,
          (SELECT coalesce(sum(d.workers_configured), 0) FROM regfeat.daemon d WHERE d.state IN ('running', 'draining') AND d.heartbeat_at + d.lease >= now()),
          (SELECT count(*) FROM regfeat.partition p WHERE p.state = 'running' AND p.feature_set_id <> f.feature_set_id),
-         EXISTS (SELECT FROM regfeat.daemon d WHERE d.throttle IS NOT NULL AND d.state IN ('running', 'draining') AND d.heartbeat_at + d.lease >= now())
+         EXISTS (SELECT FROM regfeat.daemon d WHERE d.throttle IS NOT NULL AND d.state IN ('running', 'draining') AND d.heartbeat_at + d.lease >= now()),
+         (SELECT coalesce(extract(epoch FROM min(w.step_started_at)), 'infinity')::float8 FROM regfeat.worker w JOIN regfeat.daemon d USING (daemon_id)
+           WHERE w.step IN ('complete', 'commit') AND d.state IN ('running', 'draining') AND d.heartbeat_at + d.lease >= now())
     FROM regfeat.feature_set f
    WHERE EXISTS (SELECT FROM regfeat.partition p WHERE p.feature_set_id = f.feature_set_id AND p.state = 'running')
       OR EXISTS (SELECT FROM regfeat.attempt a WHERE a.feature_set_id = f.feature_set_id
@@ -66,8 +70,9 @@ constexpr const char* kFinished = R"(
   )
   SELECT a.attempt_id, extract(epoch FROM a.started_at)::float8, extract(epoch FROM a.finished_at)::float8, coalesce(a.rows_in, 0),
          coalesce(a.read_ms, 0), coalesce(a.fit_ms, 0), coalesce(a.send_ms, 0) + coalesce(a.publish_ms, 0) + coalesce(a.commit_ms, 0),
-         a.outcome = 'unchanged'
-    FROM (SELECT * FROM written UNION ALL SELECT * FROM others) a ORDER BY a.finished_at)";
+         a.outcome = 'unchanged', a.commit_ms / 1000
+    FROM (SELECT * FROM written UNION ALL SELECT * FROM others) a
+   ORDER BY a.finished_at + coalesce(a.commit_ms, 0) * interval '1 millisecond')";
 
 constexpr const char* kWrite = R"(
   INSERT INTO regfeat.progress (feature_set_id, daemon_id, pending, running, done, empty, failed, cancelled, rows_done, rows_total, percent,
@@ -98,6 +103,10 @@ constexpr const char* kFinishedByDaemon = R"(
     FROM regfeat.feature_set f JOIN regfeat.attempt a USING (feature_set_id)
    WHERE a.daemon_id = $1 AND a.finished_at > 'epoch'::timestamptz + $2 * interval '1 second')";
 
+constexpr const char* kCommittingSince = R"(
+  SELECT coalesce(extract(epoch FROM min(w.step_started_at)), 'infinity')::float8 FROM regfeat.worker w
+   WHERE w.daemon_id = $1 AND w.step IN ('complete', 'commit'))";
+
 constexpr const char* kWriteDaemon = R"(
   INSERT INTO regfeat.daemon_progress (daemon_id, workers_active, workers_configured, partitions, rows_per_second)
   SELECT d.daemon_id, d.workers_active, d.workers_configured, $2::bigint, $3::float8 / nullif(extract(epoch FROM now() - l.at), 0)
@@ -110,8 +119,14 @@ constexpr const char* kWriteDaemon = R"(
 struct ProgressWriter::FeatureSet {
   EtaModel model;
   bool started = false;
+  struct Seen {
+    double finished_s = 0;
+    bool taken = false;  ///< false: the time of its COMMIT is waited for
+  };
+  std::map<std::int64_t, Seen> recent;  ///< attempts that were looked at, by id
   double finished_until_s = 0;
-  std::map<std::int64_t, double> recent;  ///< attempts that were taken in, by id, and when they finished
+  double open_since_s = INFINITY;  ///< an attempt that is not taken in yet may have finished so early
+  double usual_commit_s = 0;
   std::int64_t slow = 0;
   Clock::time_point next_slow, next_model;
   double read_ms = 0, fit_ms = 0, server_ms = 0;  ///< of recent attempts, the older ones counting less
@@ -136,10 +151,23 @@ void ProgressWriter::FeatureSet::learn(pqxx::transaction_base& tx, const Counts&
   };
   std::vector<Attempt> attempts;
   // An attempt has its time before its COMMIT: what became visible late is not to be missed.
-  for (const auto& r : tx.exec_params(kFinished, c.id, std::max(0.0, finished_until_s - kOverlap_s), kHistory)) {
-    if (!recent.emplace(r[0].as<std::int64_t>(), r[2].as<double>()).second) continue;
-    attempts.push_back({r[1].as<double>(), r[2].as<double>(), r[3].as<double>(), r[4].as<double>(), r[5].as<double>(),
-                        r[6].as<double>(), r[7].as<bool>()});
+  const double from_s = std::min(finished_until_s - kOverlap_s, open_since_s);
+  std::erase_if(recent, [&](const auto& r) { return r.second.finished_s < from_s - kOverlap_s; });
+  open_since_s = c.committing_since_s;
+  for (const auto& r : tx.exec_params(kFinished, c.id, std::max(0.0, from_s), kHistory)) {
+    const double finished_s = r[2].as<double>();
+    const auto [seen, is_new] = recent.emplace(r[0].as<std::int64_t>(), Seen{finished_s, false});
+    if (seen->second.taken) continue;
+    if (r[8].is_null() && is_new && started) {
+      open_since_s = std::min(open_since_s, finished_s - 1);
+      continue;  // its daemon writes it down with its next report
+    }
+    seen->second.taken = true;
+    finished_until_s = std::max(finished_until_s, finished_s);
+    const double commit_s = r[8].is_null() ? usual_commit_s : r[8].as<double>();
+    usual_commit_s += 0.1 * (commit_s - usual_commit_s);
+    attempts.push_back({r[1].as<double>(), finished_s + commit_s, r[3].as<double>(), r[4].as<double>(),
+                        r[5].as<double>(), r[6].as<double>(), r[7].as<bool>()});
   }
   const bool first = !started;
   if (first) {
@@ -157,13 +185,11 @@ void ProgressWriter::FeatureSet::learn(pqxx::transaction_base& tx, const Counts&
   constexpr double kForget = 0.98;
   for (const Attempt& a : attempts) {
     model.finished({a.from, a.to, a.rows, a.unchanged});
-    finished_until_s = std::max(finished_until_s, a.to);
     read_ms = kForget * read_ms + a.read;
     fit_ms = kForget * fit_ms + a.fit;
     server_ms = kForget * server_ms + a.server;
   }
   if (first) model.observe(c.now_s, {});  // that was another job
-  std::erase_if(recent, [&](const auto& r) { return r.second < finished_until_s - 2 * kOverlap_s; });
 }
 
 std::vector<RunningPartition> ProgressWriter::FeatureSet::look(pqxx::transaction_base& tx, const Counts& c) {
@@ -267,6 +293,7 @@ void ProgressWriter::write(pg::Session& session, DaemonId self, std::chrono::mic
       c.configured = r[2].as<int>();
       c.elsewhere = r[3].as<int>();
       c.throttled = r[4].as<bool>();
+      c.committing_since_s = r[5].as<double>();
       active.push_back(c);
     }
     for (const Counts& c : active) {
@@ -300,10 +327,13 @@ void ProgressWriter::write(pg::Session& session, DaemonId self, std::chrono::mic
       }
     }
     const auto finished = write_daemon(tx, self);
+    const auto committing_since_s = tx.exec_params1(kCommittingSince, self.value)[0].as<double>();
     tx.commit();
+    const double from_s = std::min(counted_until_s_ - kOverlap_s, committing_since_s_);
+    committing_since_s_ = committing_since_s;
     counted_.insert(finished.begin(), finished.end());
     for (const auto& [id, at] : finished) counted_until_s_ = std::max(counted_until_s_, at);
-    std::erase_if(counted_, [&](const auto& c) { return c.second < counted_until_s_ - 2 * kOverlap_s; });
+    std::erase_if(counted_, [&](const auto& c) { return c.second < from_s - kOverlap_s; });
   });
 }
 
@@ -311,7 +341,8 @@ void ProgressWriter::write(pg::Session& session, DaemonId self, std::chrono::mic
 std::map<std::int64_t, double> ProgressWriter::write_daemon(pqxx::transaction_base& tx, DaemonId self) const {
   std::map<std::int64_t, double> finished;
   double rows = 0;
-  for (const auto& r : tx.exec_params(kFinishedByDaemon, self.value, std::max(0.0, counted_until_s_ - kOverlap_s))) {
+  for (const auto& r : tx.exec_params(kFinishedByDaemon, self.value,
+                                      std::max(0.0, std::min(counted_until_s_ - kOverlap_s, committing_since_s_)))) {
     const auto id = r[0].as<std::int64_t>();
     if (counted_.contains(id)) continue;
     finished.emplace(id, r[1].as<double>());

@@ -121,17 +121,24 @@ bool complete(pqxx::transaction_base& tx, const Claim& claim, const Completion& 
   if (!held) return false;
   record_quarantine(tx, claim, c.quarantined);
   record_presence(tx, claim, c.presence);
-  const Timings& t = c.timings;
-  tx.exec_params(
-      "UPDATE regfeat.attempt SET outcome = $2, finished_at = clock_timestamp(), rows_in = $3, rows_out = $4, bytes_out = $5, nulls_out = $6, "
-      "       claim_ms = $7, read_ms = $8, fit_ms = $9, send_ms = $10, publish_ms = $11, wait_ms = $12 WHERE attempt_id = $1",
-      claim.attempt.value, c.unchanged ? "unchanged" : state, c.rows_in, c.rows_out, c.bytes_out, c.nulls_out,
-      t.claim_ms, t.read_ms, t.fit_ms, t.send_ms, t.publish_ms, t.wait_ms);
   tx.exec_params(
       "UPDATE regfeat.feature_set SET breaker_faults = 0, breaker_partition_id = NULL, breaker_until = NULL, breaker_reason = NULL "
       " WHERE feature_set_id = $1 AND breaker_faults > 0",
       claim.feature_set.value);
   return true;
+}
+
+void record_success(pqxx::transaction_base& tx, const Claim& claim, const Completion& c) {
+  const Timings& t = c.timings;
+  tx.exec_params(
+      "UPDATE regfeat.attempt SET outcome = $2, finished_at = clock_timestamp(), rows_in = $3, rows_out = $4, bytes_out = $5, nulls_out = $6, "
+      "       claim_ms = $7, read_ms = $8, fit_ms = $9, send_ms = $10, publish_ms = $11, wait_ms = $12 WHERE attempt_id = $1",
+      claim.attempt.value,
+      c.unchanged ? "unchanged"
+      : c.empty   ? "empty"
+                  : "done",
+      c.rows_in, c.rows_out, c.bytes_out, c.nulls_out, t.claim_ms, t.read_ms, t.fit_ms, t.send_ms, t.publish_ms,
+      t.wait_ms);
 }
 
 bool committed(pg::Session& session, const Claim& claim) {

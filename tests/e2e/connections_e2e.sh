@@ -77,7 +77,16 @@ check_status "no host answers: may pass, exit 69" 69 "cannot connect" "$regfeatd
 sql "ALTER ROLE loader SET default_transaction_read_only = on"
 check_status "a server that only reads is passed over" 69 "connect to the writer" "$regfeatd" status --conninfo "$several"
 check "unless a reader is asked for" "$regfeatd" status --conninfo "$several target_session_attrs=any"
+service() { printf '[s]\nhost=127.0.0.1\nport=%s\ndbname=regfeatd\nuser=loader\n%s\n' "$port" "$1" >"$work/service"; }
+export PGSERVICEFILE=$work/service
+service ""
+check_status "a service file that is silent wants a writer too" 69 "connect to the writer" "$regfeatd" status --conninfo service=s
+service target_session_attrs=any
+check "unless it asks for a reader" "$regfeatd" status --conninfo service=s
+check "also when PGSERVICE names it" env PGSERVICE=s "$regfeatd" status
 sql "ALTER ROLE loader RESET default_transaction_read_only"
+service target_session_attrs=read-only
+check_status "and when it wants readers alone, a writer is passed over" 69 "session is not read-only" "$regfeatd" status --conninfo service=s
 
 # -- passwords -----------------------------------------------------------------------------------------------------------
 check_status "a password among the arguments is refused" 78 "--conninfo holds a password" "$regfeatd" status --conninfo "$several password=pw-hunter2-secret"

@@ -149,6 +149,63 @@ TEST_F(Progress, ASlowPartitionShowsUpByItselfWithItsPhase) {
   EXPECT_EQ(slow, status["slow_partitions"].size());
 }
 
+TEST_F(Progress, TheTimeOfCommitIsATimeOfThePartition) {
+  // A deferred trigger, as a check at COMMIT has it: one second each, six for one of them.
+  run_once();
+  db_.exec(
+      "CREATE FUNCTION slow_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+      "  PERFORM pg_sleep(CASE WHEN NEW.partition_id = (SELECT min(partition_id) FROM regfeat.partition WHERE rows_in > 0) THEN 6 ELSE 1 END); RETURN NULL; END $$;"
+      "CREATE CONSTRAINT TRIGGER slow_commit AFTER UPDATE ON regfeat.partition DEFERRABLE INITIALLY DEFERRED FOR EACH ROW "
+      "  WHEN (NEW.state = 'done' AND OLD.state = 'running') EXECUTE FUNCTION slow_commit();"
+      "DELETE FROM regfeat.eta_model; DELETE FROM regfeat.attempt; UPDATE regfeat.partition SET input_fingerprint = NULL;"
+      "SELECT * FROM regfeat.requeue('bars')");
+  run_once();
+  EXPECT_EQ(
+      db_.text("SELECT min(commit_ms) >= 1000 AND max(commit_ms) >= 6000 FROM regfeat.attempt WHERE outcome = 'done'"),
+      "t");
+  const double seconds = std::stod(db_.text(
+      "SELECT avg(extract(epoch FROM finished_at - started_at) + commit_ms / 1000) FROM regfeat.attempt WHERE outcome = 'done'"));
+  const double model = std::stod(db_.text(
+      "SELECT avg(regfeat.seconds_per_row(1, 2) * (p.rows_in + m.fixed_rows)) FROM regfeat.partition p, regfeat.eta_model m WHERE p.rows_in > 0"));
+  EXPECT_NEAR(model / seconds, 1, 0.25);
+  EXPECT_EQ(db_.text("SELECT phase || ' ' || (seconds > 6) FROM regfeat.slow_partitions LIMIT 1"), "commit true");
+  EXPECT_EQ(
+      db_.count(
+          "SELECT sum(partitions) FROM regfeat.daemon_progress JOIN regfeat.attempt USING (daemon_id) WHERE attempt_id = "
+          "(SELECT max(attempt_id) FROM regfeat.attempt)"),
+      2 * kDays);
+}
+
+TEST_F(Progress, WaitingForAnotherAtTheEndIsAPartOfPublishing) {
+  // Somebody holds the work row of a partition, so that its completion waits for it.
+  run_once();
+  db_.exec("UPDATE regfeat.partition SET input_fingerprint = NULL; SELECT * FROM regfeat.requeue('bars')");
+  const TemporaryFile config("regfeatd.yaml", "progress: 200ms\n");
+  Process daemon(
+      {REGFEATD_BINARY, "run", "--once", "--workers", "1", "--config", config.path(), "--conninfo", db_.conninfo()});
+  std::int64_t held = 0;
+  const auto holder = db_.session();
+  for (int i = 0; i < 2000 && held == 0; ++i) {
+    pqxx::work tx(holder->sql());
+    const auto row = tx.exec(
+        "SELECT partition_id FROM regfeat.partition WHERE state = 'running' LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED");
+    if (row.empty()) {
+      std::this_thread::sleep_for(1ms);
+      continue;
+    }
+    held = row[0][0].as<std::int64_t>();
+    std::this_thread::sleep_for(3s);
+    tx.commit();
+  }
+  EXPECT_EQ(daemon.wait().exit_status, 0);
+  ASSERT_GT(held, 0);
+  EXPECT_GE(db_.count(fmt::format(
+                "SELECT coalesce(max(publish_ms), 0)::bigint FROM regfeat.attempt WHERE partition_id = {}", held)),
+            2000);
+  EXPECT_EQ(db_.text(fmt::format("SELECT phase FROM regfeat.slow_partitions WHERE partition_id = {}", held)),
+            "publish");
+}
+
 TEST_F(Progress, AWorkerThatWaitsIsNotStalledBeforeItsTime) {
   // A lock that does not go away: the read of every partition waits.
   run_once();

@@ -169,6 +169,29 @@ targets: [ {{ input: v, table: s.features, sequence: n, column: "{{metric}}_{{wi
   }
 }
 
+TEST_F(Validate, DoesNotCallItSuccessWhenNothingWasLookedAt) {
+  const Finished unknown = validate({"--series", "eurusd,nosuch,noother"});
+  EXPECT_EQ(unknown.exit_status, 78) << unknown.out;
+  EXPECT_NE(unknown.out.find("--series nosuch, noother: feature set bars has no such series"), std::string::npos)
+      << unknown.out;
+  const Finished never = validate({"--from", "2031-01-01"});
+  EXPECT_EQ(never.exit_status, 1) << never.out;
+  EXPECT_NE(never.out.find("nothing was looked at: none of its 12 partitions is between --from and --to"),
+            std::string::npos)
+      << never.out;
+  db_.exec("SELECT regfeat.requeue('bars', series => 'gbpusd')");
+  const Finished part = validate({"--sample", "2"});
+  EXPECT_EQ(part.exit_status, 0) << part.out;
+  EXPECT_NE(part.out.find("4 partitions are not finished and were not looked at"), std::string::npos) << part.out;
+  db_.exec("SELECT regfeat.requeue('bars')");
+  const Finished none = validate();
+  EXPECT_EQ(none.exit_status, 1) << none.out;
+  EXPECT_NE(none.out.find("nothing was looked at: no partition that was asked for is finished: 12 pending"),
+            std::string::npos)
+      << none.out;
+  EXPECT_EQ(none.out.find("no findings"), std::string::npos) << none.out;
+}
+
 TEST_F(Validate, NamesWhatIsNotThere) {
   const Finished f = db_.regfeatd({"validate", "nothing"});
   EXPECT_EQ(f.exit_status, 78) << f.out;

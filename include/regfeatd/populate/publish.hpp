@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "regfeatd/base/fault.hpp"
 #include "regfeatd/pg/copy.hpp"
 #include "regfeatd/populate/target.hpp"
 #include "regfeatd/queue/work.hpp"
@@ -29,8 +30,20 @@ struct Placement {
   bool attach_first = false;  ///< `create`: load into a partition, because replication sees nothing else
 };
 
-/// Decides from the catalogue how a partition is published. Throws Fault (configuration) when the
-/// specification's choice is not possible, or when the child's name is taken by a table that is not a child.
+/// No child of a target holds these parts of a partition's range, and none is to be created.
+class MissingChild : public Fault {
+ public:
+  MissingChild(const std::string& message, std::vector<OrderRange> ranges)
+      : Fault(FaultClass::configuration, message), ranges_(std::move(ranges)) {}
+  [[nodiscard]] const std::vector<OrderRange>& ranges() const noexcept { return ranges_; }
+
+ private:
+  std::vector<OrderRange> ranges_;
+};
+
+/// Decides from the catalogue how a partition is published. Throws MissingChild; and Fault (configuration) when the
+/// specification's choice is not possible, when the child's name is taken by a table that is not a child, or when a column of
+/// the child cannot take the rows.
 [[nodiscard]] Placement place(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target,
                               const ResolvedTarget& resolved, const std::string& series, OrderRange range);
 
@@ -71,6 +84,7 @@ class TargetWriter {
 
  private:
   void create_child(pqxx::transaction_base& tx, const std::string& like);
+  void number_rows(pqxx::transaction_base& tx);
   void build_keys(pqxx::transaction_base& tx);
   void copy_grants(pqxx::transaction_base& tx) const;
   void analyze(pqxx::transaction_base& tx) const;
@@ -81,6 +95,7 @@ class TargetWriter {
   OrderRange range_;
   std::int64_t partition_id_, epoch_;
   pg::TableName staging_;
+  std::string after_load_;   ///< SQL that takes back defaults which only the load needs
   std::string rename_keys_;  ///< SQL that gives the staging table's keys the names of those they replace
   std::unique_ptr<pg::CopyIn> copy_;
 };

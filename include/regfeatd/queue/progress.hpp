@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -40,6 +41,7 @@ class ProgressWriter {
   // An attempt has its time before its COMMIT, so that one that becomes visible late is looked for again.
   std::map<std::int64_t, double> counted_;  ///< recent attempts of the daemon's own, by id, and when they finished
   double counted_until_s_ = 0;
+  double committing_since_s_ = INFINITY;  ///< of the COMMITs under way at the last row the first
 };
 
 /// Written after the fact, many at once: a transaction cannot know how long its own COMMIT takes.
