@@ -30,9 +30,7 @@ std::string publication_of(pqxx::transaction_base& tx, std::uint32_t table) {
 }
 
 std::string obstacle_to_attach(const ResolvedTarget& target) {
-  return target.table.owned
-             ? ""
-             : "the current role does not own " + target.table.name.text() + ", which attaching partitions needs";
+  return target.table.owned ? "" : "the current role does not own the parent, which attaching partitions needs";
 }
 
 std::string obstacle_to_swap(pqxx::transaction_base& tx, const ResolvedTarget& target, std::uint32_t child) {

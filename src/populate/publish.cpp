@@ -312,7 +312,7 @@ void TargetWriter::start(pg::Session& session, pqxx::transaction_base& tx) {
   switch (placement_.strategy) {
     case Strategy::create:
       create_child(tx, resolved_.table.name.quoted());
-      if (placement_.attach_first) attach(tx);
+      if (placement_.attach_first) attach(tx, AttachWait::long_enough);
       break;
     case Strategy::swap:
       create_child(tx, placement_.table.quoted());
@@ -343,45 +343,86 @@ std::int64_t TargetWriter::finish() {
   return rows;
 }
 
-/// The keys and indexes of the child that is replaced, its own ones too, on the staging table.
-void TargetWriter::build_keys(pqxx::transaction_base& tx) {
-  int number = 0;
-  for (const auto& row :
-       tx.exec_params("SELECT ic.relname, pg_get_constraintdef(k.oid), i.indisunique, "
-                      "       substr(pg_get_indexdef(i.indexrelid), 1 + length(format('CREATE %sINDEX %I ON %I.%I', "
-                      "                CASE WHEN i.indisunique THEN 'UNIQUE ' ELSE '' END, ic.relname, n.nspname, "
-                      "c.relname))) "
-                      "  FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid JOIN pg_class c ON c.oid = "
-                      "i.indrelid "
-                      "  JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_constraint k ON k.conindid = "
-                      "i.indexrelid AND k.contype IN ('p', 'u', 'x') "
-                      " WHERE i.indrelid = $1::bigint::oid AND i.indisvalid ORDER BY i.indexrelid",
-                      placement_.child)) {
-    const std::string name = quote_identifier(fmt::format("{}_{}", staging_.name, ++number));
-    if (row[1].is_null()) {
-      tx.exec(fmt::format("CREATE {}INDEX {} ON {}{}", row[2].as<bool>() ? "UNIQUE " : "", name, staging_.quoted(),
-                          row[3].as<std::string>()));
-    } else {
-      tx.exec(fmt::format("ALTER TABLE {} ADD CONSTRAINT {} {}", staging_.quoted(), name, row[1].as<std::string>()));
-    }
-    rename_keys_ += fmt::format("; ALTER INDEX {}.{} RENAME TO {}", quote_identifier(staging_.schema), name,
-                                quote_identifier(row[0].as<std::string>()));
+namespace {
+
+/// A key or an index, as it can be built on another table.
+struct KeyDefinition {
+  std::string name;
+  std::string constraint;  ///< PRIMARY KEY (...), for one that is a constraint; otherwise "", and:
+  bool unique = false;
+  std::string index;  ///< USING ... to the end
+
+  [[nodiscard]] std::string build_on(const pg::TableName& table, const std::string& new_name = "") const {
+    const std::string called = new_name.empty() ? "" : quote_identifier(new_name) + ' ';
+    if (constraint.empty())
+      return fmt::format("CREATE {}INDEX {}ON {}{}; ", unique ? "UNIQUE " : "", called, table.quoted(), index);
+    return fmt::format("ALTER TABLE {} ADD {}{}; ", table.quoted(), called.empty() ? "" : "CONSTRAINT " + called,
+                       constraint);
   }
+};
+
+/// The keys and indexes of a table, in the order of their making. Of a partitioned one without those that only ATTACH builds as
+/// they are: in a tablespace of their own, or constraints with storage options.
+std::vector<KeyDefinition> keys_of(pqxx::transaction_base& tx, std::uint32_t table) {
+  std::vector<KeyDefinition> keys;
+  for (const auto& row : tx.exec_params(R"(
+SELECT ic.relname, coalesce(pg_get_constraintdef(k.oid), ''), i.indisunique,
+       substr(pg_get_indexdef(i.indexrelid),
+              1 + length(format('CREATE %sINDEX %I ON %s%I.%I', CASE WHEN i.indisunique THEN 'UNIQUE ' ELSE '' END, ic.relname,
+                                CASE c.relkind WHEN 'p' THEN 'ONLY ' ELSE '' END, n.nspname, c.relname)))
+  FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid JOIN pg_class c ON c.oid = i.indrelid
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+  LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.conrelid = c.oid AND k.contype IN ('p', 'u', 'x')
+ WHERE i.indrelid = $1::bigint::oid
+   AND CASE c.relkind WHEN 'p' THEN ic.reltablespace = 0 AND (k.oid IS NULL OR ic.reloptions IS NULL) ELSE i.indisvalid END
+ ORDER BY i.indexrelid)",
+                                        table)) {
+    keys.push_back({row[0].as<std::string>(), row[1].as<std::string>(), row[2].as<bool>(), row[3].as<std::string>()});
+  }
+  return keys;
 }
 
-/// Privileges and storage options of the child that is replaced.
+}  // namespace
+
+/// For `swap` the keys and indexes of the child that is replaced, its own ones too; for `create` the parent's, which ATTACH then
+/// finds and takes over. Left to ATTACH, they would be built under its lock on the parent.
+void TargetWriter::build_keys(pqxx::transaction_base& tx) {
+  std::string sql;
+  int number = 0;
+  for (const KeyDefinition& key : keys_of(tx, swaps() ? placement_.child : resolved_.table.oid)) {
+    if (!swaps()) {
+      sql += key.build_on(placement_.table);  // the server gives the name that ATTACH would have given
+      continue;
+    }
+    const std::string name = fmt::format("{}_{}", staging_.name, ++number);
+    sql += key.build_on(staging_, name);
+    rename_keys_ += fmt::format("; ALTER INDEX {}.{} RENAME TO {}", quote_identifier(staging_.schema),
+                                quote_identifier(name), quote_identifier(key.name));
+  }
+  if (!sql.empty()) tx.exec(sql);
+}
+
+/// Privileges and storage options of the child that is replaced, and no others: not those that ALTER DEFAULT PRIVILEGES gave the
+/// staging table.
 void TargetWriter::copy_grants(pqxx::transaction_base& tx) const {
   const pqxx::row row = tx.exec_params1(
-      "SELECT (SELECT string_agg(format('GRANT %s ON %s TO %s%s', a.privilege_type, $2::text, "
-      "                                 CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE "
-      "quote_ident(pg_get_userbyid(a.grantee)) END, "
-      "                                 CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END), '; "
-      "') "
-      "          FROM aclexplode(c.relacl) a WHERE a.grantee <> c.relowner), "
-      "       array_to_string(c.reloptions, ', ') FROM pg_class c WHERE c.oid = $1::bigint::oid",
+      R"(
+WITH child AS (SELECT relowner, relacl, reloptions FROM pg_class WHERE oid = $1::bigint::oid),
+     given AS (SELECT a.grantee FROM pg_class s, aclexplode(s.relacl) a WHERE s.oid = $2::text::regclass AND a.grantee <> s.relowner
+               UNION SELECT relowner FROM child WHERE relacl IS NOT NULL)
+SELECT (SELECT string_agg(format('REVOKE ALL ON %s FROM %s; ', $2::text,
+                                 CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END), '')
+          FROM given),
+       (SELECT string_agg(format('GRANT %s ON %s TO %s%s; ', a.privilege_type, $2::text,
+                                 CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
+                                 CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END), '')
+          FROM child, aclexplode(child.relacl) a),
+       (SELECT format('ALTER TABLE %s SET (%s)', $2::text, array_to_string(reloptions, ', ')) FROM child
+         WHERE reloptions IS NOT NULL))",
       placement_.child, staging_.quoted());
-  if (!row[0].is_null()) tx.exec(row[0].as<std::string>());
-  if (!row[1].is_null()) tx.exec(fmt::format("ALTER TABLE {} SET ({})", staging_.quoted(), row[1].as<std::string>()));
+  std::string sql;
+  for (const auto& part : row) sql += part.is_null() ? "" : part.as<std::string>();
+  if (!sql.empty()) tx.exec(sql);
 }
 
 void TargetWriter::analyze(pqxx::transaction_base& tx) const {
@@ -395,24 +436,37 @@ void TargetWriter::analyze(pqxx::transaction_base& tx) const {
   }
 }
 
-void TargetWriter::attach(pqxx::transaction_base& tx) const {
-  const std::string child = placement_.table.quoted();
-  tx.exec(
-      fmt::format("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({}); ALTER TABLE {} DROP "
-                  "CONSTRAINT regfeatd_bounds",
-                  resolved_.table.name.quoted(), child, order_literal(resolved_.order_type, range_.lower),
-                  order_literal(resolved_.order_type, range_.upper), child));
-}
-
 void TargetWriter::settle(pqxx::transaction_base& tx) {
   if (!after_load_.empty()) tx.exec(after_load_);
   if (swaps()) {
     build_keys(tx);
     copy_grants(tx);
-  } else if (placement_.strategy == Strategy::create && !placement_.attach_first) {
-    attach(tx);
+  } else if (attaches()) {
+    build_keys(tx);
   }
   analyze(tx);
+}
+
+void TargetWriter::attach(pqxx::transaction_base& tx, AttachWait wait) const {
+  const std::string parent = resolved_.table.name.quoted(), child = placement_.table.quoted();
+  // Only others who want to attach, or maintain the parent, wait behind us: it may take longer than other locks.
+  const char* lock_timeout = wait == AttachWait::long_enough ? "SET LOCAL lock_timeout = '1min'; " : "";
+  try {
+    tx.exec(
+        fmt::format("{}ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({}); ALTER TABLE {} DROP "
+                    "CONSTRAINT regfeatd_bounds",
+                    lock_timeout, parent, child, order_literal(resolved_.order_type, range_.lower),
+                    order_literal(resolved_.order_type, range_.upper), child));
+  } catch (const pqxx::sql_error& e) {
+    if (e.sqlstate() != "55P03") throw;
+    throw Fault(
+        FaultClass::transient,
+        fmt::format("target {}: the lock to attach partition {} did not come (pg_locks shows who holds the parent in "
+                    "SHARE UPDATE EXCLUSIVE mode or a stronger one: ANALYZE, CREATE INDEX, ALTER TABLE); it is tried "
+                    "again later",
+                    resolved_.table.name.text(), placement_.table.text()),
+        "55P03");
+  }
 }
 
 std::vector<std::string> TargetWriter::tables_to_lock() const {

@@ -8,8 +8,8 @@
 namespace regfeatd::test {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
-using ::testing::Not;
 
 constexpr const char* kChild = "bqx.reg_rate_eurusd_2024_07_01";
 
@@ -20,6 +20,9 @@ std::string specification(int days, const std::string& publish) {
     text.insert(at + end.size(), ", publish: " + publish);
   return text;
 }
+
+/// A line of a plan: how many partitions go which way, and why.
+auto ways(const std::string& number, const std::string& why) { return AllOf(HasSubstr(number), HasSubstr(why)); }
 
 /// Two days of a pair, loaded and done.
 class Obstacles {
@@ -120,6 +123,158 @@ TEST(Replicated, ATruncateThatSubscribersWouldNotSeeIsRefused) {
   o.db.exec("DROP PUBLICATION p; CREATE PUBLICATION p FOR TABLE bqx.reg_bqx_eurusd");
   EXPECT_THAT(o.plan("truncate"), HasSubstr("4 × truncate"));
 }
+
+TEST(Owners, AChildOfAnotherRoleIsNotExchangedAndKeepsItsOwner) {
+  const Role owner("owner");
+  {
+    const Obstacles o;
+    o.db.exec(fmt::format("GRANT USAGE ON SCHEMA bqx TO {0}; ALTER TABLE {1} OWNER TO {0}", owner.name, kChild));
+    EXPECT_THAT(o.plan(), HasSubstr(fmt::format("it belongs to role \"{}\"", owner.name)));
+    EXPECT_THAT(o.plan("swap", 78), HasSubstr(fmt::format("it belongs to role \"{}\"", owner.name)));
+    const std::string child = o.child_oid();
+    o.rerun();
+    EXPECT_EQ(o.child_oid(), child);
+    EXPECT_EQ(o.db.count(fmt::format("SET LOCAL ROLE {}; SELECT count(*) FROM {}", owner.name, kChild)),
+              o.db.count(fmt::format("SELECT count(*) FROM {}", kChild)));
+    o.db.exec("DROP OWNED BY " + owner.name + " CASCADE");
+  }
+}
+
+TEST(Owners, AnExchangedChildHasThePrivilegesThatItHadAndNoDefaultOnes) {
+  const Role reader("reader"), newcomer("newcomer");
+  {
+    const Obstacles o;
+    o.db.exec(
+        fmt::format("GRANT SELECT ON {0} TO {1} WITH GRANT OPTION; REVOKE TRUNCATE ON {0} FROM current_user; "
+                    "ALTER DEFAULT PRIVILEGES IN SCHEMA bqx GRANT ALL ON TABLES TO {1}, {2}, PUBLIC",
+                    kChild, reader.name, newcomer.name));
+    const std::string acl = fmt::format("SELECT relacl FROM pg_class WHERE oid = '{}'::regclass", kChild);
+    const std::string before = o.db.text(acl), child = o.child_oid();
+    o.rerun();
+    EXPECT_NE(o.child_oid(), child) << "it was not exchanged";
+    EXPECT_EQ(o.db.text(acl), before);
+    // A child without any grant has none afterwards either.
+    EXPECT_EQ(o.db.count(fmt::format("SELECT count(*) FROM generate_series(1, 1) WHERE has_table_privilege('{}', "
+                                     "'bqx.reg_rate_eurusd_2024_07_02', 'SELECT')",
+                                     newcomer.name)),
+              0);
+    o.db.exec(fmt::format("DROP OWNED BY {}, {}", reader.name, newcomer.name));
+    o.db.exec(fmt::format("ALTER DEFAULT PRIVILEGES IN SCHEMA bqx REVOKE ALL ON TABLES FROM PUBLIC"));
+  }
+}
+
+TEST(Owners, RulesOfAChildKeepItFromBeingExchanged) {
+  const Obstacles o;
+  o.db.exec(
+      fmt::format("CREATE TABLE public.heard (x int); CREATE RULE heard AS ON DELETE TO {} DO ALSO NOTHING", kChild));
+  EXPECT_THAT(o.plan(), HasSubstr("it has rules of its own"));
+  o.rerun();
+  EXPECT_EQ(o.db.count("SELECT count(*) FROM pg_rules WHERE rulename = 'heard'"), 1);
+}
+
+TEST(Truncate, GivesWayToDeleteWhereForeignKeysReferToAnEmptyChild) {
+  const Obstacles o;
+  o.db.exec(
+      "DELETE FROM bqx.reg_rate_eurusd; CREATE TABLE bqx.remarks (at timestamptz REFERENCES bqx.reg_rate_eurusd (ts_utc), remark text)");
+  EXPECT_THAT(o.plan(), ways("2 × delete", "(it is empty, and cannot be truncated: foreign keys refer to it)"));
+  EXPECT_THAT(o.plan("truncate", 78), HasSubstr("foreign keys refer to it"));
+  o.rerun();
+}
+
+/// A role with what a daemon needs, that owns neither parents nor children; `granted` on the children.
+class Writer {
+ public:
+  explicit Writer(const Obstacles& o, const Role& role) : o_(o), role_(role) {
+    o.db.exec(fmt::format(
+        "ALTER ROLE {0} LOGIN; GRANT regfeat_daemon TO {0}; GRANT USAGE ON SCHEMA bqx TO {0}; "
+        "GRANT SELECT ON bqx.m1_eurusd, bqx.bqx_eurusd TO {0}; GRANT SELECT, INSERT ON bqx.reg_rate_eurusd, bqx.reg_bqx_eurusd TO {0}",
+        role.name));
+  }
+  ~Writer() { o_.db.exec("DROP OWNED BY " + role_.name); }
+  Writer(const Writer&) = delete;
+  Writer& operator=(const Writer&) = delete;
+
+  void grant(const std::string& privileges, const std::string& tables) const {
+    o_.db.exec(fmt::format("GRANT {} ON {} TO {}", privileges, tables, role_.name));
+  }
+  [[nodiscard]] Finished regfeatd(std::vector<std::string> arguments) const {
+    arguments.insert(arguments.end(), {"--conninfo", o_.db.conninfo_as(role_.name)});
+    return test::regfeatd(arguments);
+  }
+  [[nodiscard]] std::string plan(int exit_status, const std::string& publish = "auto", int days = 2) const {
+    const TemporaryFile file("spec.yaml", specification(days, publish));
+    const Finished f = regfeatd({"plan", file.path()});
+    EXPECT_EQ(f.exit_status, exit_status) << f.out;
+    return f.out;
+  }
+
+ private:
+  const Obstacles& o_;
+  const Role& role_;
+};
+
+constexpr const char* kChildren =
+    "bqx.reg_rate_eurusd_2024_07_01, bqx.reg_rate_eurusd_2024_07_02, bqx.reg_bqx_eurusd_2024_07_01, bqx.reg_bqx_eurusd_2024_07_02";
+constexpr const char* kParents = "bqx.reg_rate_eurusd, bqx.reg_bqx_eurusd";
+
+TEST(Owners, WithoutOwnershipWhatIsThereIsWrittenAndOnlyAttachingIsRefused) {
+  const Role role("writer");
+  {
+    const Obstacles o;
+    const Writer writer(o, role);
+    // Nothing on the children, and no DELETE on the parents: nothing is possible, and both are named.
+    const std::string nothing = writer.plan(78);
+    EXPECT_THAT(nothing,
+                HasSubstr("target bqx.reg_rate_eurusd: partition bqx.reg_rate_eurusd_2024_07_01 cannot be written: "
+                          "there is no DELETE privilege on it; and of the parent: there is no DELETE privilege on it"));
+    writer.grant("DELETE", kParents);
+    EXPECT_THAT(writer.plan(0), ways("4 × delete",
+                                     "(the current role may not read it; through the parent: "
+                                     "there is no DELETE privilege on it)"));
+    writer.grant("SELECT, INSERT, DELETE", kChildren);
+    EXPECT_THAT(
+        writer.plan(0),
+        ways(
+            "4 × delete",
+            "(it holds rows, and cannot be exchanged: the current role does not own the parent, which attaching partitions needs"));
+    EXPECT_THAT(writer.plan(0, "delete"), ways("4 × delete", "(publish: delete)"));
+    o.db.exec("TRUNCATE bqx.reg_rate_eurusd, bqx.reg_bqx_eurusd");
+    EXPECT_THAT(writer.plan(0),
+                ways("4 × delete", "(it is empty, and cannot be truncated: there is no TRUNCATE privilege on it)"));
+    writer.grant("TRUNCATE", kChildren);
+    EXPECT_THAT(writer.plan(0), HasSubstr("4 × truncate"));
+    EXPECT_THAT(
+        writer.plan(78, "auto", 3),
+        HasSubstr(
+            "target bqx.reg_rate_eurusd: partition bqx.reg_rate_eurusd_2024_07_03 is not there: the current role does "
+            "not own the parent, which attaching partitions needs"));
+  }
+}
+
+class WithoutOwnership : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(WithoutOwnership, EveryPartitionIsReplaced) {
+  const Role role("replacer");
+  {
+    const Obstacles o;
+    const Writer writer(o, role);
+    if (std::string(GetParam()) == "parents") {
+      writer.grant("DELETE", kParents);
+    } else {
+      writer.grant("SELECT, INSERT, DELETE, TRUNCATE", kChildren);
+      if (std::string(GetParam()) == "truncate") o.db.exec("TRUNCATE bqx.reg_rate_eurusd, bqx.reg_bqx_eurusd");
+    }
+    o.db.exec("SELECT regfeat.requeue('bars', force => true)");
+    const Finished f = writer.regfeatd({"run", "--once", "--workers", "1"});
+    EXPECT_EQ(f.exit_status, 0) << f.out;
+    EXPECT_EQ(o.db.count("SELECT count(*) FROM regfeat.attempt WHERE outcome = 'done'"), 4);
+    EXPECT_EQ(o.db.count("SELECT count(*) FROM bqx.reg_rate_eurusd"), o.rows());
+    EXPECT_EQ(o.db.count("SELECT count(*) FROM bqx.reg_bqx_eurusd"), o.rows());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Publishing, WithoutOwnership, ::testing::Values("parents", "children", "truncate"),
+                         [](const auto& how) { return std::string(how.param) + "_"; });
 
 }  // namespace
 }  // namespace regfeatd::test
