@@ -137,10 +137,13 @@ void Worker::rest() {
   wakeups_seen_ = shared_.wait_for_work(wakeups_seen_, poll);
 }
 
-/// Holds the worker to throttle.rows_per_second, having taken `rows` more.
+/// Holds the worker to throttle.rows_per_second, having taken `rows` more. Without a partition in hand the wait is a step
+/// of its own (else it would pass for a slow commit), and it ends when the worker is not wanted any more.
 void Worker::pace(std::int64_t rows) {
   constexpr std::chrono::milliseconds kLook{50};  // a new bound, or the end, is noticed so soon
-  while (!shared_.aborting.load() && !shared_.draining.load()) {
+  const bool between_partitions = partition_id_.load() == 0;
+  bool waits = false;
+  while (!shared_.aborting.load() && !shared_.draining.load() && (!between_partitions || wanted())) {
     const auto limit = shared_.settings()->throttle.rows_per_second;
     if (!limit) return;
     const auto now = std::chrono::steady_clock::now();
@@ -150,6 +153,8 @@ void Worker::pace(std::int64_t rows) {
       const MutexLock lock(mutex_);
       if (running_ && run_stop_.stop_requested()) return;
     }
+    if (between_partitions && !waits) set_step("throttled");
+    waits = true;
     pulse_.beat();
     std::this_thread::sleep_for(std::min<std::chrono::steady_clock::duration>(until - now, kLook));
     rows = 0;
@@ -160,7 +165,9 @@ void Worker::serve_one() {
   if (!shared_.lease_held.load()) return idle();
   if (number_ >= shared_.workers_allowed.load()) return rest();
   pace(0);
+  if (!wanted()) return;
   if (!ensure_session()) return idle();
+  if (!wanted()) return;  // both may have taken long: stopped or surplus meanwhile, it claims nothing more
   set_step("claim");
   timings_ = {};
   const auto start = std::chrono::steady_clock::now();

@@ -391,6 +391,9 @@ void Bench::Impl::load_raw(Connection& c, const Job& job, std::size_t i) {
     (void)w.finish();
   }
   for (TargetWriter& w : writers) w.settle(*tx);
+  for (TargetWriter& w : writers) {
+    if (w.attaches()) w.attach(*tx, TargetWriter::AttachWait::long_enough);
+  }
   if (options.publish == spec::Publish::swap) {
     tx->commit();
     tx.reset();

@@ -116,6 +116,7 @@ class PartitionWrite {
 
   void settle(pqxx::transaction_base& tx) {
     for (TargetWriter& w : writers_) w.settle(tx);
+    if (!swaps()) attach(tx, TargetWriter::AttachWait::long_enough);
   }
 
   /// The children that are exchanged, quoted.
@@ -133,9 +134,16 @@ class PartitionWrite {
       if (w.swaps()) lock_exclusively(tx, w.tables_to_lock(), budget);
     }
     for (const TargetWriter& w : writers_) w.exchange(tx);
+    attach(tx, TargetWriter::AttachWait::as_it_is_set);
   }
 
  private:
+  void attach(pqxx::transaction_base& tx, TargetWriter::AttachWait wait) const {
+    for (const TargetWriter& w : writers_) {
+      if (w.attaches()) w.attach(tx, wait);
+    }
+  }
+
   void write_target(pqxx::transaction_base& tx, std::size_t t, std::int64_t total, queue::Completion& completion) {
     const spec::Target& target = prepared_.fs.targets[t];
     const ResolvedTarget& place = places_.targets[t];
