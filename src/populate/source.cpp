@@ -45,17 +45,20 @@ std::string fill_series(const std::string& query, const std::string& series) {
 }
 
 /// What the server has against a statement, in a subtransaction of its own; its rows go to `result`. nullopt: nothing.
-/// Throws Fault where the moment was bad and not the statement.
+/// Throws Fault where the moment was bad and not the statement. Without `result` a lock that is held is not waited for, and
+/// nothing against the statement: a daemon starts also while somebody has a source locked.
 std::optional<std::string> refusal(pqxx::transaction_base& tx, const std::string& statement,
                                    pqxx::result* result = nullptr) {
   try {
     pqxx::subtransaction trial(static_cast<pqxx::dbtransaction&>(tx), "trial");
+    if (result == nullptr) trial.exec("SET LOCAL lock_timeout = '100ms'");
     const pqxx::result got = trial.exec(statement);
-    trial.commit();
+    trial.abort();  // the setting too
     if (result != nullptr) *result = got;
     return std::nullopt;
   } catch (const pqxx::sql_error&) {
     const Fault fault = pg::to_fault(std::current_exception());
+    if (result == nullptr && fault.sqlstate() == "55P03") return std::nullopt;
     if (fault.fault_class() == FaultClass::transient || fault.fault_class() == FaultClass::fatal) throw fault;
     return fault.what();
   }
