@@ -266,5 +266,58 @@ TEST(ApplyFindings, ChildrenOfAnIdentityAreNumberedByOneSequence) {
   db.exec("INSERT INTO w.out (t) VALUES ('2024-07-02 23:00+00'); DROP TABLE w.out");
 }
 
+TEST(ApplyFindings, KeysThatNumberRowsThemselvesAreNoObstacle) {
+  const Database db;
+  db.migrate();
+  make_minutes(db, "m");
+  db.exec(
+      "CREATE TABLE w.out (id bigserial PRIMARY KEY, t timestamptz NOT NULL, n_obs_v real, tag uuid UNIQUE DEFAULT gen_random_uuid(), "
+      "                    day date UNIQUE DEFAULT current_date)");
+  expect_findings(db, minutes("w.m", target("w.out")),
+                  {"1 finding;", "unique key out_day_key (day) lacks column \"t\": rows would collide"});
+  db.exec("ALTER TABLE w.out DROP CONSTRAINT out_day_key");
+  const Finished applied = run_text(db, "apply", minutes("w.m", target("w.out")));
+  ASSERT_EQ(applied.exit_status, 0) << applied.out;
+  for (int i = 0; i < 2; ++i) {
+    const Finished run = db.regfeatd({"run", "--once"});
+    ASSERT_EQ(run.exit_status, 0) << run.out;
+    EXPECT_EQ(db.text("SELECT count(*) || ' ' || count(DISTINCT t) || ' ' || count(DISTINCT id) FROM w.out"),
+              "600 600 600");
+    db.exec("SELECT regfeat.requeue('minutes', force => true)");
+  }
+  EXPECT_GT(db.count("SELECT min(id) FROM w.out"), 600);  // written twice
+  // A key that is written is held to the old rule.
+  db.exec("CREATE TABLE w.keyed (t timestamptz, v int DEFAULT 0, n_obs_v bigserial UNIQUE)");
+  const Finished refused = run_text(db, "plan", minutes("w.m", target("w.keyed")));
+  EXPECT_THAT(refused.out, HasSubstr("unique key keyed_n_obs_v_key (n_obs_v) lacks column \"t\""));
+}
+
+TEST(ApplyFindings, SequencesThatTheRoleMayNotUseAreNamed) {
+  const Database db;
+  db.migrate();
+  make_minutes(db, "m");
+  db.exec("CREATE TABLE w.out (id bigserial PRIMARY KEY, t timestamptz NOT NULL, n_obs_v real)");
+  const std::string role = fmt::format("regfeat_test_sequences_{}", getpid());
+  db.exec(fmt::format(
+      "CREATE ROLE {0} LOGIN IN ROLE regfeat_daemon; GRANT USAGE ON SCHEMA w TO {0}; GRANT ALL ON ALL TABLES IN SCHEMA w TO {0}",
+      role));
+  const TemporaryFile file("spec.yaml", minutes("w.m", target("w.out")));
+  const auto plan = [&] { return regfeatd({"plan", file.path(), "--conninfo", db.conninfo_as(role)}); };
+  const Finished refused = plan();
+  EXPECT_EQ(refused.exit_status, 78) << refused.out;
+  EXPECT_THAT(refused.out,
+              HasSubstr("target w.out: no USAGE privilege on sequence out_id_seq, the default of column \"id\""));
+  // One behind the order column, which is written, is not needed.
+  db.exec("ALTER TABLE w.out DROP CONSTRAINT out_pkey, ALTER id DROP DEFAULT, ALTER id DROP NOT NULL");
+  db.exec(
+      "ALTER TABLE w.out ALTER t SET DEFAULT timestamptz '2024-07-01 00:00+00' + nextval('w.out_id_seq') * interval '1 s'");
+  EXPECT_THAT(plan().out, Not(HasSubstr("no USAGE")));
+  db.exec("ALTER TABLE w.out ALTER id SET DEFAULT nextval('w.out_id_seq')");
+  db.exec(fmt::format("GRANT USAGE ON SEQUENCE w.out_id_seq TO {}", role));
+  const Finished fine = plan();
+  EXPECT_EQ(fine.exit_status, 0) << fine.out;
+  db.exec(fmt::format("DROP OWNED BY {0}; DROP ROLE {0}", role));
+}
+
 }  // namespace
 }  // namespace regfeatd::test
