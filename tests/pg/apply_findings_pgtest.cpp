@@ -319,5 +319,32 @@ TEST(ApplyFindings, SequencesThatTheRoleMayNotUseAreNamed) {
   db.exec(fmt::format("DROP OWNED BY {0}; DROP ROLE {0}", role));
 }
 
+TEST(ApplyFindings, AChangedSpecificationIsAppliedToAllOfItsSeries) {
+  const Database db;
+  db.migrate();
+  make_minutes(db, "a");
+  make_minutes(db, "b");
+  const auto spec = [](const std::string& windows, const std::string& series = "a, b") {
+    std::string text = minutes(
+        "\"w.{series}\"", "{ input: v, table: \"w.{series}_out\", time: t, column: \"{metric}_{window}\" }", series);
+    return text.replace(text.find("w3: 3"), 5, windows);
+  };
+  for (const char* series : {"a", "b"})  // one after the other: nothing has changed between them
+    ASSERT_EQ(run_text(db, "apply", spec("w3: 3"), {"--series", series}).exit_status, 0);
+  ASSERT_EQ(db.regfeatd({"run", "--once"}).exit_status, 0);
+  const Finished refused = run_text(db, "apply", spec("w3: 3, w4: 4"), {"--series", "a"});
+  EXPECT_EQ(refused.exit_status, 78) << refused.out;
+  EXPECT_THAT(refused.out, HasSubstr("1 of those left out (b) has partitions already: apply it without --series"));
+  db.exec("SELECT regfeat.requeue('minutes', 'b', force => true)");
+  EXPECT_EQ(db.regfeatd({"run", "--once"}).exit_status, 0);
+  // Series that are new, or have no partition yet, may come by themselves.
+  make_minutes(db, "c");
+  EXPECT_EQ(run_text(db, "apply", spec("w3: 3", "a, b, c"), {"--series", "c"}).exit_status, 0);
+  EXPECT_EQ(run_text(db, "apply", spec("w3: 3, w4: 4", "a, b, c")).exit_status, 0);
+  const Finished run = db.regfeatd({"run", "--once"});
+  EXPECT_EQ(run.exit_status, 0) << run.out;
+  EXPECT_EQ(db.count("SELECT count(n_obs_w4) FROM w.b_out"), 597);
+}
+
 }  // namespace
 }  // namespace regfeatd::test
