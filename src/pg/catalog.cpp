@@ -13,16 +13,19 @@ constexpr OrderValue kHighest = std::numeric_limits<OrderValue>::max();
 
 std::vector<ColumnInfo> read_columns(pqxx::transaction_base& tx, std::uint32_t oid) {
   std::vector<ColumnInfo> columns;
-  for (const auto& row : tx.exec_params(
-           "SELECT attname, atttypid::bigint, format_type(atttypid, atttypmod), attnotnull, "
-           "       atthasdef OR attidentity <> '' OR attgenerated <> '', "
-           "       NOT EXISTS (SELECT FROM pg_collation c WHERE c.oid = attcollation AND NOT c.collisdeterministic), "
-           "       has_column_privilege(attrelid, attnum, 'SELECT') "
-           "  FROM pg_attribute WHERE attrelid = $1::bigint::oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-           oid)) {
+  for (
+      const auto& row : tx.exec_params(
+          "SELECT attname, atttypid::bigint, format_type(atttypid, atttypmod), attnotnull, "
+          "       atthasdef OR attidentity <> '' OR attgenerated <> '', "
+          "       NOT EXISTS (SELECT FROM pg_collation c WHERE c.oid = attcollation AND NOT c.collisdeterministic), "
+          "       has_column_privilege(attrelid, attnum, 'SELECT'), "
+          "       attidentity <> '' OR EXISTS (SELECT FROM pg_attrdef d WHERE d.adrelid = attrelid AND d.adnum = attnum AND attgenerated = '' "
+          "                                      AND pg_get_expr(d.adbin, d.adrelid) ~ '^(nextval\\(.*\\)|gen_random_uuid\\(\\))$') "
+          "  FROM pg_attribute WHERE attrelid = $1::bigint::oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+          oid)) {
     columns.push_back({row[0].as<std::string>(), type_from_oid(row[1].as<std::uint32_t>()), row[2].as<std::string>(),
                        row[5].as<bool>() && equal_means_same_bytes(row[2].as<std::string>()), row[3].as<bool>(),
-                       row[4].as<bool>(), row[6].as<bool>()});
+                       row[4].as<bool>(), row[6].as<bool>(), row[7].as<bool>()});
   }
   return columns;
 }

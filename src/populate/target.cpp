@@ -109,7 +109,12 @@ void check_rest(const spec::FeatureSet& fs, const spec::Target& target, const Re
           c.name));
     }
   }
+  const auto is_numbered = [&](const std::string& name) {
+    const pg::ColumnInfo* column = out.table.column(name);
+    return column != nullptr && column->distinct_default && !written.contains(name);
+  };
   for (const pg::UniqueKey& unique : out.table.unique_keys) {
+    if (std::any_of(unique.columns.begin(), unique.columns.end(), is_numbered)) continue;
     std::vector<std::string> needed = fs.key;
     needed.push_back(target.order_column);
     for (const std::string& n : needed) {
@@ -117,6 +122,26 @@ void check_rest(const spec::FeatureSet& fs, const spec::Target& target, const Re
       findings.push_back(fmt::format("target {}: unique key {} ({}) lacks column \"{}\": rows would collide", where,
                                      unique.name, join(unique.columns), n));
     }
+  }
+}
+
+/// The sequences behind defaults of columns that we do not write; identity columns need no privilege.
+void check_sequences(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target,
+                     const ResolvedTarget& out, std::vector<std::string>& findings) {
+  std::vector<std::string> written = out.features;
+  written.push_back(target.order_column);
+  written.insert(written.end(), fs.key.begin(), fs.key.end());
+  for (
+      const auto& row : tx.exec_params(
+          "SELECT a.attname, s.seqrelid::regclass::text FROM pg_attrdef d "
+          "  JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum "
+          "  JOIN pg_depend p ON p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid AND p.refclassid = 'pg_class'::regclass "
+          "  JOIN pg_sequence s ON s.seqrelid = p.refobjid "
+          " WHERE d.adrelid = $1::bigint::oid AND a.attname <> ALL ($2::text[]) "
+          "   AND NOT has_sequence_privilege(s.seqrelid, 'USAGE, UPDATE')",
+          out.table.oid, pg::array_literal(written))) {
+    findings.push_back(fmt::format("target {}: no USAGE privilege on sequence {}, the default of column \"{}\"",
+                                   out.table.name.text(), row[1].as<std::string>(), row[0].as<std::string>()));
   }
 }
 
@@ -207,6 +232,7 @@ std::optional<ResolvedTarget> resolve_target(pqxx::transaction_base& tx, const s
   check_features(fs, target, out, columns_will_come, findings);
   check_rest(fs, target, out, findings);
   check_privileges(out, findings);
+  check_sequences(tx, fs, target, out, findings);
   out.order_column = quote_identifier(target.order_column);
   out.layout.key_fields = fs.key.size();
   std::vector<std::string> columns{target.order_column};

@@ -438,6 +438,28 @@ TEST(FeatureSets, WhatAnOperatorCancelledStaysCancelledThoughColumnsAreAdded) {
             0);
 }
 
+TEST(FeatureSets, PlanNamesTheColumnsThatAChangeLeavesEmpty) {
+  const Database db;
+  db.migrate();
+  make_players(db);
+  const TemporaryFile narrow("narrow.yaml", players({}, "form", "g3: 3"));
+  ASSERT_EQ(apply_text(db, players({}, "form", "g3: 3, g4: 4")).exit_status, 0);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  const Finished plan = db.regfeatd({"plan", narrow.path()});
+  EXPECT_NE(
+      plan.out.find("lost        players.form_features: 2 of its columns are no longer written, and NULL in what is "
+                    "computed anew: n_obs_g4, prediction_g4\n"),
+      std::string::npos)
+      << plan.out;
+  std::string elsewhere = players({}, "form", "g3: 3, g4: 4");
+  elsewhere.replace(elsewhere.find("players.form_features"), 21, "players.other_features");
+  const TemporaryFile moved("moved.yaml", elsewhere);
+  EXPECT_NE(db.regfeatd({"plan", moved.path()}).out.find("left        players.form_features is no longer a target"),
+            std::string::npos);
+  ASSERT_EQ(db.regfeatd({"apply", narrow.path()}).exit_status, 0);
+  EXPECT_EQ(db.regfeatd({"plan", narrow.path()}).out.find("lost"), std::string::npos);
+}
+
 TEST(FeatureSets, NothingIsClaimedUnderASpecificationThatIsBeingReplaced) {
   const Database db;
   db.migrate();

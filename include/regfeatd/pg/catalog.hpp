@@ -34,8 +34,9 @@ struct ColumnInfo {
   std::string type_name;  ///< as psql shows it, with its modifier
   bool bytewise = true;   ///< equal values have equal bytes, numeric aside (1.0 and 1.00)
   bool not_null = false;
-  bool has_default = false;  ///< also identity and generated columns
-  bool can_select = true;    ///< the current role may read it
+  bool has_default = false;       ///< also identity and generated columns
+  bool can_select = true;         ///< the current role may read it
+  bool distinct_default = false;  ///< rows that do not give it get a value of their own: identity, nextval, random UUID
 };
 
 struct UniqueKey {
