@@ -183,6 +183,7 @@ CREATE TABLE regfeat.attempt (
   read_ms                double precision,
   wait_ms                double precision,
   fit_ms                 double precision,
+  encode_ms              double precision,
   send_ms                double precision,
   publish_ms             double precision,
   commit_ms              double precision
@@ -191,7 +192,8 @@ COMMENT ON TABLE  regfeat.attempt IS 'Every try at a partition, recorded when it
 COMMENT ON COLUMN regfeat.attempt.outcome IS 'running; done, empty, unchanged (success); failed (charged); disturbed (connection or server lost, not charged); fenced (a requeue, cancel or another daemon came first); lost (its daemon''s lease ran out); returned (given back at shutdown).';
 COMMENT ON COLUMN regfeat.attempt.finished_at IS 'Of a success: just before COMMIT. commit_ms comes on top.';
 COMMENT ON COLUMN regfeat.attempt.wait_ms IS 'Between reading and sending rows, where `writers` lets no more workers send.';
-COMMENT ON COLUMN regfeat.attempt.send_ms IS 'Encoding and sending, the server''s COPY included.';
+COMMENT ON COLUMN regfeat.attempt.encode_ms IS 'Turning columns into the rows that COPY takes: with read_ms and fit_ms what the daemon does itself.';
+COMMENT ON COLUMN regfeat.attempt.send_ms IS 'Sending rows, the server''s COPY included.';
 CREATE INDEX attempt_partition ON regfeat.attempt (partition_id, attempt_id);
 CREATE INDEX attempt_finished ON regfeat.attempt (feature_set_id, finished_at);
 CREATE INDEX attempt_running ON regfeat.attempt (daemon_id) WHERE outcome = 'running';
@@ -418,6 +420,19 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION regfeat.blocked_by IS 'What a partition waits for because of depends_on, in words; NULL: nothing.';
 
+-- One index scan in claim order, that ends at the first free partition.
+CREATE FUNCTION regfeat.free_priority(dependent integer, instant timestamptz, at_least integer) RETURNS integer
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+  SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
+BEGIN
+  RETURN (SELECT q.priority FROM regfeat.partition q
+           WHERE q.feature_set_id = dependent AND q.state = 'pending' AND q.not_before <= instant
+             AND q.priority >= coalesce(at_least, -2147483648)
+             AND NOT EXISTS (SELECT FROM regfeat.waits_for(q.feature_set_id, q.series, q.lower_bound, q.upper_bound, 1))
+           ORDER BY q.priority DESC, q.claim_rank, q.partition_id LIMIT 1);
+END $$;
+COMMENT ON FUNCTION regfeat.free_priority IS 'The highest priority, from a least one on, at which a dependent feature set has a partition that nothing blocks; NULL: it has none.';
+
 -- The SET clauses keep plans on the claim index whatever the statistics say (a work table that was just filled has none).
 -- `instant` is a variable because clock_timestamp(), being volatile, could not be looked up inside the index.
 CREATE FUNCTION regfeat.claim(claimant bigint, claimant_worker integer, claimant_backend integer, claimant_build text)
@@ -431,6 +446,7 @@ DECLARE
   a bigint;
   version integer;
   instant timestamptz := clock_timestamp();
+  offered integer;
 BEGIN
   -- A daemon that was declared lost, or whose lease just ran out, claims nothing: others would take it away at once.
   PERFORM FROM regfeat.daemon d
@@ -438,16 +454,28 @@ BEGIN
   IF NOT FOUND THEN
     RETURN;
   END IF;
-  -- Highest priority first; among equals the feature set with the fewest running partitions.
-  FOR s IN
-    SELECT f.feature_set_id, f.breaker_until IS NOT NULL AS probing,
-           EXISTS (SELECT FROM regfeat.dependency d WHERE d.feature_set_id = f.feature_set_id) AS dependent
+  -- What feature sets that wait for nobody offer: a dependent one that can only offer less need not be searched for a free partition.
+  IF EXISTS (SELECT FROM regfeat.dependency) THEN
+    SELECT max(top.priority) INTO offered
       FROM regfeat.feature_set f
       CROSS JOIN LATERAL (SELECT q.priority FROM regfeat.partition q
                            WHERE q.feature_set_id = f.feature_set_id AND q.state = 'pending' AND q.not_before <= instant
                            ORDER BY q.priority DESC, q.claim_rank, q.partition_id LIMIT 1) top
      WHERE f.paused_at IS NULL AND (f.breaker_until IS NULL OR f.breaker_until <= instant)
-     ORDER BY top.priority DESC,
+       AND NOT EXISTS (SELECT FROM regfeat.dependency d WHERE d.feature_set_id = f.feature_set_id);
+  END IF;
+  -- Highest priority first; among equals the feature set with the fewest running partitions. A dependent one counts by the
+  -- first of its partitions that nothing blocks.
+  FOR s IN
+    SELECT f.feature_set_id, f.breaker_until IS NOT NULL AS probing, x.dependent
+      FROM regfeat.feature_set f
+      CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM regfeat.dependency d WHERE d.feature_set_id = f.feature_set_id) AS dependent) x
+      CROSS JOIN LATERAL (SELECT q.priority FROM regfeat.partition q
+                           WHERE q.feature_set_id = f.feature_set_id AND q.state = 'pending' AND q.not_before <= instant
+                           ORDER BY q.priority DESC, q.claim_rank, q.partition_id LIMIT 1) top
+     WHERE f.paused_at IS NULL AND (f.breaker_until IS NULL OR f.breaker_until <= instant)
+     ORDER BY CASE WHEN NOT x.dependent OR top.priority < offered THEN top.priority
+                   ELSE regfeat.free_priority(f.feature_set_id, instant, offered) END DESC NULLS LAST,
               (SELECT count(*) FROM regfeat.partition r WHERE r.state = 'running' AND r.feature_set_id = f.feature_set_id),
               f.feature_set_id
   LOOP

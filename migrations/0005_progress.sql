@@ -5,7 +5,7 @@ CREATE VIEW regfeat.slow_partitions AS
 WITH attempt AS (
   SELECT p.feature_set_id, p.series, p.lower_bound, p.upper_bound, p.partition_id, a.attempt_id, a.rows_in, a.daemon_id, a.worker, a.finished_at,
          extract(epoch FROM a.finished_at - a.started_at)::double precision + (coalesce(a.commit_ms, 0) - coalesce(a.wait_ms, 0)) / 1000 AS seconds,
-         ARRAY[a.claim_ms, a.read_ms, a.fit_ms, a.send_ms, a.publish_ms, coalesce(a.commit_ms, 0)] AS phase_ms
+         ARRAY[a.claim_ms, a.read_ms, a.fit_ms, a.encode_ms, a.send_ms, a.publish_ms, coalesce(a.commit_ms, 0)] AS phase_ms
     FROM regfeat.partition p JOIN regfeat.attempt a USING (attempt_id)
    WHERE p.state = 'done' AND a.outcome = 'done' AND a.rows_in > 0
 ), median AS (
@@ -13,7 +13,8 @@ WITH attempt AS (
          percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds / rows_in) AS seconds_per_row,
          ARRAY[percentile_cont(0.5) WITHIN GROUP (ORDER BY phase_ms[1] / rows_in), percentile_cont(0.5) WITHIN GROUP (ORDER BY phase_ms[2] / rows_in),
                percentile_cont(0.5) WITHIN GROUP (ORDER BY phase_ms[3] / rows_in), percentile_cont(0.5) WITHIN GROUP (ORDER BY phase_ms[4] / rows_in),
-               percentile_cont(0.5) WITHIN GROUP (ORDER BY phase_ms[5] / rows_in), percentile_cont(0.5) WITHIN GROUP (ORDER BY phase_ms[6] / rows_in)] AS phase_ms
+               percentile_cont(0.5) WITHIN GROUP (ORDER BY phase_ms[5] / rows_in), percentile_cont(0.5) WITHIN GROUP (ORDER BY phase_ms[6] / rows_in),
+               percentile_cont(0.5) WITHIN GROUP (ORDER BY phase_ms[7] / rows_in)] AS phase_ms
     FROM attempt GROUP BY feature_set_id
 )
 SELECT f.name AS feature_set, a.series, regfeat.order_text(f.order_kind, a.lower_bound) AS "from", regfeat.order_text(f.order_kind, a.upper_bound) AS "to",
@@ -25,7 +26,7 @@ SELECT f.name AS feature_set, a.series, regfeat.order_text(f.order_kind, a.lower
   JOIN regfeat.feature_set f USING (feature_set_id)
   LEFT JOIN regfeat.daemon d ON d.daemon_id = a.daemon_id
   CROSS JOIN LATERAL (
-    SELECT n.name, n.ms, n.expected_ms FROM unnest(ARRAY['claim', 'read', 'fit', 'encode and send', 'publish', 'commit', 'other'],
+    SELECT n.name, n.ms, n.expected_ms FROM unnest(ARRAY['claim', 'read', 'fit', 'encode', 'send', 'publish', 'commit', 'other'],
         a.phase_ms || (a.seconds * 1000 - (SELECT coalesce(sum(x), 0) FROM unnest(a.phase_ms) x)),
         ARRAY(SELECT e * a.rows_in FROM unnest(m.phase_ms) WITH ORDINALITY u(e, i) ORDER BY i) || 0::double precision) AS n(name, ms, expected_ms)
      ORDER BY n.ms - n.expected_ms DESC NULLS LAST LIMIT 1) phase

@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "regfeatd/base/log.hpp"
 #include "regfeatd/populate/partition_run.hpp"
@@ -79,7 +80,9 @@ void Reporter::connect(const std::stop_token& stop) {
   if (session_ && !session_->broken()) return;
   const auto settings = shared_.settings();
   session_ = pg::connect_patiently(pg::connect_options(*settings, shared_.short_name() + "/reporter"),
-                                   std::chrono::seconds{5}, [&](const Fault&) {
+                                   std::chrono::seconds{5}, [&, said = false](const Fault& why) mutable {
+                                     if (!std::exchange(said, true))
+                                       log::warning("cannot connect, trying again", {{"error", why.what()}});
                                      pulse_.beat();
                                      return stop.stop_requested();
                                    });

@@ -69,7 +69,7 @@ constexpr const char* kFinished = R"(
      ORDER BY a.finished_at DESC LIMIT $3
   )
   SELECT a.attempt_id, extract(epoch FROM a.started_at)::float8, extract(epoch FROM a.finished_at)::float8, coalesce(a.rows_in, 0),
-         coalesce(a.read_ms, 0), coalesce(a.fit_ms, 0), coalesce(a.send_ms, 0) + coalesce(a.publish_ms, 0) + coalesce(a.commit_ms, 0),
+         coalesce(a.read_ms, 0), coalesce(a.fit_ms, 0) + coalesce(a.encode_ms, 0), coalesce(a.send_ms, 0) + coalesce(a.publish_ms, 0) + coalesce(a.commit_ms, 0),
          a.outcome = 'unchanged', a.commit_ms / 1000
     FROM (SELECT * FROM written UNION ALL SELECT * FROM others) a
    ORDER BY a.finished_at + coalesce(a.commit_ms, 0) * interval '1 millisecond')";
