@@ -26,10 +26,13 @@ constexpr double kLeastProgress = 0.02;    // of a running partition, to tell an
 constexpr double kWrittenUnseen = 0.1;     // partitions: however many were unchanged, the next may have to be written
 constexpr double kUnchangedHalfLife = 5;   // partitions; those of one kind come together
 constexpr double kPatienceWithoutHistory_s = 600;
-// A bootstrap of few measurements claims too much. How much too much was measured on the replays of
-// tests/unit/queue.
-constexpr double kWiden = 1.15;
 constexpr double kUsualSpread = 0.3;  // of the mean cost, as if half a partition had shown it
+
+constexpr std::size_t kDriftBlock = 8;    // partitions, neighbours in time
+constexpr std::size_t kDriftBlocks = 20;  // looked at
+constexpr double kDriftChance = 1;   // standard deviations of chance that differences between blocks have to exceed
+constexpr double kUsualDrift = 0.1;  // before there are blocks; it counts as so many of them:
+constexpr double kUsualDriftWeight = 1;
 
 double recency(std::size_t age) { return std::exp2(-static_cast<double>(age) / kHalfLife); }
 
@@ -234,6 +237,35 @@ double EtaModel::scaling_exponent() const {
   return std::clamp((kPrior * kUsualExponent + xy - x * y / weights) / (kPrior + xx - x * x / weights), 0.0, 1.0);
 }
 
+/// How much the cost of a row changes in the course of a job (standard deviation of its logarithm): by how much the means of
+/// neighbouring partitions differ more than partitions that know nothing of each other would. What is to come differs from
+/// what was as much as parts of the past do from each other.
+double EtaModel::drift() const {
+  const double exponent = scaling_exponent();
+  const std::size_t blocks = std::min(samples_.size() / kDriftBlock, kDriftBlocks);
+  double sum = 0, squares = 0, within = 0;
+  for (std::size_t b = 0; b < blocks; ++b) {
+    double block = 0, block_squares = 0;
+    for (std::size_t i = 0; i < kDriftBlock; ++i) {
+      const Sample& s = samples_[samples_.size() - 1 - b * kDriftBlock - i];
+      const double x = std::log(s.seconds / (s.rows + fixed_rows_) / std::pow(s.workers, exponent));
+      block += x / kDriftBlock;
+      block_squares += x * x;
+    }
+    sum += block;
+    squares += block * block;
+    within += std::max(0.0, block_squares - kDriftBlock * block * block) / (kDriftBlock - 1);
+  }
+  double seen = 0;  // of the squared drift
+  const auto n = static_cast<double>(blocks);
+  if (blocks > 1) {
+    const double between = std::max(0.0, squares - sum * sum / n) / (n - 1);
+    const double chance = within / n / kDriftBlock;
+    seen = std::max(0.0, between - chance * (1 + kDriftChance * std::sqrt(2 / (n - 1))));
+  }
+  return std::sqrt((kUsualDriftWeight * kUsualDrift * kUsualDrift + n * seen) / (kUsualDriftWeight + n));
+}
+
 std::optional<EtaModel::Fit> EtaModel::fit(double workers) const {
   if (samples_.empty() || workers <= 0) return std::nullopt;
   Fit out;
@@ -267,7 +299,7 @@ std::optional<EtaModel::Fit> EtaModel::fit(double workers) const {
   out.unchanged = recent_unchanged_;
   out.written = recent_written_;
   const double scaling = 0.3 * distance / all / (1 + alike);
-  out.doubt = std::hypot(scaling, kUsualSpread / std::pow(0.5 + seen, 1.5));
+  out.doubt = std::hypot(scaling, drift(), kUsualSpread / std::pow(0.5 + seen, 1.5));
   return out;
 }
 
@@ -444,8 +476,7 @@ std::optional<Eta> EtaModel::estimate(double now_s, const RemainingWork& work) c
   }
   const double median = quantile(ends, 0.5);
   if (median <= 0) return Eta{};
-  return Eta{median, median * std::pow(quantile(ends, 0.1) / median, kWiden),
-             median * std::pow(quantile(ends, 0.9) / median, kWiden)};
+  return Eta{median, quantile(ends, 0.1), quantile(ends, 0.9)};
 }
 
 }  // namespace regfeatd::queue

@@ -104,6 +104,7 @@ class EtaModel {
   [[nodiscard]] double mean_workers(double from_s, double to_s) const;
   [[nodiscard]] double idle_within(double from_s, double to_s) const;
   [[nodiscard]] std::optional<Fit> fit(double workers) const;
+  [[nodiscard]] double drift() const;
   void sign_of_life(double at_s);
   void count_unchanged(const FinishedPartition& p, double seconds);
   [[nodiscard]] double patience_s() const;
