@@ -113,6 +113,6 @@ class Fitter {
 [[nodiscard]] std::string_view kernel_name();
 
 /// Bumped whenever the bits of any result change: part of a partition's fingerprint.
-inline constexpr int kEngineVersion = 1;
+inline constexpr int kEngineVersion = 2;
 
 }  // namespace regfeatd::fit
