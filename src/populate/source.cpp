@@ -44,6 +44,18 @@ std::string fill_series(const std::string& query, const std::string& series) {
   return out;
 }
 
+/// The collation is that of the expression: no row is read.
+bool has_deterministic_collation(pqxx::transaction_base& tx, const ResolvedSource& source, const std::string& column) {
+  const std::string value =
+      fmt::format("(SELECT q.{} FROM ({}) q LIMIT 0)", pg::quote_identifier(column), select_source_query_text(source));
+  const auto type = tx.exec1("SELECT typcollation <> 0 FROM pg_type WHERE oid = pg_typeof(" + value + ")");
+  if (!type[0].as<bool>()) return true;
+  return tx
+      .exec("SELECT FROM pg_collation WHERE NOT collisdeterministic AND oid = to_regcollation(pg_collation_for(" +
+            value + "))")
+      .empty();
+}
+
 void resolve_query(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series,
                    ResolvedSource& out, std::vector<std::string>& findings) {
   out.query = fill_series(fs.source.query, series);
@@ -83,6 +95,11 @@ void resolve_query(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const
       findings.push_back(
           fmt::format("source query: key column \"{}\" is {}, where equal values may differ in their bytes; cast it",
                       key, found->second));
+    } else if (!has_deterministic_collation(tx, out, key)) {
+      findings.push_back(fmt::format(
+          "source query: key column \"{}\" has a collation that is not deterministic, where equal values may "
+          "differ in their bytes; give it another, such as COLLATE \"C\"",
+          key));
     }
     out.key_types.push_back(found ? found->second : "text");
   }

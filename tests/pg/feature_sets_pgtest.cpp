@@ -362,6 +362,71 @@ TEST(FeatureSets, KeysThatAreEqualAreOneKey) {
   EXPECT_NE(refused.out.find("key column \"id\" is double precision"), std::string::npos) << refused.out;
 }
 
+TEST(FeatureSets, AKeyOfADomainIsOneOfTheTypeBelowIt) {
+  const Database db;
+  db.migrate();
+  make_players(db);
+  db.exec(
+      "CREATE DOMAIN players.number AS numeric(8, 2); CREATE DOMAIN players.id AS players.number CHECK (value > 0); "
+      "CREATE DOMAIN players.size AS double precision; ALTER TABLE players.games ALTER id TYPE players.number; "
+      "ALTER TABLE players.games ALTER points TYPE players.size; ALTER TABLE players.games DROP CONSTRAINT games_pkey; "
+      "ALTER TABLE players.games ADD id2 numeric; UPDATE players.games SET id2 = CASE WHEN extract(day FROM at)::int % 2 = 0 "
+      "  THEN id ELSE trim_scale(id) END; ALTER TABLE players.games DROP id; "
+      "CREATE DOMAIN players.any AS numeric; ALTER TABLE players.games ALTER id2 TYPE players.any; ALTER TABLE players.games RENAME id2 TO id");
+  ASSERT_EQ(apply_text(db, players({}, "form", "g3: 3")).exit_status, 0);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(
+      db.count(
+          "WITH c AS (SELECT id, at, count(*) OVER (PARTITION BY id ORDER BY at ROWS 2 PRECEDING) AS n FROM players.games) "
+          "SELECT count(*) FROM c LEFT JOIN players.form_features f USING (id, at) WHERE n_obs_g3 IS DISTINCT FROM CASE WHEN n = 3 THEN 3 END"),
+      0);
+  EXPECT_GT(db.count("SELECT count(n_obs_g3) FROM players.form_features"), 0);
+  const Finished valid = db.regfeatd({"validate", "form"});
+  EXPECT_EQ(valid.exit_status, 0) << valid.out;
+  db.exec("CREATE DOMAIN players.real_id AS real; ALTER TABLE players.games ALTER id TYPE players.real_id");
+  const Finished refused = apply_text(db, players({}, "floats", "g3: 3"));
+  EXPECT_EQ(refused.exit_status, 78);
+  EXPECT_NE(refused.out.find("key column \"id\" is real"), std::string::npos) << refused.out;
+}
+
+TEST(FeatureSets, TextKeysWhoseEqualValuesDifferAreFindings) {
+  const Database db;
+  db.migrate();
+  make_players(db);
+  db.exec(
+      "CREATE COLLATION public.any_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false); "
+      "ALTER TABLE players.games ALTER id TYPE bpchar; UPDATE players.games SET id = id || repeat(' ', extract(day FROM at)::int % 2)");
+  const Finished blanks = apply_text(db, players({}, "form", "g3: 3"));
+  EXPECT_EQ(blanks.exit_status, 78) << blanks.out;
+  EXPECT_NE(blanks.out.find("key column \"id\" is bpchar"), std::string::npos) << blanks.out;
+  const auto with_query = [](const std::string& id) {
+    std::string text = players({}, "form", "g3: 3");
+    const std::string tables = "source: { tables: [ { table: players.games, time: at } ] }";
+    const std::size_t at = text.find(tables);
+    EXPECT_NE(at, std::string::npos) << text;
+    return at == std::string::npos
+               ? text
+               : text.replace(
+                     at, tables.size(),
+                     "source: { query: 'SELECT " + id +
+                         " AS id, at, points FROM players.games WHERE at >= :start AND at < :end', time: at }");
+  };
+  const Finished bare = apply_text(db, with_query("id"));
+  EXPECT_EQ(bare.exit_status, 78) << bare.out;
+  EXPECT_NE(bare.out.find("key column \"id\" is character"), std::string::npos) << bare.out;
+  const Finished collated = apply_text(db, with_query("id::text COLLATE public.any_case"));
+  EXPECT_EQ(collated.exit_status, 78) << collated.out;
+  EXPECT_NE(collated.out.find("key column \"id\" has a collation that is not deterministic"), std::string::npos)
+      << collated.out;
+  ASSERT_EQ(apply_text(db, with_query("id::text")).exit_status, 0);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(
+      db.count(
+          "WITH c AS (SELECT id::text, at, count(*) OVER (PARTITION BY id ORDER BY at ROWS 2 PRECEDING) AS n FROM players.games) "
+          "SELECT count(*) FROM c LEFT JOIN players.form_features f USING (id, at) WHERE n_obs_g3 IS DISTINCT FROM CASE WHEN n = 3 THEN 3 END"),
+      0);
+}
+
 TEST(FeatureSets, TargetsThatCannotTakeTheRowsAreFindings) {
   const Database db;
   db.migrate();
