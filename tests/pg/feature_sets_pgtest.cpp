@@ -189,6 +189,32 @@ TEST(FeatureSets, ADependentPartitionWaitsAndSaysForWhat) {
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition WHERE state NOT IN ('done', 'empty')"), 0);
 }
 
+TEST(FeatureSets, KeysThatAreSetAsideHaveRowsInTheCompleteness) {
+  const Database db;
+  db.migrate();
+  make_players(db, 10);
+  // Player 5 is there twice every day, player 10 once twice; a key of the text NULL reads like a key that is NULL.
+  db.exec(
+      "ALTER TABLE players.games DROP CONSTRAINT games_pkey; ALTER TABLE players.games ALTER id DROP NOT NULL; "
+      "INSERT INTO players.games SELECT * FROM players.games WHERE id = 5; "
+      "INSERT INTO players.games SELECT * FROM players.games WHERE id = 10 AND at::date = '2020-09-13'; "
+      "ALTER TABLE players.games ALTER id TYPE text; "
+      "INSERT INTO players.games VALUES (NULL, '2020-09-14 15:00+00', 1), ('NULL', '2020-09-14 15:00+00', 1)");
+  std::string text = players("cadence: 1d", "form", "g3: 3");
+  text.replace(text.find("to: 2020-10-22"), 14, "to: 2020-09-22");
+  ASSERT_EQ(apply_text(db, text).exit_status, 0);
+  const Finished run = run_once(db);
+  ASSERT_EQ(run.exit_status, 0) << run.out;
+  EXPECT_EQ(db.text("SELECT count(*) || ' ' || string_agg(DISTINCT format('%s %s %s', rows, present, state), ', ') "
+                    "FROM regfeat.completeness WHERE key = 'id=5'"),
+            "10 2 0 quarantined");
+  EXPECT_EQ(
+      db.text("SELECT format('%s %s %s', rows, present, state) FROM regfeat.completeness WHERE key = 'id=NULL' AND "
+              "\"from\" LIKE '2020-09-14%'"),
+      "2 1 quarantined");
+  EXPECT_EQ(db.count("SELECT sum(rows) FROM regfeat.completeness"), db.count("SELECT count(*) FROM players.games"));
+}
+
 TEST(FeatureSets, ForcedRequeueWritesAgainAndRemovedPartitionsStayOut) {
   const Database db;
   db.migrate();
