@@ -189,6 +189,32 @@ TEST(FeatureSets, ADependentPartitionWaitsAndSaysForWhat) {
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition WHERE state NOT IN ('done', 'empty')"), 0);
 }
 
+TEST(FeatureSets, AChainOfSetsNamesTheFailureAtItsEnd) {
+  const Database db;
+  db.migrate();
+  make_players(db);
+  ASSERT_EQ(apply_text(db, players({}, "a", "g3: 3")).exit_status, 0);
+  for (const auto& [name, required] : {std::pair{"b", "a"}, {"c", "b"}, {"d", "c"}})
+    ASSERT_EQ(apply_text(db, players(fmt::format("depends_on: [{}]", required), name, "g3: 3")).exit_status, 0);
+  const auto reason = [&](const char* name) {
+    return db.text(fmt::format(
+        "SELECT blocked_by FROM regfeat.partition_status WHERE feature_set = '{}' AND \"from\" LIKE '2020-10-02%'",
+        name));
+  };
+  EXPECT_TRUE(reason("d").ends_with(": pending")) << reason("d");
+  EXPECT_EQ(reason("d").find("which"), std::string::npos) << "nothing failed: " << reason("d");
+  db.exec(
+      "UPDATE regfeat.partition SET state = 'failed', message = 'broken' WHERE feature_set_id = (SELECT feature_set_id FROM "
+      "regfeat.feature_set WHERE name = 'a') AND regfeat.order_time('time', lower_bound) = '2020-10-01 00:00+00'");
+  const std::string failed = "waits for a, series league, 2020-10-01 00:00:00+00: failed (broken)";
+  EXPECT_EQ(reason("b"), failed);
+  for (const char* name : {"c", "d"}) {
+    EXPECT_TRUE(reason(name).ends_with(": pending, which " + failed)) << reason(name);
+    EXPECT_TRUE(reason(name).starts_with(fmt::format("waits for {}, series league, ", name[0] == 'c' ? "b" : "c")))
+        << reason(name);
+  }
+}
+
 TEST(FeatureSets, KeysThatAreSetAsideHaveRowsInTheCompleteness) {
   const Database db;
   db.migrate();
