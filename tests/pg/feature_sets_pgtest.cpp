@@ -125,6 +125,40 @@ TEST(FeatureSets, AKeyThatCannotBeUsedIsSetAside) {
   EXPECT_EQ(db.text("SELECT count(*) FROM regfeat.partition"), "80");
 }
 
+TEST(FeatureSets, RowsAtInfiniteTimesAreNotRead) {
+  const Database db;
+  db.migrate();
+  make_players(db);
+  db.exec("CREATE TABLE players.one AS SELECT at, points FROM players.games WHERE id = 5");
+  const auto alone = [](const std::string& name) {
+    std::string text = players({}, name, "l5d: { range: 5d }, g3: 3");
+    text.erase(text.find("key: [id]\n"), 10);
+    return text.replace(text.find("players.games"), 13, "players.one");
+  };
+  const auto keyed = [](const std::string& name) { return players({}, name, "l5d: { range: 5d }, g3: 3"); };
+  const auto checksums = [&](const std::string& suffix) {
+    return db.checksum("players.alone" + suffix + "_features", "at") +
+           db.checksum("players.keyed" + suffix + "_features", "id, at");
+  };
+  for (const bool infinite : {false, true}) {
+    for (const bool indexed : {true, false}) {
+      const std::string suffix = std::string(infinite ? "_infinite" : "") + (indexed ? "" : "_bare");
+      if (!indexed) db.exec("ALTER TABLE players.games DROP CONSTRAINT games_pkey");
+      ASSERT_EQ(apply_text(db, alone("alone" + suffix)).exit_status, 0);
+      ASSERT_EQ(apply_text(db, keyed("keyed" + suffix)).exit_status, 0);
+      const Finished run = run_once(db);
+      ASSERT_EQ(run.exit_status, 0) << run.out;
+      EXPECT_EQ(checksums(suffix), checksums(""));
+    }
+    if (infinite) break;
+    db.exec(
+        "INSERT INTO players.games SELECT DISTINCT id, '-infinity'::timestamptz, 99 FROM players.games; "
+        "INSERT INTO players.games SELECT DISTINCT id, 'infinity'::timestamptz, 99 FROM players.games; "
+        "INSERT INTO players.one VALUES ('-infinity', 99), ('infinity', 99); "
+        "ALTER TABLE players.games ADD PRIMARY KEY (id, at)");
+  }
+}
+
 TEST(FeatureSets, ApplyTouchesWhatChanged) {
   const Database db;
   db.migrate();
