@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "regfeatd/base/fault.hpp"
@@ -231,6 +232,7 @@ class RowReader {
       if (position >= range_.lower) ++rows_.bad_keys.back().rows;
     } else {
       append(copy, position);
+      check_magnitudes(position);
     }
   }
 
@@ -253,6 +255,19 @@ class RowReader {
     Segment& segment = rows_.segments.back();
     segment.end = rows_.rows();
     if (position < range_.lower) segment.output = segment.end;
+  }
+
+  /// Of the row that was just taken. Results that overflow would fail the partition, for the sake of one key.
+  void check_magnitudes(OrderValue position) {
+    for (std::size_t i = 0; i < rows_.values.size(); ++i) {
+      const double v = rows_.values[i].back();
+      if (!(std::abs(v) > fit::kMaxInput) || std::isinf(v)) continue;
+      return set_aside(
+          position,
+          fmt::format("input {} (column \"{}\") is {} at {}: magnitudes above {} cannot be fitted; "
+                      "correct the source, or make such values NULL",
+                      fs_.inputs[i].name, fs_.inputs[i].column, v, format_order(fs_.order, position), fit::kMaxInput));
+    }
   }
 
   /// Puts what is there on disk and goes on with the look-back that the next row of the key needs.

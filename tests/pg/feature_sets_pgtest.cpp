@@ -125,6 +125,42 @@ TEST(FeatureSets, AKeyThatCannotBeUsedIsSetAside) {
   EXPECT_EQ(db.text("SELECT count(*) FROM regfeat.partition"), "80");
 }
 
+TEST(FeatureSets, AKeyWhoseValuesWouldOverflowIsSetAside) {
+  const Database db;
+  db.migrate();
+  make_players(db);
+  db.exec(
+      "ALTER TABLE players.games ALTER points TYPE double precision; "
+      "UPDATE players.games SET points = 1.7e308 * (-1) ^ extract(day FROM at)::int WHERE id = 5 AND at::date BETWEEN '2020-09-22' AND '2020-09-24'; "
+      "UPDATE players.games SET points = 'Infinity' WHERE id = 10 AND at::date = '2020-09-22'");
+  ASSERT_EQ(apply_text(db, players({}, "form", "g3: 3")).exit_status, 0);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  // Windows of three rows: its partitions from the first such row to two behind the last.
+  EXPECT_EQ(db.text("SELECT string_agg(DISTINCT key, ' ') || ' ' || count(*) FROM regfeat.quarantine"), "id=5 5");
+  EXPECT_EQ(db.text("SELECT reason FROM regfeat.quarantine ORDER BY partition_id LIMIT 1"),
+            "input points (column \"points\") is 1.7e+308 at 2020-09-22 15:00:00+00: magnitudes above 1e+150 cannot be "
+            "fitted; correct the source, or make such values NULL");
+  EXPECT_EQ(
+      db.count(
+          "SELECT count(*) FROM players.games g LEFT JOIN players.form_features f USING (id, at) WHERE g.id <> 5 AND f.id IS NULL"),
+      0);
+  const Finished valid = db.regfeatd({"validate", "form"});
+  EXPECT_EQ(valid.exit_status, 0) << valid.out;
+
+  // Without keys there is nothing to set aside.
+  db.exec("CREATE TABLE players.one AS SELECT at, points FROM players.games WHERE id = 5");
+  std::string alone = players({}, "alone", "g3: 3");
+  alone.erase(alone.find("key: [id]\n"), 10);
+  alone.replace(alone.find("players.games"), 13, "players.one");
+  ASSERT_EQ(apply_text(db, alone).exit_status, 0);
+  const TemporaryFile settings("regfeatd.yaml", "retry: { attempts: 1, base: 10ms, cap: 20ms }\n");
+  EXPECT_EQ(db.regfeatd({"run", "--once", "--config", settings.path()}).exit_status, 1);
+  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'failed'"), 5);
+  EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'failed' AND message LIKE "
+                     "'%column \"points\") is 1.7e+308 at 2020-09-22 15:00:00+00: magnitudes above 1e+150%'"),
+            3);
+}
+
 TEST(FeatureSets, RowsAtInfiniteTimesAreNotRead) {
   const Database db;
   db.migrate();
