@@ -221,12 +221,18 @@ TEST(CompactStorage, KeysAndRangeWindows) {
       FROM generate_series(1, 6) p, generate_series(0, 90) i ON CONFLICT DO NOTHING;
     ANALYZE s.x;)");
   const auto keyed = [&](const std::string& name, const std::string& storage) {
-    std::string text = specification(name, "inference",
-                                     "{ l90: { range: 90m, min_rows: 3 }, l5: { range: 10h, min_rows: 5 } }", storage);
+    std::string text =
+        specification(name, "inference",
+                      "{ l90: { range: 90m, min_rows: 3 }, l5: { range: 10h, min_rows: 5 }, "
+                      "few: { range: 13m, min_rows: 1 }, early: { range: 13m, min_rows: 2, offset: 3 } }",
+                      storage);
     return text.insert(text.find("series:"), "key: [player]\n");
   };
   apply_and_run(db, {keyed("wide", "double"), keyed("compact", "compact")});
-  expect_equal(db, "wide_x", "compact_x", "s.x", fit::Family::inference, {{"l90", 91}, {"l5", 91}}, "player, t", 1e-11);
+  expect_equal(db, "wide_x", "compact_x", "s.x", fit::Family::inference,
+               {{"l90", 91}, {"l5", 91}, {"few", 9}, {"early", 9}}, "player, t", 1e-11);
+  EXPECT_EQ(db.text("SELECT string_agg(DISTINCT n_obs_early::text, ' ') FROM compact_x WHERE n_obs_early < 3"),
+            "0 1 2");
 }
 
 TEST(CompactStorage, RealDataWithinTheOracleTolerance) {
