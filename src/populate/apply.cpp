@@ -341,6 +341,12 @@ queue::EnqueueCounts apply(pqxx::transaction_base& tx, const spec::FeatureSetDoc
     tx.exec_params(
         "INSERT INTO regfeat.target (target, feature_set, created) VALUES ($1::regclass, $2, $3) ON CONFLICT DO NOTHING",
         table.name, document.feature_set.name, table.created);
+    // What validate holds the table against: what there is now is what is wanted.
+    tx.exec_params(
+        "UPDATE regfeat.target t SET indexes = ARRAY(SELECT regfeat.index_text(x.indexrelid) FROM pg_index x "
+        "                                             WHERE x.indrelid = t.target AND x.indisvalid AND x.indisready ORDER BY 1) "
+        " WHERE t.target = $1::regclass",
+        table.name);
   }
   queue::store_dependencies(tx, stored.id, document.feature_set);
   std::vector<PartitionId> gone;

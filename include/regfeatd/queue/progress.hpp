@@ -27,7 +27,7 @@ class ProgressWriter {
   ProgressWriter();
   ~ProgressWriter();
 
-  /// A progress row for each feature set whose newest one is older than half of `interval`, and one for the
+  /// `interval`: until the next call, as far as can be told. A progress row for each feature set whose newest one is older than half of `interval`, and one for the
   /// daemon. After a throw it may be called again, also with another session: nothing is counted twice.
   /// `stalled_after`: the shortest silence that is called a stall.
   void write(pg::Session& session, DaemonId self, std::chrono::microseconds interval,
