@@ -166,6 +166,7 @@ std::string list_ranges(OrderKind order, std::vector<OrderRange> ranges) {
 /// Counts how the partitions of a target that exists are published; what cannot be is a finding.
 void plan_placements(Planning& p, const spec::Target& target, const ResolvedTarget& resolved, const std::string& series,
                      std::vector<std::string>& found) {
+  if (resolved.table.kind != 'r' && !resolved.table.partitioned()) return;  // a view, say: a finding by itself
   constexpr std::size_t kShown = 10;
   std::vector<OrderRange> missing;
   std::vector<std::string> refused;

@@ -152,11 +152,29 @@ void check_privileges(const ResolvedTarget& out, std::vector<std::string>& findi
     findings.push_back(fmt::format("target {}: no DELETE privilege, which replacing a partition's rows needs", where));
 }
 
-void check_partitioning(const spec::Target& target, const ResolvedTarget& out, std::vector<std::string>& findings) {
+void check_partitioning(pqxx::transaction_base& tx, const spec::Target& target, const ResolvedTarget& out,
+                        std::vector<std::string>& findings) {
   const pg::TableInfo& t = out.table;
   const std::string where = t.name.text();
   if (t.kind != 'r' && t.kind != 'p') {
-    findings.push_back(fmt::format("target {}: it is not a table", where));
+    const bool ours =
+        !tx.exec_params("SELECT FROM regfeat.target WHERE target = $1::bigint::oid AND created", t.oid).empty();
+    findings.push_back(
+        t.kind == 'v' && ours
+            ? fmt::format(
+                  "target {0}: it is the view that apply made for storage: compact, and this specification writes a "
+                  "table of that name: DROP VIEW {1} and apply again (its rows are computed anew; DROP TABLE of "
+                  "the table it reads when you need that no longer), or keep storage: compact, or give the target "
+                  "another name",
+                  where, t.name.quoted())
+            : fmt::format(
+                  "target {}: it is a {}, and rows are written into tables: rename or drop it, or give the target "
+                  "another name",
+                  where,
+                  t.kind == 'v'   ? "view"
+                  : t.kind == 'm' ? "materialised view"
+                  : t.kind == 'f' ? "foreign table"
+                                  : "relation of another kind"));
     return;
   }
   if (!t.partitioned()) return;
@@ -224,7 +242,7 @@ std::optional<ResolvedTarget> resolve_target(pqxx::transaction_base& tx, const s
   }
   ResolvedTarget out;
   out.table = *table;
-  check_partitioning(target, out, findings);
+  check_partitioning(tx, target, out, findings);
   check_order_column(fs, target, out, findings);
   const auto missing_keys = missing_columns(*table, fs.key);
   if (!missing_keys.empty())

@@ -277,6 +277,32 @@ TEST(CompactStorage, AWideTableOfTheNameIsAClearError) {
   EXPECT_EQ(db.text("SELECT to_regclass('f_x_compact')"), "");
 }
 
+TEST(CompactStorage, TheWayBackIsSaidAndWorks) {
+  const Database db;
+  db.migrate();
+  db.exec(kAwkwardSource);
+  apply_and_run(db, {specification("f", "terms", "{ w15: 15 }", "compact")});
+  const std::string wide = specification("f", "terms", "{ w15: 15 }", "double");
+  const TemporaryFile file("spec.yaml", wide);
+  const Finished f = db.regfeatd({"plan", file.path()});
+  EXPECT_EQ(f.exit_status, 78);
+  EXPECT_NE(f.out.find("target public.f_x: it is the view that apply made for storage: compact, and this specification "
+                       "writes a table of that name: DROP VIEW \"public\".\"f_x\" and apply again"),
+            std::string::npos)
+      << f.out;
+  EXPECT_EQ(f.out.find("a plain table"), std::string::npos) << f.out;
+  db.exec("DROP VIEW \"public\".\"f_x\"");
+  apply_and_run(db, {wide});
+  EXPECT_EQ(db.count("SELECT count(*) FROM public.f_x"), 1440);
+  db.exec("CREATE MATERIALIZED VIEW public.g_x AS SELECT t FROM s.x");
+  const TemporaryFile other("spec.yaml", specification("g", "terms", "{ w15: 15 }", "double"));
+  const Finished refused = db.regfeatd({"plan", other.path()});
+  EXPECT_EQ(refused.exit_status, 78);
+  EXPECT_NE(refused.out.find("target public.g_x: it is a materialised view, and rows are written into tables"),
+            std::string::npos)
+      << refused.out;
+}
+
 // docs/compact-storage.md, "How equal": what lies outside of what is kept.
 TEST(CompactStorage, SmallValuesAreKeptAsZeroWithTheNullsThatComeOfIt) {
   const Database db;
