@@ -87,13 +87,22 @@ void Reporter::connect(const std::stop_token& stop) {
     const MutexLock lock(mutex_);
     canceller_ = session_->canceller();
   }
-  if (settings->listen && !queue::behind_pooler(*session_)) {
-    pqxx::work tx(session_->sql());
-    tx.exec("LISTEN regfeat_work");
-    tx.commit();
-  }
+  listens_ = false;
+  listen_as_set();
   failover_.look(*session_, last_good_);
   next_beat_ = Clock::now();  // the server that is behind the name now may have an old heartbeat
+}
+
+/// A pooler carries no notifications, so that nothing is said to one.
+void Reporter::listen_as_set() {
+  const bool wanted = shared_.settings()->listen;
+  if (wanted == listens_) return;
+  if (!queue::behind_pooler(*session_)) {
+    pqxx::work tx(session_->sql());
+    tx.exec(wanted ? "LISTEN regfeat_work" : "UNLISTEN regfeat_work");
+    tx.commit();
+  }
+  listens_ = wanted;
 }
 
 void Reporter::loop(const std::stop_token& stop) {
@@ -146,8 +155,9 @@ void Reporter::beat() {
     const auto settings = shared_.settings();
     orders_seen_ = 0;
     limits_written_.clear();
-    shared_.daemon_id =
-        queue::register_daemon(*session_, identity_, settings->lease, shared_.workers_wanted.load()).value;
+    shared_.daemon_id = queue::register_daemon(*session_, identity_, settings->lease, shared_.workers_wanted.load(),
+                                               DaemonId{shared_.daemon_id.load()})
+                            .value;
     const MutexLock lock(mutex_);
     settings_dirty_ = true;
   }
@@ -263,6 +273,14 @@ void Reporter::write_settings() {
   }
   // A shorter lease must not find an old heartbeat, and a longer heartbeat interval not an old appointment.
   beat();
+  listen_as_set();
+  if (generation > 1 && message.empty()) {
+    const auto probing = queue::probe_at_once(*session_);
+    if (probing > 0) {
+      log::info("open breakers let a probe through at once", {{"feature_sets", std::to_string(probing)}});
+      shared_.wake_workers();
+    }
+  }
   queue::record_settings(*session_, DaemonId{shared_.daemon_id.load()}, shared_.workers_wanted.load(),
                          *shared_.settings(), generation, message);
 }

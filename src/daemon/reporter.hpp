@@ -56,6 +56,7 @@ class Reporter {
   using Clock = std::chrono::steady_clock;
   void loop(const std::stop_token& stop);
   void connect(const std::stop_token& stop);
+  void listen_as_set();
   void beat();
   void report();
   void write_progress(std::chrono::microseconds interval);
@@ -79,6 +80,7 @@ class Reporter {
   std::atomic<Clock::time_point> lease_until_;
   Clock::time_point next_beat_, next_report_, next_prune_;
   bool drain_written_ = false;
+  bool listens_ = false;  ///< as the settings said when this session was last told
   int orders_seen_ = 0;
   Throttle throttle_;
   std::string limits_written_;  ///< what holds the daemon back, as its row has it
