@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "chaos.hpp"
@@ -215,6 +216,53 @@ TEST_F(Operators, TheBreakerCountsDifferentPartitions) {
   };
   for (const int partition : {1, 1, 1, 2, 1, 2}) EXPECT_FALSE(fail(partition)) << "two different ones";
   EXPECT_TRUE(fail(3));
+}
+
+/// From the rows alone: each wait is between a half and the whole of a base that doubles up to the cap, and none is like the other.
+TEST_F(Operators, TheBackOffDoublesUpToItsCapWithJitter) {
+  const Fault fault(FaultClass::partition, "broken", "22000");
+  db_.exec("UPDATE regfeat.partition SET state = 'cancelled' WHERE partition_id > 1");
+  std::vector<double> shares;
+  for (const int whole_s : {10, 20, 40, 80, 100, 100}) {
+    db_.exec("UPDATE regfeat.partition SET not_before = '-infinity'");
+    const auto claim = queue::claim(*session_, daemon_, 0);
+    ASSERT_TRUE(claim);
+    EXPECT_EQ(queue::fail(*session_, *claim, fault, "read", {}, {.attempts = 100, .base = 10s, .cap = 100s}),
+              queue::Verdict::retried);
+    shares.push_back(std::stod(db_.text(fmt::format(
+        "SELECT extract(epoch FROM p.not_before - p.changed_at) / {} FROM regfeat.partition p WHERE partition_id = 1",
+        whole_s))));
+    EXPECT_GE(shares.back(), 0.499);
+    EXPECT_LE(shares.back(), 1.001);
+    EXPECT_FALSE(queue::claim(*session_, daemon_, 0)) << "not before that";
+  }
+  EXPECT_GT(*std::max_element(shares.begin(), shares.end()) - *std::min_element(shares.begin(), shares.end()), 0.001);
+}
+
+TEST_F(Operators, NewestFirstIsClaimedNewestFirstAndFeatureSetsTakeTurns) {
+  db_.exec(
+      "UPDATE regfeat.partition SET claim_rank = -lower_bound; UPDATE regfeat.feature_set SET claim_order = 'newest_first';"
+      "INSERT INTO regfeat.feature_set (name, specification_version, order_kind) VALUES ('other', 1, 'time');"
+      "INSERT INTO regfeat.partition (feature_set_id, series, lower_bound, upper_bound, claim_rank) "
+      "SELECT f.feature_set_id, p.series, p.lower_bound, p.upper_bound, p.lower_bound "
+      "  FROM regfeat.feature_set f, regfeat.partition p WHERE f.name = 'other'");
+  while (queue::claim(*session_, daemon_, 0)) {
+  }
+  EXPECT_EQ(
+      db_.text(
+          "SELECT string_agg(f.name, ' ' ORDER BY a.attempt_id) FROM regfeat.attempt a JOIN regfeat.feature_set f USING (feature_set_id) "
+          " WHERE a.attempt_id <= 6"),
+      "demo other demo other demo other");
+  const auto out_of_order = [&](const std::string& set, const std::string& before) {
+    return db_.count(
+        fmt::format("SELECT count(*) FROM (SELECT lower_bound - lag(lower_bound) OVER (ORDER BY a.attempt_id) AS step "
+                    "  FROM regfeat.attempt a JOIN regfeat.partition p USING (partition_id) JOIN regfeat.feature_set f "
+                    "    ON f.feature_set_id = p.feature_set_id WHERE f.name = '{}') s WHERE step {} 0",
+                    set, before));
+  };
+  EXPECT_EQ(out_of_order("demo", ">"), 0);
+  EXPECT_EQ(out_of_order("other", "<"), 0);
+  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.attempt"), 20);
 }
 
 TEST_F(Operators, RescuePassesOverALockedRowAndComesBack) {
