@@ -116,10 +116,11 @@ void Reporter::loop(const std::stop_token& stop) {
       connect(stop);
       const auto now = Clock::now();
       if (now >= next_beat_) beat();
-      if (now >= next_report_) report();
+      if (now >= next_report_) report_or_give_up();
       pause = kFirstPause;
       last_good_ = Clock::now();
       write_settings();
+      beat_when_due();
       if (now >= next_prune_) prune();
       if (once_ && shared_.idle_workers.load() > 0 && !shared_.draining.load()) look_for_end();
       auto next = std::min(next_beat_, next_report_);
@@ -167,6 +168,23 @@ void Reporter::beat() {
   if (!shared_.lease_held.exchange(true)) shared_.wake_workers();
 }
 
+/// Reports share this thread with the heartbeat, which comes between their statements.
+void Reporter::beat_when_due() {
+  if (Clock::now() >= next_beat_) beat();
+}
+
+/// A report given up is better than a lease lost.
+void Reporter::report_or_give_up() {
+  try {
+    report();
+  } catch (const Fault& e) {
+    if (e.sqlstate() != "57014" || session_->broken()) throw;  // but a statement that took too long
+    const auto settings = shared_.settings();
+    next_report_ = Clock::now() + std::max(settings->progress, settings->lease / 2);
+    log::warning("a report was given up, so that the heartbeat is not late", {{"error", e.what()}});
+  }
+}
+
 void Reporter::report() {
   const auto settings = shared_.settings();
   const auto start = Clock::now();
@@ -178,7 +196,9 @@ void Reporter::report() {
   const auto commits = shared_.commit_times.take();
   throttle(median_ms(commits));
   queue::record_commit_times(*session_, commits);
+  beat_when_due();
   write_progress(settings->progress);
+  beat_when_due();
   if (callbacks_.on_status || callbacks_.site != nullptr) {
     const auto status = queue::read_status(*session_);
     if (callbacks_.on_status) callbacks_.on_status(status);
@@ -192,7 +212,9 @@ void Reporter::report() {
 void Reporter::write_progress(std::chrono::microseconds interval) {
   const DaemonId self{shared_.daemon_id.load()};
   queue::report(*session_, self, callbacks_.workers());
-  progress_.write(*session_, self, interval, shared_.settings()->stalled_after);
+  const auto settings = shared_.settings();
+  progress_.write(*session_, self, interval, settings->stalled_after,
+                  std::chrono::duration_cast<std::chrono::milliseconds>(settings->lease / 2));
 }
 
 /// With every report: how many workers may claim, and why not all.

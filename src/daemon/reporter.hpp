@@ -59,6 +59,8 @@ class Reporter {
   void listen_as_set();
   void beat();
   void report();
+  void report_or_give_up();
+  void beat_when_due();
   void write_progress(std::chrono::microseconds interval);
   void throttle(std::optional<double> commit_ms);
   void look_for_end();
