@@ -30,7 +30,7 @@ int terminal_columns(int fd) {
 std::string eta_text(const queue::FeatureSetStatus& s) {
   if (s.pending + s.running == 0) return s.failed > 0 ? "nothing left but failed ones" : "done";
   if (s.running == 0 && s.pending == s.blocked) return "nothing left but blocked ones";
-  if (!s.eta_s) return "ETA unknown yet";
+  if (!s.eta_s) return s.stalled.empty() ? "ETA unknown yet" : "ETA unknown while stalled";
   std::string out = "ETA " + format_seconds(*s.eta_s);
   if (s.eta_low_s && s.eta_high_s)
     out += fmt::format(" ({} to {})", format_seconds(*s.eta_low_s), format_seconds(*s.eta_high_s));

@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "regfeatd/base/log.hpp"
 #include "regfeatd/populate/partition_run.hpp"
@@ -79,7 +80,9 @@ void Reporter::connect(const std::stop_token& stop) {
   if (session_ && !session_->broken()) return;
   const auto settings = shared_.settings();
   session_ = pg::connect_patiently(pg::connect_options(*settings, shared_.short_name() + "/reporter"),
-                                   std::chrono::seconds{5}, [&](const Fault&) {
+                                   std::chrono::seconds{5}, [&, said = false](const Fault& why) mutable {
+                                     if (!std::exchange(said, true))
+                                       log::warning("cannot connect, trying again", {{"error", why.what()}});
                                      pulse_.beat();
                                      return stop.stop_requested();
                                    });
@@ -197,7 +200,7 @@ void Reporter::report() {
   throttle(median_ms(commits));
   queue::record_commit_times(*session_, commits);
   beat_when_due();
-  write_progress(settings->progress);
+  write_progress(std::max(settings->progress, long_reports_));
   beat_when_due();
   if (callbacks_.on_status || callbacks_.site != nullptr) {
     const auto status = queue::read_status(*session_);
@@ -206,7 +209,8 @@ void Reporter::report() {
   }
   // However large the work table: reports never take more than a tenth of this thread's time.
   const auto took = Clock::now() - start;
-  next_report_ = start + std::max<Clock::duration>(settings->progress, 10 * took);
+  long_reports_ = std::chrono::duration_cast<std::chrono::microseconds>(10 * took);
+  next_report_ = start + std::max(settings->progress, long_reports_);
 }
 
 void Reporter::write_progress(std::chrono::microseconds interval) {

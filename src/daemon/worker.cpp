@@ -23,6 +23,15 @@ void cancel_in_background(std::shared_ptr<pg::Canceller> canceller) {
   }
 }
 
+/// What the server says of where it happened, table and column, comes first; the statement that follows may be long.
+std::string beginning_of(const std::string& context) {
+  constexpr std::size_t kMostBytes = 300;
+  if (context.size() <= kMostBytes) return context;
+  std::size_t end = kMostBytes;
+  while (end > 0 && (static_cast<unsigned char>(context[end]) & 0xC0) == 0x80) --end;  // not within a character
+  return context.substr(0, end) + "...";
+}
+
 const char* in_words(queue::Verdict verdict) {
   switch (verdict) {
     case queue::Verdict::retried:
@@ -300,7 +309,8 @@ void Worker::record(const queue::Claim& claim, const Fault& fault) {
               {"series", claim.series},
               {"class", std::string(to_string(fault.fault_class()))},
               {"sqlstate", fault.sqlstate()},
-              {"error", what}});
+              {"error", what},
+              {"context", beginning_of(fault.context())}});
 }
 
 void Worker::cancel_run() {

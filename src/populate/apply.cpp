@@ -111,18 +111,48 @@ struct Planning {
   TableUse use;
 };
 
-/// Counts how the partitions of a target that exists are published.
+/// `a to b, c to d and 3 more`, where they adjoin as one.
+std::string list_ranges(OrderKind order, std::vector<OrderRange> ranges) {
+  constexpr std::size_t kShown = 10;
+  ranges = merged(std::move(ranges));
+  std::string out;
+  for (std::size_t i = 0; i < std::min(kShown, ranges.size()); ++i) {
+    out += fmt::format("{}{} to {}", i == 0 ? "" : ", ", format_order(order, ranges[i].lower),
+                       format_order(order, ranges[i].upper));
+  }
+  if (ranges.size() > kShown) out += fmt::format(" and {} more ranges", ranges.size() - kShown);
+  return out;
+}
+
+/// Counts how the partitions of a target that exists are published; what cannot be is a finding.
 void plan_placements(Planning& p, const spec::Target& target, const ResolvedTarget& resolved, const std::string& series,
                      std::vector<std::string>& found) {
+  constexpr std::size_t kShown = 10;
+  std::vector<OrderRange> missing;
+  std::vector<std::string> refused;
   for (const OrderRange& range : p.ranges) {
     try {
       const Placement placed = place(p.tx, p.fs, target, resolved, series, range);
       p.placements[describe(placed.strategy) + " (" + placed.why + ')']++;
+    } catch (const MissingChild& e) {
+      missing.insert(missing.end(), e.ranges().begin(), e.ranges().end());
     } catch (const Fault& e) {
-      found.emplace_back(e.what());
-      break;
+      if (std::find(refused.begin(), refused.end(), e.what()) == refused.end()) refused.emplace_back(e.what());
     }
   }
+  const std::string where = resolved.table.name.text();
+  if (!missing.empty()) {
+    found.push_back(fmt::format(
+        "target {}: no partition holds {}: create what is missing{}", where,
+        list_ranges(p.fs.order, std::move(missing)),
+        target.partition.empty() ? ", or give the target a `partition:` name by which partitions without any get theirs"
+                                 : ""));
+  }
+  found.insert(found.end(), refused.begin(),
+               refused.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, refused.size())));
+  if (refused.size() > kShown)
+    found.push_back(
+        fmt::format("target {}: and {} more such findings of its partitions", where, refused.size() - kShown));
 }
 
 /// Everything the catalogue has to say about one target of one series. true: it, or a column of it, is not there yet.
@@ -214,7 +244,8 @@ void compare_partitions(pqxx::transaction_base& tx, const spec::FeatureSet& fs,
     const auto found = known.find({w.series, w.range.lower});
     if (found == known.end()) {
       ++plan.new_partitions;
-    } else if (w.rewrite || found->second.removed || !found->second.current || !(found->second.range == w.range)) {
+    } else if ((w.rewrite && !found->second.cancelled) || found->second.removed || !found->second.current ||
+               !(found->second.range == w.range)) {
       w.requeue = true;
       ++plan.requeued_partitions;
     } else {
@@ -309,6 +340,12 @@ queue::EnqueueCounts apply(pqxx::transaction_base& tx, const spec::FeatureSetDoc
     tx.exec_params(
         "INSERT INTO regfeat.target (target, feature_set, created) VALUES ($1::regclass, $2, $3) ON CONFLICT DO NOTHING",
         table.name, document.feature_set.name, table.created);
+    // What validate holds the table against: what there is now is what is wanted.
+    tx.exec_params(
+        "UPDATE regfeat.target t SET indexes = ARRAY(SELECT regfeat.index_text(x.indexrelid) FROM pg_index x "
+        "                                             WHERE x.indrelid = t.target AND x.indisvalid AND x.indisready ORDER BY 1) "
+        " WHERE t.target = $1::regclass",
+        table.name);
   }
   queue::store_dependencies(tx, stored.id, document.feature_set);
   std::vector<PartitionId> gone;

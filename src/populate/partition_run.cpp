@@ -116,6 +116,7 @@ class PartitionWrite {
 
   void settle(pqxx::transaction_base& tx) {
     for (TargetWriter& w : writers_) w.settle(tx);
+    if (!swaps()) attach(tx, TargetWriter::AttachWait::long_enough);
   }
 
   /// The children that are exchanged, quoted.
@@ -133,9 +134,16 @@ class PartitionWrite {
       if (w.swaps()) lock_exclusively(tx, w.tables_to_lock(), budget);
     }
     for (const TargetWriter& w : writers_) w.exchange(tx);
+    attach(tx, TargetWriter::AttachWait::as_it_is_set);
   }
 
  private:
+  void attach(pqxx::transaction_base& tx, TargetWriter::AttachWait wait) const {
+    for (const TargetWriter& w : writers_) {
+      if (w.attaches()) w.attach(tx, wait);
+    }
+  }
+
   void write_target(pqxx::transaction_base& tx, std::size_t t, std::int64_t total, queue::Completion& completion) {
     const spec::Target& target = prepared_.fs.targets[t];
     const ResolvedTarget& place = places_.targets[t];
@@ -204,7 +212,6 @@ class PartitionWrite {
   /// Encodes and sends the rows that wait in the blocks, a piece at a time: while the server works on one, the next is
   /// encoded.
   std::int64_t flush(const std::vector<const double*>& columns, TargetWriter& writer) {
-    const Stopwatch watch(timings_.send_ms);
     std::vector<const double*> piece(columns);
     for (std::size_t first = 0; first < pending_; first += buffers_.encoder_rows()) {
       const std::size_t count = std::min(buffers_.encoder_rows(), pending_ - first);
@@ -219,6 +226,7 @@ class PartitionWrite {
         tuples = buffers_.encoder().encode(order, keys, piece);
         hash_.update(tuples);
       }
+      const Stopwatch sending(timings_.send_ms);
       writer.copy().send(tuples);
     }
     const auto sent = static_cast<std::int64_t>(pending_);
@@ -246,13 +254,18 @@ class PartitionWrite {
           throw Fault(
               FaultClass::partition,
               fmt::format(
-                  "target {}: column \"{}\" has {} NULLs where row counts and input NULLs give {}; a result that "
-                  "overflows its type is the usual cause",
-                  where, places_.targets[t].features[column], actual, of_input[c]));
+                  "target {}: column \"{}\" has {} NULLs where row counts and input NULLs give {}; {} is the usual cause",
+                  where, places_.targets[t].features[column], actual, of_input[c], usual_cause_of_nulls(t)));
         }
         completion.nulls_out += actual;
       }
     }
+  }
+
+  [[nodiscard]] const char* usual_cause_of_nulls(std::size_t t) const {
+    return spec::is_compact(spec::storage_of(prepared_.fs, prepared_.fs.targets[t]))
+               ? "a value beyond what storage: compact keeps, 1e60 (squares: 1e120) or the largest real,"
+               : "a result that overflows its type";
   }
 
   pg::Session& session_;

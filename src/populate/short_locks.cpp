@@ -29,6 +29,10 @@ bool try_once(pqxx::transaction_base& tx, const std::function<void(pqxx::transac
     if (e.sqlstate() != kLockNotAvailable) throw;
     said = e.what();
     return false;
+  } catch (const Fault& e) {
+    if (e.sqlstate() != kLockNotAvailable) throw;
+    said = e.what();
+    return false;
   }
 }
 

@@ -16,14 +16,15 @@ constexpr double kHalfLife = 50;       // partitions after which a measurement c
 constexpr int kSimulations = 200;
 constexpr std::size_t kTailPartitions = 64;  // at least so many are drawn one by one
 constexpr double kSimilarWorkers = 0.12;     // numbers of workers whose logarithms differ by this measure the same
-constexpr double kFarWeight = 0.005;         // of measurements at quite other numbers of workers
-constexpr int kUsualPartitions = 4;          // with kUsualForgotten: see add_usual
-constexpr double kUsualForgotten = 15;       // partitions
-constexpr double kUsualExponent = 0.3;       // cost of a row ~ workers^this before two numbers of workers were seen
-constexpr double kOwnSpeed = 0.06;           // with so much written its own speed counts as much as that of the others
-constexpr double kLeastProgress = 0.02;      // of a running partition, to tell anything by it
-constexpr double kWrittenUnseen = 0.1;       // partitions: however many were unchanged, the next may have to be written
-constexpr double kUnchangedHalfLife = 5;     // partitions; those of one kind come together
+constexpr double kFarPartitions = 1;  // measurements at quite other numbers of workers weigh as so many at this one
+constexpr double kUnseenPartitions = 0.1;  // weight in the curve of a number of workers that was not measured
+constexpr int kUsualPartitions = 4;        // with kUsualForgotten: see add_usual
+constexpr double kUsualForgotten = 15;     // partitions
+constexpr double kUsualExponent = 0.3;     // cost of a row ~ workers^this before two numbers of workers were seen
+constexpr double kOwnSpeed = 0.06;         // with so much written its own speed counts as much as that of the others
+constexpr double kLeastProgress = 0.02;    // of a running partition, to tell anything by it
+constexpr double kWrittenUnseen = 0.1;     // partitions: however many were unchanged, the next may have to be written
+constexpr double kUnchangedHalfLife = 5;   // partitions; those of one kind come together
 constexpr double kPatienceWithoutHistory_s = 600;
 // A bootstrap of few measurements claims too much. How much too much was measured on the replays of
 // tests/unit/queue.
@@ -230,25 +231,29 @@ double EtaModel::scaling_exponent() const {
   }
   if (weights == 0) return kUsualExponent;
   constexpr double kPrior = 2;
-  return std::clamp((kPrior * kUsualExponent + xy - x * y / weights) / (kPrior + xx - x * x / weights), 0.0, 1.2);
+  return std::clamp((kPrior * kUsualExponent + xy - x * y / weights) / (kPrior + xx - x * x / weights), 0.0, 1.0);
 }
 
 std::optional<EtaModel::Fit> EtaModel::fit(double workers) const {
   if (samples_.empty() || workers <= 0) return std::nullopt;
   Fit out;
   const double exponent = scaling_exponent();
-  double alike = 0, far = 0, distance = 0, seconds = 0, rows = 0, weights = 0, squares = 0;
+  std::vector<double> likeness;
+  double alike = 0, all = 0, distance = 0, seconds = 0, rows = 0, weights = 0, squares = 0;
+  for (std::size_t i = 0; i < samples_.size(); ++i) {
+    const double away = std::log(workers / samples_[i].workers);
+    const double recent = recency(samples_.size() - 1 - i);
+    likeness.push_back(std::exp(-(away / kSimilarWorkers) * (away / kSimilarWorkers)));
+    alike += recent * likeness.back();
+    all += recent;
+    distance += recent * std::abs(away);
+  }
+  const double far = std::min(1.0, kFarPartitions / std::max(all - alike, 1e-9));
   for (std::size_t i = 0; i < samples_.size(); ++i) {
     const Sample& s = samples_[i];
-    const double away = std::log(workers / s.workers);
-    const double likeness = std::exp(-(away / kSimilarWorkers) * (away / kSimilarWorkers));
-    const double recent = recency(samples_.size() - 1 - i);
-    const double w = recent * (kFarWeight + (1 - kFarWeight) * likeness);
-    alike += recent * likeness;
-    far += recent;
-    distance += recent * std::abs(away);
+    const double w = recency(samples_.size() - 1 - i) * (far + (1 - far) * likeness[i]);
     out.effective.push_back(s.rows + fixed_rows_);
-    out.ratio.push_back(s.seconds / out.effective.back() * std::exp(exponent * away));
+    out.ratio.push_back(s.seconds / out.effective.back() * std::pow(workers / s.workers, exponent));
     out.weight.push_back(w);
     seconds += w * out.ratio.back() * out.effective.back();
     rows += w * out.effective.back();
@@ -261,7 +266,7 @@ std::optional<EtaModel::Fit> EtaModel::fit(double workers) const {
   out.unchanged_s_per_row = unchanged_rows_ > 0 ? unchanged_seconds_ / unchanged_rows_ : 0;
   out.unchanged = recent_unchanged_;
   out.written = recent_written_;
-  const double scaling = 0.3 * distance / far / (1 + alike);
+  const double scaling = 0.3 * distance / all / (1 + alike);
   out.doubt = std::hypot(scaling, kUsualSpread / std::pow(0.5 + seen, 1.5));
   return out;
 }
@@ -269,32 +274,48 @@ std::optional<EtaModel::Fit> EtaModel::fit(double workers) const {
 std::optional<PartitionCost> EtaModel::cost(int workers) const {
   const auto f = fit(std::max(workers, 1));
   if (!f) return std::nullopt;
-  return PartitionCost{f->mean, fixed_rows_, empty_s_};
+  double rows = 0;
+  for (const Sample& s : samples_) rows += s.rows / static_cast<double>(samples_.size());
+  return PartitionCost{f->mean, fixed_rows_, empty_s_, rows};
 }
 
 std::optional<double> EtaModel::rows_per_second(int workers) const {
   const auto c = cost(workers);
   if (!c || workers <= 0) return std::nullopt;
-  double rows = 0;
-  for (const Sample& s : samples_) rows += s.rows / static_cast<double>(samples_.size());
-  return workers * rows / (c->seconds_per_row * (rows + c->fixed_rows));
+  return workers * c->usual_rows / (c->seconds_per_row * (c->usual_rows + c->fixed_rows));
 }
 
 std::vector<CurvePoint> EtaModel::curve() const {
-  struct Sum {
-    double seconds = 0, rows = 0, weight = 0;
-  };
-  std::map<int, Sum> levels;
-  for (std::size_t i = 0; i < samples_.size(); ++i) {
-    const Sample& s = samples_[i];
-    const double w = recency(samples_.size() - 1 - i);
-    Sum& level = levels[static_cast<int>(std::lround(s.workers))];
-    level.seconds += w * s.seconds;
-    level.rows += w * (s.rows + fixed_rows_);
-    level.weight += w;
-  }
   std::vector<CurvePoint> out;
-  for (const auto& [workers, sum] : levels) out.push_back({workers, sum.seconds / sum.rows, sum.rows, sum.weight});
+  for (std::size_t i = 0; i < samples_.size(); ++i) {
+    const auto workers = static_cast<std::size_t>(std::max(1L, std::lround(samples_[i].workers)));
+    if (out.size() < workers) out.resize(workers);
+    out[workers - 1].partitions += recency(samples_.size() - 1 - i);
+  }
+  // More workers are never slower together: where measurements say so, they were taken at different times, of different
+  // partitions. Such neighbours are taken as equally fast, by their weights.
+  struct Pool {
+    double log_speed, weight;
+    int first;
+  };
+  std::vector<Pool> pools;
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const int workers = static_cast<int>(i) + 1;
+    out[i].workers = workers;
+    pools.push_back({std::log(workers / fit(workers)->mean), out[i].partitions + kUnseenPartitions, workers});
+    while (pools.size() > 1 && pools[pools.size() - 2].log_speed > pools.back().log_speed) {
+      const Pool last = pools.back();
+      pools.pop_back();
+      Pool& before = pools.back();
+      before.log_speed =
+          (before.weight * before.log_speed + last.weight * last.log_speed) / (before.weight + last.weight);
+      before.weight += last.weight;
+    }
+  }
+  for (std::size_t i = 0, pool = 0; i < out.size(); ++i) {
+    if (pool + 1 < pools.size() && pools[pool + 1].first <= out[i].workers) ++pool;
+    out[i].seconds_per_row = out[i].workers / std::exp(pools[pool].log_speed);
+  }
   return out;
 }
 

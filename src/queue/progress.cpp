@@ -69,7 +69,7 @@ constexpr const char* kFinished = R"(
      ORDER BY a.finished_at DESC LIMIT $3
   )
   SELECT a.attempt_id, extract(epoch FROM a.started_at)::float8, extract(epoch FROM a.finished_at)::float8, coalesce(a.rows_in, 0),
-         coalesce(a.read_ms, 0), coalesce(a.fit_ms, 0), coalesce(a.send_ms, 0) + coalesce(a.publish_ms, 0) + coalesce(a.commit_ms, 0),
+         coalesce(a.read_ms, 0), coalesce(a.fit_ms, 0) + coalesce(a.encode_ms, 0), coalesce(a.send_ms, 0) + coalesce(a.publish_ms, 0) + coalesce(a.commit_ms, 0),
          a.outcome = 'unchanged', a.commit_ms / 1000
     FROM (SELECT * FROM written UNION ALL SELECT * FROM others) a
    ORDER BY a.finished_at + coalesce(a.commit_ms, 0) * interval '1 millisecond')";
@@ -77,17 +77,18 @@ constexpr const char* kFinished = R"(
 constexpr const char* kWrite = R"(
   INSERT INTO regfeat.progress (feature_set_id, daemon_id, pending, running, done, empty, failed, cancelled, rows_done, rows_total, percent,
                                 rows_per_second, workers_active, eta, eta_low, eta_high, rows_per_second_now, bytes_done, bytes_total, workers_configured,
-                                stalled, limited_by, slow_partitions, throttle)
+                                stalled, limited_by, slow_partitions, throttle, next_due)
   SELECT f.feature_set_id, $1, s.pending, s.running, s.done, s.empty, s.failed, s.cancelled, s.rows_done + k.rows_in_hand, s.rows_total, s.percent, $3::float8,
          s.running, now() + $4::float8 * interval '1 second', now() + $5::float8 * interval '1 second', now() + $6::float8 * interval '1 second',
          (SELECT greatest(s.rows_done + k.rows_in_hand - g.rows_done - u.rows_unchanged, 0) / nullif(extract(epoch FROM now() - g.at), 0)
             FROM regfeat.progress g
            CROSS JOIN LATERAL (SELECT coalesce(sum(a.rows_in), 0) AS rows_unchanged FROM regfeat.attempt a
                                 WHERE a.feature_set_id = g.feature_set_id AND a.outcome = 'unchanged' AND a.finished_at > g.at) u
-            WHERE g.feature_set_id = f.feature_set_id AND g.at > now() - interval '1 minute' ORDER BY g.at DESC LIMIT 1),
+            WHERE g.feature_set_id = f.feature_set_id AND g.at > now() - greatest(interval '1 minute', 3 * (g.next_due - g.at)) ORDER BY g.at DESC LIMIT 1),
          b.bytes, CASE WHEN s.rows_done > 0 THEN (b.bytes::float8 * s.rows_total / s.rows_done)::bigint END, $7::int, nullif($8, ''), nullif($9, ''), $10::bigint,
          (SELECT string_agg(d.name || ': ' || d.throttle, '; ' ORDER BY d.daemon_id)
-            FROM regfeat.daemon d WHERE d.state IN ('running', 'draining') AND d.throttle IS NOT NULL)
+            FROM regfeat.daemon d WHERE d.state IN ('running', 'draining') AND d.heartbeat_at + d.lease >= now() AND d.throttle IS NOT NULL),
+         now() + $11::float8 * interval '1 microsecond'
     FROM regfeat.feature_set f
     JOIN regfeat.status s ON s.feature_set = f.name
     CROSS JOIN LATERAL (SELECT coalesce(sum(w.rows_done), 0)::bigint AS rows_in_hand
@@ -260,22 +261,20 @@ void ProgressWriter::FeatureSet::store(pqxx::transaction_base& tx, std::int64_t 
   if (!cost || curve.empty()) return;
   auto list = nlohmann::json::array();
   for (const CurvePoint& p : curve) {
-    list.push_back({{"workers", p.workers},
-                    {"seconds_per_row", p.seconds_per_row},
-                    {"rows_measured", p.rows},
-                    {"partitions", p.partitions}});
+    list.push_back({{"workers", p.workers}, {"seconds_per_row", p.seconds_per_row}, {"partitions", p.partitions}});
   }
+  tx.exec_params("DELETE FROM regfeat.eta_curve WHERE feature_set_id = $1 AND workers > $2", id, curve.back().workers);
   tx.exec_params(R"(
       WITH m AS (
-        INSERT INTO regfeat.eta_model (feature_set_id, at, fixed_rows, empty_seconds, scaling_exponent) VALUES ($1, clock_timestamp(), $2, $3, $4)
+        INSERT INTO regfeat.eta_model (feature_set_id, at, fixed_rows, empty_seconds, usual_rows, scaling_exponent)
+        VALUES ($1, clock_timestamp(), $2, $3, $4, $5)
         ON CONFLICT (feature_set_id) DO UPDATE SET at = excluded.at, fixed_rows = excluded.fixed_rows, empty_seconds = excluded.empty_seconds,
-          scaling_exponent = excluded.scaling_exponent
+          usual_rows = excluded.usual_rows, scaling_exponent = excluded.scaling_exponent
         RETURNING feature_set_id)
-      INSERT INTO regfeat.eta_curve (feature_set_id, workers, seconds_per_row, rows_measured, partitions)
-      SELECT m.feature_set_id, c.* FROM m, jsonb_to_recordset($5::jsonb) AS c(workers int, seconds_per_row float8, rows_measured float8, partitions float8)
-      ON CONFLICT (feature_set_id, workers) DO UPDATE SET seconds_per_row = excluded.seconds_per_row, rows_measured = excluded.rows_measured,
-        partitions = excluded.partitions)",
-                 id, cost->fixed_rows, cost->empty_s, model.scaling_exponent(), list.dump());
+      INSERT INTO regfeat.eta_curve (feature_set_id, workers, seconds_per_row, partitions)
+      SELECT m.feature_set_id, c.* FROM m, jsonb_to_recordset($6::jsonb) AS c(workers int, seconds_per_row float8, partitions float8)
+      ON CONFLICT (feature_set_id, workers) DO UPDATE SET seconds_per_row = excluded.seconds_per_row, partitions = excluded.partitions)",
+                 id, cost->fixed_rows, cost->empty_s, cost->usual_rows, model.scaling_exponent(), list.dump());
 }
 
 ProgressWriter::ProgressWriter() = default;
@@ -316,12 +315,16 @@ void ProgressWriter::write(pg::Session& session, DaemonId self, std::chrono::mic
       const RemainingWork work = set.remaining(tx, c, running);
       if (!running.empty()) set.model.workers_changed(c.now_s, work.workers);
       set.model.observe(c.now_s, running);
+      const std::string stalled = set.verdict(c.now_s);
       std::optional<Eta> eta;
-      if (work.rows_known) eta = set.model.estimate(c.now_s, work);
-      const auto rate = set.model.rows_per_second(work.workers);
+      std::optional<double> rate;
+      if (stalled.empty()) {  // else nobody knows how long nothing will move
+        if (work.rows_known) eta = set.model.estimate(c.now_s, work);
+        rate = set.model.rows_per_second(work.workers);
+      }
       const auto part = [&](double Eta::*member) { return eta ? std::optional<double>((*eta).*member) : std::nullopt; };
       tx.exec_params(kWrite, self.value, c.id, rate, part(&Eta::median_s), part(&Eta::low_s), part(&Eta::high_s),
-                     c.configured, set.verdict(c.now_s), std::string(set.limited_by()), set.slow, interval.count());
+                     c.configured, stalled, std::string(set.limited_by()), set.slow, interval.count());
       if (now >= set.next_model || running.empty()) {
         set.store(tx, c.id);
         set.next_model = now + kModelEvery;

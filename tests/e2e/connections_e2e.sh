@@ -152,6 +152,8 @@ sleep 1000
 TOKEN
 chmod +x "$work/broken" "$work/hanging"
 check_status "a failing command is named, with its complaint" 69 'failed with status 255: Unable to locate credentials (debug: ***)' with_command "$work/broken"
+check_status "of what it printed nothing is in the complaint, whichever line it stands in" 69 'failed with status 3: oops, it was *** and ***' \
+  with_command '[/bin/sh, -c, "echo; echo tok-secret-2; echo export TOKEN tok-secret-3; echo first >\&2; echo oops, it was tok-secret-2 and tok-secret-3 >\&2; exit 3"]'
 check_status "a command that is not there" 78 "cannot run \"$work/nothing\"" with_command "$work/nothing"
 check_status "a silent command" 69 "printed nothing" with_command "/bin/true"
 sed "s#^  password_command:.*#  password_command: $work/hanging\n  password_command_timeout: 300ms#" "$work/regfeatd.yaml" >"$work/hanging.yaml"

@@ -110,6 +110,15 @@ primary_sql "SELECT count(*) FROM regfeat.requeue('undisturbed', NULL, '2024-01-
 "$regfeatd" run --config "$work/regfeatd.yaml" >"$work/log" 2>&1 &
 daemon=$!
 eventually "the job is under way" reached primary_sql 10
+# The server takes no more writes while sessions are open and partitions in hand, as one does that became a reader.
+primary_sql "ALTER SYSTEM SET default_transaction_read_only = on"
+primary_sql "SELECT pg_reload_conf()" >/dev/null
+eventually "open sessions meet a server that only reads" grep -q "in a read-only transaction" "$work/log"
+eventually "and new ones are refused, which the log says" grep -q "cannot connect, trying again.*connect to the writer" "$work/log"
+primary_sql "ALTER SYSTEM RESET default_transaction_read_only"
+primary_sql "SELECT pg_reload_conf()" >/dev/null
+at_reader=$(done_at primary_sql)
+eventually "it goes on when there is a writer again" reached primary_sql $((at_reader + 5))
 # A finished partition whose table does not survive: only looking at its rows tells.
 primary_sql "ALTER TABLE bars.reg_eurusd_2024_01_02 SET UNLOGGED"
 # Another one with as many rows as were written, of which one is not as it was written: only the checksum tells.

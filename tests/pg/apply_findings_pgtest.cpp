@@ -176,5 +176,95 @@ TEST(ApplyFindings, ColumnsThatTheRoleMayNotReadAreNamed) {
   db.exec(fmt::format("DROP OWNED BY {0}; DROP ROLE {0}", role));
 }
 
+std::string partitioned(const std::string& extra = {}) {
+  return "{ input: v, table: w.out, time: t, column: \"{metric}_{input}\"" + extra + " }";
+}
+
+TEST(ApplyFindings, AllChildrenThatAreMissingAreNamed) {
+  const Database db;
+  db.migrate();
+  make_minutes(db, "m");
+  db.exec(
+      "CREATE TABLE w.out (t timestamptz, n_obs_v real) PARTITION BY RANGE (t); "
+      "CREATE TABLE w.out_3 PARTITION OF w.out FOR VALUES FROM ('2024-07-03 00:00+00') TO ('2024-07-04 00:00+00'); "
+      "CREATE TABLE w.out_5 PARTITION OF w.out FOR VALUES FROM ('2024-07-05 12:00+00') TO ('2024-07-06 00:00+00')");
+  std::string spec = minutes("w.m", partitioned());
+  spec.replace(spec.find("to: 2024-07-02"), 14, "to: 2024-07-08");
+  expect_findings(
+      db, spec,
+      {"1 finding;",
+       "target w.out: no partition holds 2024-07-01 00:00:00+00 to 2024-07-03 00:00:00+00, 2024-07-04 00:00:00+00 to "
+       "2024-07-05 12:00:00+00, 2024-07-06 00:00:00+00 to 2024-07-08 00:00:00+00: create what is missing"});
+  spec.replace(spec.find("2024-07-08"), 10, "2024-09-08");
+  spec.replace(spec.find("by: day"), 7, "by: hour");
+  expect_findings(db, spec, {"1 finding;", "2024-07-06 00:00:00+00 to 2024-09-08 00:00:00+00: create"});
+}
+
+TEST(ApplyFindings, ColumnsOfAChildThatCannotTakeTheRowsAreNamed) {
+  const Database db;
+  db.migrate();
+  make_minutes(db, "m");
+  db.exec(
+      "CREATE TABLE w.out (t timestamptz, n_obs_v real, origin text) PARTITION BY RANGE (t); "
+      "CREATE TABLE w.out_1 PARTITION OF w.out FOR VALUES FROM ('2024-07-01 00:00+00') TO ('2024-07-02 00:00+00'); "
+      "ALTER TABLE w.out_1 ALTER n_obs_v SET NOT NULL, ALTER origin SET NOT NULL");
+  expect_findings(db, minutes("w.m", partitioned()),
+                  {"target w.out: partition w.out_1: column \"n_obs_v\" is NOT NULL, but features are NULL",
+                   "column \"origin\" is NOT NULL without a default, and no feature is written to it"});
+  db.exec("ALTER TABLE w.out_1 ALTER n_obs_v DROP NOT NULL, ALTER origin SET DEFAULT 'here'");
+  ASSERT_EQ(run_text(db, "apply", minutes("w.m", partitioned())).exit_status, 0);
+  ASSERT_EQ(db.regfeatd({"run", "--once"}).exit_status, 0);
+  EXPECT_EQ(db.count("SELECT count(*) FROM w.out_1 WHERE origin = 'here'"), 600);
+}
+
+TEST(ApplyFindings, AChildWithoutTheParentsDefaultIsLoadedThroughTheParent) {
+  const Database db;
+  db.migrate();
+  make_minutes(db, "m");
+  db.exec(
+      "CREATE TABLE w.out (t timestamptz, id bigint GENERATED ALWAYS AS IDENTITY, n_obs_v real, origin text DEFAULT 'there', "
+      "                    PRIMARY KEY (id, t)) PARTITION BY RANGE (t); "
+      "CREATE TABLE w.out_1 (t timestamptz NOT NULL, id bigint NOT NULL, n_obs_v real, origin text); "
+      "ALTER TABLE w.out ATTACH PARTITION w.out_1 FOR VALUES FROM ('2024-07-01 00:00+00') TO ('2024-07-02 00:00+00')");
+  const Finished plan = run_text(db, "plan", minutes("w.m", partitioned(", publish: swap")));
+  EXPECT_EQ(plan.exit_status, 78);
+  EXPECT_THAT(plan.out,
+              HasSubstr("swap is not possible: partition w.out_1: its column \"origin\" lacks the parent's default"));
+  const Finished applied = run_text(db, "apply", minutes("w.m", partitioned()));
+  ASSERT_EQ(applied.exit_status, 0) << applied.out;
+  EXPECT_THAT(applied.out, HasSubstr("lacks the parent's default"));
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_EQ(db.regfeatd({"run", "--once"}).exit_status, 0);
+    EXPECT_EQ(
+        db.text(
+            "SELECT count(*) || ' ' || count(DISTINCT id) || ' ' || count(DISTINCT t) FROM w.out_1 WHERE origin = 'there'"),
+        "600 600 600");
+    db.exec("SELECT regfeat.requeue('minutes', force => true)");
+  }
+}
+
+TEST(ApplyFindings, ChildrenOfAnIdentityAreNumberedByOneSequence) {
+  const Database db;
+  db.migrate();
+  make_minutes(db, "m");
+  db.exec(
+      "INSERT INTO w.m SELECT t + interval '1 day', v FROM w.m; "
+      "CREATE TABLE w.out (t timestamptz, \"the Id\" bigint GENERATED ALWAYS AS IDENTITY, n_obs_v real, "
+      "                    PRIMARY KEY (\"the Id\", t)) PARTITION BY RANGE (t)");
+  std::string spec = minutes("w.m", partitioned(", partition: \"{table}_{start:%d}\""));
+  spec.replace(spec.find("to: 2024-07-02"), 14, "to: 2024-07-03");
+  ASSERT_EQ(run_text(db, "apply", spec).exit_status, 0);
+  for (const char* strategy : {"create", "swap"}) {
+    const Finished plan = run_text(db, "plan", spec);
+    EXPECT_THAT(plan.out, HasSubstr(fmt::format("2 × {}", strategy)));
+    const Finished run = db.regfeatd({"run", "--once"});
+    ASSERT_EQ(run.exit_status, 0) << run.out;
+    EXPECT_EQ(db.text("SELECT count(*) || ' ' || count(DISTINCT \"the Id\") || ' ' || count(DISTINCT t) FROM w.out"),
+              "1200 1200 1200");
+    db.exec("SELECT regfeat.requeue('minutes', force => true)");
+  }
+  db.exec("INSERT INTO w.out (t) VALUES ('2024-07-02 23:00+00'); DROP TABLE w.out");
+}
+
 }  // namespace
 }  // namespace regfeatd::test

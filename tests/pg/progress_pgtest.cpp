@@ -12,6 +12,7 @@
 #include <array>
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <thread>
 
 #include "chaos.hpp"
@@ -89,12 +90,12 @@ TEST_F(Progress, AttemptsHaveAllTheirPhases) {
   run_once();
   EXPECT_EQ(
       db_.count(
-          "SELECT count(*) FROM regfeat.attempt WHERE outcome = 'done' AND (claim_ms IS NULL OR read_ms IS NULL OR fit_ms IS NULL OR send_ms IS NULL "
+          "SELECT count(*) FROM regfeat.attempt WHERE outcome = 'done' AND (claim_ms IS NULL OR read_ms IS NULL OR fit_ms IS NULL OR NOT encode_ms > 0 OR send_ms IS NULL "
           "OR publish_ms IS NULL OR commit_ms IS NULL OR rows_in IS NULL OR bytes_out IS NULL OR nulls_out IS NULL)"),
       0);
   EXPECT_EQ(
       db_.count(
-          "SELECT count(*) FROM regfeat.attempt WHERE outcome = 'done' AND claim_ms + read_ms + fit_ms + send_ms + publish_ms + commit_ms > "
+          "SELECT count(*) FROM regfeat.attempt WHERE outcome = 'done' AND claim_ms + read_ms + fit_ms + encode_ms + send_ms + publish_ms + commit_ms > "
           "1000 * extract(epoch FROM finished_at - started_at) + claim_ms + commit_ms + 1"),
       0)
       << "the phases are parts of the attempt";
@@ -120,6 +121,25 @@ TEST_F(Progress, WhatIfAndPreviewAnswerFromTheMeasuredCurve) {
       db_.count(
           "SELECT count(*) FROM (SELECT seconds > lag(seconds) OVER (ORDER BY workers) * 1.2 AS worse FROM regfeat.eta_by_workers('bars')) x WHERE worse"),
       0);
+  EXPECT_EQ(
+      db_.count(
+          "SELECT count(*) FROM (SELECT rows_per_second < 0.999 * lag(rows_per_second) OVER (ORDER BY workers) AS worse FROM regfeat.eta_by_workers('bars')) x WHERE worse"),
+      0);
+  // The same partitions again by the rate alone: what they take with one worker. (Empty ones have no rate.)
+  EXPECT_EQ(
+      db_.text(
+          "SELECT abs(sum(p.rows_in) / (e.seconds - count(*) FILTER (WHERE p.rows_in = 0) * m.empty_seconds) / e.rows_per_second - 1) < 0.05 "
+          "  FROM regfeat.eta_by_workers('bars') e, regfeat.partition p, regfeat.eta_model m WHERE e.workers = 1 GROUP BY e.seconds, e.rows_per_second, m.empty_seconds"),
+      "t");
+  EXPECT_EQ(
+      db_.text(
+          "SELECT abs(ln(e.rows_per_second / g.rows_per_second)) < 0.5 FROM regfeat.eta_by_workers('bars') e, regfeat.progress g "
+          " WHERE e.workers = 2 AND g.rows_per_second IS NOT NULL ORDER BY g.at DESC LIMIT 1"),
+      "t")
+      << db_.text(
+             "SELECT string_agg(format('%s: %s', workers, rows_per_second), ', ') FROM regfeat.eta_by_workers('bars')")
+      << " and in progress "
+      << db_.text("SELECT string_agg(concat_ws('/', rows_per_second, workers_active), ', ') FROM regfeat.progress");
   EXPECT_GE(db_.count("SELECT count(*) FROM regfeat.eta_by_workers('bars') WHERE basis LIKE 'measured:%'"), 1);
   // Nobody runs: the preview counts on one worker, as the first row of the curve does.
   EXPECT_EQ(
@@ -140,8 +160,13 @@ TEST_F(Progress, ASlowPartitionShowsUpByItselfWithItsPhase) {
   EXPECT_EQ(
       db_.text("SELECT times_median > 2 AND excess_seconds BETWEEN 59 AND 61 FROM regfeat.slow_partitions LIMIT 1"),
       "t");
+  db_.exec(
+      "UPDATE regfeat.attempt SET encode_ms = encode_ms + 90000, started_at = started_at - interval '90 seconds' WHERE attempt_id = "
+      "(SELECT attempt_id FROM regfeat.partition WHERE state = 'done' ORDER BY partition_id OFFSET 1 LIMIT 1)");
+  EXPECT_EQ(db_.text("SELECT string_agg(phase, ' ') FROM (SELECT phase FROM regfeat.slow_partitions LIMIT 2) x"),
+            "encode read");
   const auto status = nlohmann::json::parse(db_.regfeatd({"status", "--json"}).out);
-  EXPECT_EQ(status["slow_partitions"][0]["phase"], "read");
+  EXPECT_EQ(status["slow_partitions"][1]["phase"], "read");
   std::size_t slow = 0;
   for (const auto& row : status["heat_maps"][0]["states"])
     slow += static_cast<std::size_t>(
@@ -207,7 +232,7 @@ TEST_F(Progress, WaitingForAnotherAtTheEndIsAPartOfPublishing) {
 }
 
 TEST_F(Progress, AWorkerThatWaitsIsNotStalledBeforeItsTime) {
-  // A lock that does not go away: the read of every partition waits.
+  // A lock that does not go away: every partition waits before its first row is read.
   run_once();
   db_.exec("UPDATE regfeat.partition SET input_fingerprint = NULL; SELECT * FROM regfeat.requeue('bars');");
   const TemporaryFile config("regfeatd.yaml", "progress: 200ms\n");
@@ -215,9 +240,9 @@ TEST_F(Progress, AWorkerThatWaitsIsNotStalledBeforeItsTime) {
   pqxx::work tx(blocker->sql());
   tx.exec("LOCK TABLE bqx.m1_eurusd, bqx.m1_gbpusd IN ACCESS EXCLUSIVE MODE");
   Process daemon({REGFEATD_BINARY, "run", "--workers", "2", "--config", config.path(), "--conninfo", db_.conninfo()});
-  for (int i = 0; i < 400 && db_.count("SELECT count(*) FROM regfeat.worker WHERE step = 'read'") == 0; ++i)
+  for (int i = 0; i < 400 && db_.count("SELECT count(*) FROM regfeat.worker WHERE step IN ('begin', 'read')") == 0; ++i)
     std::this_thread::sleep_for(50ms);
-  EXPECT_GT(db_.count("SELECT count(*) FROM regfeat.worker WHERE step = 'read'"), 0);
+  EXPECT_GT(db_.count("SELECT count(*) FROM regfeat.worker WHERE step IN ('begin', 'read')"), 0);
   EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.latest_progress WHERE stalled IS NOT NULL"), 0)
       << "not before its time";
   tx.abort();
@@ -279,8 +304,10 @@ class Terminal {
     }
   }
   ~Terminal() {
-    kill(pid_, SIGKILL);
-    waitpid(pid_, nullptr, 0);
+    if (pid_ > 0) {
+      kill(pid_, SIGKILL);
+      waitpid(pid_, nullptr, 0);
+    }
     close(master_);
   }
   Terminal(const Terminal&) = delete;
@@ -309,6 +336,13 @@ class Terminal {
     return {};
   }
   [[nodiscard]] pid_t pid() const { return pid_; }
+  /// Its exit status once it has ended by itself, -signal when a signal ended it; nullopt: it does not end.
+  std::optional<int> ended() {
+    int status = 0;
+    if (!eventually([&] { return waitpid(pid_, &status, WNOHANG) == pid_; })) return std::nullopt;
+    pid_ = -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  }
   std::string rest() {
     std::string out = pending_;
     std::array<char, 8192> buffer{};
@@ -377,6 +411,55 @@ TEST_F(Progress, TheWatchedScreenOutlivesTheDatabaseConnection) {
   db_.exec(
       "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '%status%'");
   for (int i = 0; i < 10; ++i) ASSERT_NE(terminal.frame().find("24/24 partitions"), std::string::npos);
+}
+
+/// A frame that has this text; "" when none comes.
+std::string frame_with(Terminal& terminal, const std::string& text) {
+  for (int i = 0; i < 100; ++i) {
+    const std::string frame = terminal.frame();
+    if (frame.empty() || frame.find(text) != std::string::npos) return frame;
+  }
+  return {};
+}
+
+TEST_F(Progress, TheWatchedScreenFollowsAndEndsWhileItsQueryWaits) {
+  run_once();
+  Terminal terminal({REGFEATD_BINARY, "status", "--watch", "--interval", "0.2", "--conninfo", db_.conninfo()}, 100, 30);
+  ASSERT_FALSE(terminal.frame().empty());
+  const auto session = db_.session();
+  pqxx::work lock(session->sql());
+  lock.exec("LOCK TABLE regfeat.partition IN ACCESS EXCLUSIVE MODE");
+  EXPECT_NE(frame_with(terminal, "the database has not answered for"), "") << "what is on the screen is old";
+  terminal.resize(60, 20);
+  const std::string frame = frame_with(terminal, "\033[2J");
+  ASSERT_NE(frame, "") << "a new size is a new picture";
+  EXPECT_LE(widest(frame), 60u);
+  kill(terminal.pid(), SIGINT);
+  EXPECT_EQ(terminal.ended(), 0);
+  EXPECT_NE(terminal.rest().find("\033[?25h"), std::string::npos) << "the cursor is back";
+  EXPECT_TRUE(eventually([&] {
+    return db_.count(
+               "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '%status%'") ==
+           0;
+  })) << "the server does not go on with a query that nobody waits for";
+}
+
+TEST_F(Progress, TheWatchedScreenEndsWhileTheServerHangs) {
+  run_once();
+  for (const int signals : {1, 2}) {
+    Terminal terminal({REGFEATD_BINARY, "status", "--watch", "--interval", "0.2", "--conninfo", db_.conninfo()}, 100,
+                      30);
+    ASSERT_FALSE(terminal.frame().empty());
+    const auto backend = static_cast<pid_t>(db_.count(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '%status%'"));
+    ASSERT_EQ(kill(backend, SIGSTOP), 0);
+    EXPECT_NE(frame_with(terminal, "the database has not answered for"), "");
+    for (int i = 0; i < signals; ++i) kill(terminal.pid(), SIGINT);
+    EXPECT_EQ(terminal.ended(), 0);
+    EXPECT_NE(terminal.rest().find("\033[?25h"), std::string::npos) << "the cursor is back";
+    kill(backend, SIGCONT);
+    EXPECT_TRUE(eventually([&] { return kill(backend, 0) != 0; }));
+  }
 }
 
 }  // namespace

@@ -452,6 +452,59 @@ TEST(Swap, IsNotChosenWhereSomethingWouldBeLostAndRefusedWhereItIsAskedFor) {
       << refused.out;
 }
 
+TEST(Create, BuildsKeysAndStatisticsBeforeItAsksForTheParentsLock) {
+  Publishing p;
+  Nothing nothing;
+  p.db.exec("CREATE INDEX by_level ON bqx.reg_rate_eurusd (b_idx_w15)");
+  const auto other = p.db.session();
+  auto attaching = std::make_unique<pqxx::work>(other->sql());
+  attaching->exec("LOCK TABLE ONLY bqx.reg_rate_eurusd IN SHARE UPDATE EXCLUSIVE MODE");
+  std::jthread run([&] { EXPECT_EQ(p.run_here(nothing), populate::RunResult::done); });
+  const std::string waits =
+      "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'bqx.reg_rate_eurusd'::regclass";
+  while (p.db.count(waits) == 0) std::this_thread::sleep_for(milliseconds{2});
+  // What it has made, nobody else can see yet; its locks everybody can: on two tables and their three indexes. On the parents it
+  // has none that another ATTACH would meet.
+  const std::string held = fmt::format(
+      "SELECT count(DISTINCT l.relation) FROM pg_locks l LEFT JOIN pg_class c ON c.oid = l.relation "
+      " WHERE l.pid = {} AND l.granted AND l.locktype = 'relation' AND l.mode ",
+      p.backend);
+  EXPECT_EQ(p.db.count(held + "= 'AccessExclusiveLock' AND c.oid IS NULL"), 5);
+  EXPECT_EQ(p.db.count(held + "IN ('ShareUpdateExclusiveLock', 'AccessExclusiveLock') AND c.relkind = 'p'"), 0);
+  attaching->commit();
+  attaching.reset();
+  run.join();
+  EXPECT_EQ(p.db.count("SELECT count(*) FROM bqx.reg_rate_eurusd"), p.db.count("SELECT count(*) FROM bqx.m1_eurusd"));
+  EXPECT_EQ(p.db.text("SELECT string_agg(attname, ' ') FROM pg_stats WHERE tablename = 'reg_rate_eurusd_2024_07_01'"),
+            "ts_utc");
+}
+
+TEST(Create, KeysAndIndexesAreThoseThatAttachWouldHaveBuilt) {
+  Publishing p;
+  Nothing nothing;
+  p.db.exec(
+      "CREATE INDEX \"by the value\" ON bqx.reg_rate_eurusd (b_idx_w15 DESC) WHERE b_idx_w15 > 0; "
+      "CREATE INDEX by_level ON bqx.reg_rate_eurusd (abs(b_idx_w30)) INCLUDE (b_idx_w15) WITH (fillfactor = 70); "
+      "CREATE UNIQUE INDEX twice ON bqx.reg_rate_eurusd (ts_utc, b_idx_w15) NULLS NOT DISTINCT; "
+      "CREATE INDEX ON ONLY bqx.reg_rate_eurusd (b_idx_agg); "
+      "ALTER TABLE bqx.reg_rate_eurusd ADD CONSTRAINT packed UNIQUE (ts_utc, b_idx_w30) WITH (fillfactor = 60); "
+      "ALTER TABLE bqx.reg_rate_eurusd ADD CONSTRAINT later UNIQUE (b_idx_agg, ts_utc) DEFERRABLE INITIALLY DEFERRED");
+  ASSERT_EQ(p.run_here(nothing), populate::RunResult::done);
+  p.db.exec(
+      "CREATE TABLE bqx.reg_rate_eurusd_2030_01_01 (LIKE bqx.reg_rate_eurusd); "
+      "ALTER TABLE bqx.reg_rate_eurusd ATTACH PARTITION bqx.reg_rate_eurusd_2030_01_01 FOR VALUES FROM ('2030-01-01') TO ('2030-01-02')");
+  const auto keys_of = [&](const std::string& day) {
+    return p.db.text(fmt::format(
+        "SELECT string_agg(replace(concat_ws(' ', i.indexrelid::regclass, pg_get_indexdef(i.indexrelid), h.inhparent::regclass, "
+        "                                    k.conname, pg_get_constraintdef(k.oid), c.reloptions), '{0}', 'DAY'), E'\\n' ORDER BY h.inhparent) "
+        "  FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid LEFT JOIN pg_inherits h ON h.inhrelid = i.indexrelid "
+        "  LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid WHERE i.indrelid = 'bqx.reg_rate_eurusd_{0}'::regclass",
+        day));
+  };
+  EXPECT_EQ(keys_of("2024_07_01"), keys_of("2030_01_01"));
+  EXPECT_EQ(p.db.count("SELECT count(*) FROM pg_index WHERE indrelid = 'bqx.reg_rate_eurusd_2024_07_01'::regclass"), 7);
+}
+
 TEST(Truncate, IsTheDefaultForAnEmptyChild) {
   Publishing p;
   Nothing nothing;

@@ -108,6 +108,21 @@ TEST_F(Validate, FindsADroppedIndex) {
   EXPECT_EQ(findings(), "index_missing");
 }
 
+TEST_F(Validate, FindsADroppedIndexOfASingleTable) {
+  db_.exec("CREATE INDEX r2_index ON bqx.reg_bqx_usdjpy (r2_bqx_agg) WHERE r2_bqx_agg > 0.5");
+  EXPECT_EQ(validate().exit_status, 0);
+  const TemporaryFile file("spec.yaml", bars_specification({"eurusd", "gbpusd", "usdjpy"}, kDays));
+  ASSERT_EQ(db_.regfeatd({"apply", file.path()}).exit_status, 0);
+  EXPECT_EQ(validate().exit_status, 0);
+  expect_found(
+      "DROP INDEX bqx.r2_index", "index_missing",
+      "series = 'usdjpy' AND target = 'bqx.reg_bqx_usdjpy' AND message LIKE '%(r2_bqx_agg) WHERE r2_bqx_agg > %is gone%'");
+  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.validation"), 1);
+  // Whoever does not want it any more says so.
+  ASSERT_EQ(db_.regfeatd({"apply", file.path()}).exit_status, 0);
+  EXPECT_EQ(validate().exit_status, 0);
+}
+
 TEST_F(Validate, FindsAnIndexThatOneTableLacks) {
   for (const std::string pair : {"eurusd", "gbpusd", "usdjpy"})
     db_.exec(fmt::format("CREATE INDEX ON bqx.reg_bqx_{} (r2_bqx_agg)", pair));

@@ -55,14 +55,15 @@ struct Stall {
 struct CurvePoint {
   int workers = 0;
   double seconds_per_row = 0;
-  double rows = 0, partitions = 0;  ///< measured, the older ones counting less
+  double partitions = 0;  ///< measured, the older ones counting less; 0: none
 };
 
 /// What a partition costs: seconds = seconds_per_row * (rows + fixed_rows), with `workers` at once.
 struct PartitionCost {
   double seconds_per_row = 0;
   double fixed_rows = 0;
-  double empty_s = 0;  ///< a partition without rows
+  double empty_s = 0;     ///< a partition without rows
+  double usual_rows = 0;  ///< of a partition
 };
 
 /// When a job will be done, learnt from the partitions that finished. docs/progress.md says how and how well.
@@ -86,7 +87,8 @@ class EtaModel {
   [[nodiscard]] std::optional<double> rows_per_second(int workers) const;
   /// What partitions cost with so many workers. nullopt: unknown.
   [[nodiscard]] std::optional<PartitionCost> cost(int workers) const;
-  /// The numbers of workers that were seen, ascending.
+  /// From one worker to as many as were seen. More workers are never slower together: seconds_per_row / workers does not
+  /// grow.
   [[nodiscard]] std::vector<CurvePoint> curve() const;
   /// Between numbers of workers that were not measured the cost of a row grows like workers^exponent.
   [[nodiscard]] double scaling_exponent() const;

@@ -27,7 +27,7 @@ class ProgressWriter {
   ProgressWriter();
   ~ProgressWriter();
 
-  /// A progress row for each feature set whose newest one is older than half of `interval`, and one for the
+  /// `interval`: until the next call, as far as can be told. A progress row for each feature set whose newest one is older than half of `interval`, and one for the
   /// daemon. After a throw it may be called again, also with another session: nothing is counted twice.
   /// `stalled_after`: the shortest silence that is called a stall. A statement that takes longer than `give_up_after`
   /// is cancelled: a Fault with SQLSTATE 57014, the session survives.

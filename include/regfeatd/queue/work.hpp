@@ -32,9 +32,8 @@ struct Claim {
 
 /// Phase timings of an attempt, milliseconds.
 struct Timings {
-  double claim_ms = 0, read_ms = 0, fit_ms = 0, send_ms = 0, publish_ms = 0;
+  double claim_ms = 0, read_ms = 0, fit_ms = 0, encode_ms = 0, send_ms = 0, publish_ms = 0;
   double commit_ms = 0;  ///< recorded after the fact, see record_commit_times
-  double encode_ms = 0;  ///< a part of send_ms
   double wait_ms = 0;    ///< for a turn to send rows
 
   Timings& operator+=(const Timings& other) noexcept {
