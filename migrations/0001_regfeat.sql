@@ -18,7 +18,8 @@ CREATE TABLE regfeat.feature_set (
   paused_at              timestamptz,
   paused_reason          text,
   breaker_faults         integer NOT NULL DEFAULT 0,
-  breaker_partition_id   bigint,
+  breaker_partitions     bigint[] NOT NULL DEFAULT '{}',
+  breaker_probe          bigint,
   breaker_until          timestamptz,
   breaker_reason         text,
   created_at             timestamptz NOT NULL DEFAULT now(),
@@ -29,7 +30,9 @@ COMMENT ON COLUMN regfeat.feature_set.specification_version IS 'The version in f
 COMMENT ON COLUMN regfeat.feature_set.order_kind IS 'What orders the rows: time (bounds are microseconds since 2000-01-01 UTC) or sequence (bounds are the numbers themselves).';
 COMMENT ON COLUMN regfeat.feature_set.lookback_rows IS 'How many earlier rows of a series a value depends on; NULL: no number of a series'' rows bounds it (windows that count rows per key). For requeue(widen => true).';
 COMMENT ON COLUMN regfeat.feature_set.lookback_span IS 'The same as a distance, for range windows: microseconds, or sequence numbers.';
-COMMENT ON COLUMN regfeat.feature_set.breaker_faults IS 'Consecutive configuration faults on different partitions; back to 0 with the first success.';
+COMMENT ON COLUMN regfeat.feature_set.breaker_faults IS 'Configuration faults since the last success: of different partitions until the breaker opens, then of its probes.';
+COMMENT ON COLUMN regfeat.feature_set.breaker_partitions IS 'The different partitions whose faults have counted until it opened.';
+COMMENT ON COLUMN regfeat.feature_set.breaker_probe IS 'The attempt that probes while the breaker is open: no other fault makes the wait for the next probe longer.';
 COMMENT ON COLUMN regfeat.feature_set.breaker_until IS 'The breaker is open: until then nothing is claimed, then one partition as a probe. A success closes it.';
 COMMENT ON COLUMN regfeat.feature_set.paused_at IS 'Set: nothing of this feature set is claimed. Running partitions finish.';
 
@@ -513,15 +516,15 @@ BEGIN
      ORDER BY q.priority DESC, q.claim_rank, q.partition_id
      LIMIT 1 FOR UPDATE SKIP LOCKED;
     CONTINUE WHEN NOT FOUND;
-    IF s.probing THEN
-      UPDATE regfeat.feature_set f SET breaker_until = instant + interval '1 minute' WHERE f.feature_set_id = s.feature_set_id;
-    END IF;
 
     -- Read now that the row is locked: apply raises the version under the same locks, perhaps since the loop began.
     SELECT f.specification_version INTO version FROM regfeat.feature_set f WHERE f.feature_set_id = s.feature_set_id;
     INSERT INTO regfeat.attempt AS t (partition_id, feature_set_id, epoch, daemon_id, worker, backend_pid, build_id, specification_version)
       VALUES (p.partition_id, s.feature_set_id, p.epoch + 1, claimant, claimant_worker, claimant_backend, claimant_build, version)
       RETURNING t.attempt_id INTO a;
+    IF s.probing THEN
+      UPDATE regfeat.feature_set f SET breaker_until = instant + interval '1 minute', breaker_probe = a WHERE f.feature_set_id = s.feature_set_id;
+    END IF;
     UPDATE regfeat.partition q
        SET state = 'running', epoch = p.epoch + 1, attempts = p.attempts + 1, daemon_id = claimant, worker = claimant_worker,
            backend_pid = claimant_backend, attempt_id = a, changed_at = clock_timestamp()

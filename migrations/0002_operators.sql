@@ -29,7 +29,8 @@ BEGIN
   IF value IS NULL THEN RETURN NULL; END IF;
   IF order_kind = 'sequence' THEN RETURN value::bigint; END IF;
   t := value::timestamptz;
-  IF NOT isfinite(t) THEN RETURN NULL; END IF;
+  IF t = 'infinity' THEN RETURN 9223372036854775807; END IF;
+  IF t = '-infinity' THEN RETURN -9223372036854775808; END IF;
   RETURN (extract(epoch FROM t - timestamptz '2000-01-01 00:00:00+00') * 1000000)::bigint;
 EXCEPTION WHEN data_exception THEN
   RAISE EXCEPTION 'argument "%": % is not %', argument, quote_literal(value),
@@ -37,7 +38,7 @@ EXCEPTION WHEN data_exception THEN
     USING ERRCODE = 'invalid_parameter_value',
           HINT = CASE order_kind WHEN 'sequence' THEN 'Give a sequence number.' ELSE 'Such as 2024-07-01 or 2024-07-01 13:00; without a zone it is UTC.' END;
 END $$;
-COMMENT ON FUNCTION regfeat.order_value IS 'The inverse of regfeat.order_text: a position as people write it. NULL and infinity: unbounded.';
+COMMENT ON FUNCTION regfeat.order_value IS 'The inverse of regfeat.order_text: a position as people write it. NULL: unbounded; infinity is behind everything, -infinity before it.';
 
 -- Half-open like the partitions themselves: [lower, upper) is selected when lower < "to" and upper > "from". With
 -- `widen`, also the partitions behind "to" whose first rows look back into the range.
@@ -163,7 +164,8 @@ DECLARE
   f regfeat.feature_set := regfeat.feature_set_named(feature_set);
 BEGIN
   UPDATE regfeat.feature_set x
-     SET paused_at = NULL, paused_reason = NULL, breaker_faults = 0, breaker_partition_id = NULL, breaker_until = NULL, breaker_reason = NULL
+     SET paused_at = NULL, paused_reason = NULL, breaker_faults = 0, breaker_partitions = '{}', breaker_probe = NULL,
+         breaker_until = NULL, breaker_reason = NULL
    WHERE x.feature_set_id = f.feature_set_id;
   PERFORM pg_notify('regfeat_work', '');
   RETURN QUERY SELECT s.* FROM regfeat.status s WHERE s.feature_set = f.name;

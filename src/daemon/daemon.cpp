@@ -240,6 +240,9 @@ void Daemon::reload() {
     spec::Settings next = spec::load_settings(options_.config_path);
     next.conninfo = old->conninfo;  // sessions in hand are to it; another database takes a restart
     next.http = old->http;          // connections in hand are to it
+    if (next.daemon_name != old->daemon_name)
+      log::warning("daemon_name takes a restart, the old one stays", {{"daemon_name", identity_.name}});
+    next.daemon_name = old->daemon_name;
     log::configure(next.log_level, next.log_format);
     shared_.workers_wanted = plan_workers(next);
     shared_.replace_settings(next);

@@ -90,13 +90,22 @@ void Reporter::connect(const std::stop_token& stop) {
     const MutexLock lock(mutex_);
     canceller_ = session_->canceller();
   }
-  if (settings->listen && !queue::behind_pooler(*session_)) {
-    pqxx::work tx(session_->sql());
-    tx.exec("LISTEN regfeat_work");
-    tx.commit();
-  }
+  listens_ = false;
+  listen_as_set();
   failover_.look(*session_, last_good_);
   next_beat_ = Clock::now();  // the server that is behind the name now may have an old heartbeat
+}
+
+/// A pooler carries no notifications, so that nothing is said to one.
+void Reporter::listen_as_set() {
+  const bool wanted = shared_.settings()->listen;
+  if (wanted == listens_) return;
+  if (!queue::behind_pooler(*session_)) {
+    pqxx::work tx(session_->sql());
+    tx.exec(wanted ? "LISTEN regfeat_work" : "UNLISTEN regfeat_work");
+    tx.commit();
+  }
+  listens_ = wanted;
 }
 
 void Reporter::loop(const std::stop_token& stop) {
@@ -110,10 +119,11 @@ void Reporter::loop(const std::stop_token& stop) {
       connect(stop);
       const auto now = Clock::now();
       if (now >= next_beat_) beat();
-      if (now >= next_report_) report();
+      if (now >= next_report_) report_or_give_up();
       pause = kFirstPause;
       last_good_ = Clock::now();
       write_settings();
+      beat_when_due();
       if (now >= next_prune_) prune();
       if (once_ && shared_.idle_workers.load() > 0 && !shared_.draining.load()) look_for_end();
       auto next = std::min(next_beat_, next_report_);
@@ -149,8 +159,9 @@ void Reporter::beat() {
     const auto settings = shared_.settings();
     orders_seen_ = 0;
     limits_written_.clear();
-    shared_.daemon_id =
-        queue::register_daemon(*session_, identity_, settings->lease, shared_.workers_wanted.load()).value;
+    shared_.daemon_id = queue::register_daemon(*session_, identity_, settings->lease, shared_.workers_wanted.load(),
+                                               DaemonId{shared_.daemon_id.load()})
+                            .value;
     const MutexLock lock(mutex_);
     settings_dirty_ = true;
   }
@@ -158,6 +169,23 @@ void Reporter::beat() {
   next_beat_ = sent + shared_.settings()->heartbeat;
   if (callbacks_.site != nullptr) callbacks_.site->heartbeat();
   if (!shared_.lease_held.exchange(true)) shared_.wake_workers();
+}
+
+/// Reports share this thread with the heartbeat, which comes between their statements.
+void Reporter::beat_when_due() {
+  if (Clock::now() >= next_beat_) beat();
+}
+
+/// A report given up is better than a lease lost.
+void Reporter::report_or_give_up() {
+  try {
+    report();
+  } catch (const Fault& e) {
+    if (e.sqlstate() != "57014" || session_->broken()) throw;  // but a statement that took too long
+    const auto settings = shared_.settings();
+    next_report_ = Clock::now() + std::max(settings->progress, settings->lease / 2);
+    log::warning("a report was given up, so that the heartbeat is not late", {{"error", e.what()}});
+  }
 }
 
 void Reporter::report() {
@@ -171,7 +199,9 @@ void Reporter::report() {
   const auto commits = shared_.commit_times.take();
   throttle(median_ms(commits));
   queue::record_commit_times(*session_, commits);
+  beat_when_due();
   write_progress(std::max(settings->progress, long_reports_));
+  beat_when_due();
   if (callbacks_.on_status || callbacks_.site != nullptr) {
     const auto status = queue::read_status(*session_);
     if (callbacks_.on_status) callbacks_.on_status(status);
@@ -186,7 +216,9 @@ void Reporter::report() {
 void Reporter::write_progress(std::chrono::microseconds interval) {
   const DaemonId self{shared_.daemon_id.load()};
   queue::report(*session_, self, callbacks_.workers());
-  progress_.write(*session_, self, interval, shared_.settings()->stalled_after);
+  const auto settings = shared_.settings();
+  progress_.write(*session_, self, interval, settings->stalled_after,
+                  std::chrono::duration_cast<std::chrono::milliseconds>(settings->lease / 2));
 }
 
 /// With every report: how many workers may claim, and why not all.
@@ -267,6 +299,14 @@ void Reporter::write_settings() {
   }
   // A shorter lease must not find an old heartbeat, and a longer heartbeat interval not an old appointment.
   beat();
+  listen_as_set();
+  if (generation > 1 && message.empty()) {
+    const auto probing = queue::probe_at_once(*session_);
+    if (probing > 0) {
+      log::info("open breakers let a probe through at once", {{"feature_sets", std::to_string(probing)}});
+      shared_.wake_workers();
+    }
+  }
   queue::record_settings(*session_, DaemonId{shared_.daemon_id.load()}, shared_.workers_wanted.load(),
                          *shared_.settings(), generation, message);
 }

@@ -56,8 +56,11 @@ class Reporter {
   using Clock = std::chrono::steady_clock;
   void loop(const std::stop_token& stop);
   void connect(const std::stop_token& stop);
+  void listen_as_set();
   void beat();
   void report();
+  void report_or_give_up();
+  void beat_when_due();
   void write_progress(std::chrono::microseconds interval);
   void throttle(std::optional<double> commit_ms);
   void look_for_end();
@@ -80,6 +83,7 @@ class Reporter {
   Clock::time_point next_beat_, next_report_, next_prune_;
   std::chrono::microseconds long_reports_{0};  ///< between two reports, where reporting itself takes long
   bool drain_written_ = false;
+  bool listens_ = false;  ///< as the settings said when this session was last told
   int orders_seen_ = 0;
   Throttle throttle_;
   std::string limits_written_;  ///< what holds the daemon back, as its row has it

@@ -29,10 +29,14 @@ std::size_t bytes_of(const SeriesPlaces& places) {
   return bytes;
 }
 
-[[noreturn]] void throw_findings(const std::vector<std::string>& findings) {
+/// What the catalogue says has no SQLSTATE of the server's: then that of the class of what is wrong with names and rights.
+[[noreturn]] void throw_findings(const std::vector<std::string>& findings, const spec::FeatureSet& fs,
+                                 const std::string& series, const ResolvedSource& source) {
   std::string text;
   for (const std::string& f : findings) text += (text.empty() ? "" : "; ") + f;
-  throw Fault(FaultClass::configuration, text);
+  const std::string looked_up = fmt::format("looking up the tables of feature set {}, series {}", fs.name, series);
+  throw Fault(FaultClass::configuration, text, source.sqlstate.empty() ? "42000" : source.sqlstate,
+              source.context.empty() ? looked_up : looked_up + "; " + source.context);
 }
 
 SeriesPlaces find_places(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series) {
@@ -49,7 +53,7 @@ SeriesPlaces find_places(pqxx::transaction_base& tx, const spec::FeatureSet& fs,
                                      spec::written_table(fs, target, series)));
     }
   }
-  if (!findings.empty()) throw_findings(findings);
+  if (!findings.empty()) throw_findings(findings, fs, series, places.source);
   return places;
 }
 

@@ -48,8 +48,7 @@ std::string fill_series(const std::string& query, const std::string& series) {
 /// What the server has against a statement, in a subtransaction of its own; its rows go to `result`. nullopt: nothing.
 /// Throws Fault where the moment was bad and not the statement. Without `result` a lock that is held is not waited for, and
 /// nothing against the statement: a daemon starts also while somebody has a source locked.
-std::optional<std::string> refusal(pqxx::transaction_base& tx, const std::string& statement,
-                                   pqxx::result* result = nullptr) {
+std::optional<Fault> refusal(pqxx::transaction_base& tx, const std::string& statement, pqxx::result* result = nullptr) {
   try {
     pqxx::subtransaction trial(static_cast<pqxx::dbtransaction&>(tx), "trial");
     if (result == nullptr) trial.exec("SET LOCAL lock_timeout = '100ms'");
@@ -61,7 +60,7 @@ std::optional<std::string> refusal(pqxx::transaction_base& tx, const std::string
     const Fault fault = pg::to_fault(std::current_exception());
     if (result == nullptr && fault.sqlstate() == "55P03") return std::nullopt;
     if (fault.fault_class() == FaultClass::transient || fault.fault_class() == FaultClass::fatal) throw fault;
-    return fault.what();
+    return fault;
   }
 }
 
@@ -85,7 +84,9 @@ void resolve_query(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const
   out.query_order_type = fs.order == OrderKind::time ? ColumnType::timestamptz : ColumnType::int8;
   pqxx::result described;
   if (const auto said = refusal(tx, "SELECT q.* FROM (" + select_source_query_text(out) + ") q LIMIT 0", &described)) {
-    findings.push_back("source query: " + *said);
+    findings.push_back(std::string("source query: ") + said->what());
+    out.sqlstate = said->sqlstate();
+    out.context = said->context();
     return;
   }
   const auto find = [&](const std::string& name) -> std::optional<std::pair<ColumnType, std::string>> {
@@ -147,7 +148,7 @@ void try_reading(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const R
   const auto said = refusal(tx, "EXPLAIN " + select_rows(fs, source, range, std::nullopt));
   if (!said) return;
   if (source.tables.size() == 1) {
-    findings.push_back(fmt::format("source {}: it cannot be read: {}", source.tables[0].name.text(), *said));
+    findings.push_back(fmt::format("source {}: it cannot be read: {}", source.tables[0].name.text(), said->what()));
     return;
   }
   std::string tables;
@@ -155,7 +156,7 @@ void try_reading(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const R
   findings.push_back(fmt::format(
       "source {}: the join cannot be read: {}; key and order columns need types that compare with those of the "
       "first table: change them, or take a query source that casts them",
-      tables, *said));
+      tables, said->what()));
 }
 
 void resolve_input(const spec::FeatureSet& fs, const spec::Input& input, const std::string& series,
@@ -205,6 +206,7 @@ void resolve_tables(pqxx::transaction_base& tx, const spec::FeatureSet& fs, cons
     auto& resolved = out.tables.emplace_back();
     resolved.order_column = fs.source.tables[t].order_column;
     if (!tables.back()) {
+      if (findings.empty()) out.sqlstate = "42P01";
       findings.push_back(fmt::format("source {}: no such table (or no USAGE on its schema)", name));
       continue;
     }
@@ -296,7 +298,7 @@ class RowReader {
     rows_.order.push_back(position);
     for (std::size_t i = 0; i < rows_.values.size(); ++i) {
       const int field = static_cast<int>(1 + keys + i);
-      rows_.values[i].push_back(source_.input_numeric[i] ? copy.numeric(field) : copy.float64(field));
+      rows_.values[i].push_back(source_.input_numeric[i] ? numeric(copy, field, i, position) : copy.float64(field));
     }
     if (keys > 0) {
       rows_.key_bytes.insert(rows_.key_bytes.end(), key_.begin(), key_.end());
@@ -317,6 +319,22 @@ class RowReader {
           fmt::format("input {} (column \"{}\") is {} at {}: magnitudes above {} cannot be fitted; "
                       "correct the source, or make such values NULL",
                       fs_.inputs[i].name, fs_.inputs[i].column, v, format_order(fs_.order, position), fit::kMaxInput));
+    }
+  }
+
+  /// Names the input and the row of what no double precision can hold.
+  double numeric(const pg::CopyOut& copy, int field, std::size_t input, OrderValue position) const {
+    try {
+      return copy.numeric(field);
+    } catch (const Fault& e) {
+      const std::string where =
+          source_.tables.empty() ? "the query" : source_.tables[source_.input_table[input]].name.text();
+      const std::string key = describe_key(fs_, source_, key_);
+      throw Fault(
+          e.fault_class(),
+          fmt::format("input {}, column \"{}\" of {}, {}at {}: {}", fs_.inputs[input].name, fs_.inputs[input].column,
+                      where, key.empty() ? "" : "key (" + key + ") ", format_order(fs_.order, position), e.what()),
+          e.sqlstate(), e.context());
     }
   }
 

@@ -30,16 +30,19 @@ std::string process_identity(int process_id) {
 }
 
 DaemonId register_daemon(pg::Session& session, const DaemonIdentity& identity, std::chrono::microseconds lease,
-                         int workers) {
+                         int workers, std::optional<DaemonId> former) {
   return pg::guarded("registering the daemon", [&] {
     pqxx::work tx(session.sql());
     pg::be_brief(tx);
     const auto id =
         tx.exec_params(
-              "INSERT INTO regfeat.daemon (name, host, process_id, process_identity, build_id, lease, workers_configured) "
-              "VALUES ($1, $2, $3, $4, $5, $6 * interval '1 microsecond', $7) RETURNING daemon_id",
+              "INSERT INTO regfeat.daemon (name, host, process_id, process_identity, build_id, lease, workers_configured, "
+              "                            workers_desired, desired_generation, applied_generation) "
+              "SELECT $1, $2, $3, $4, $5, $6 * interval '1 microsecond', $7, "
+              "       f.workers_desired, coalesce(f.desired_generation, 0), coalesce(f.applied_generation, 0) "
+              "  FROM (VALUES ($8::bigint)) AS x(former) LEFT JOIN regfeat.daemon f ON f.daemon_id = x.former RETURNING daemon_id",
               identity.name, identity.host, identity.process_id, identity.process_identity, std::string(build_id()),
-              lease.count(), workers)[0][0]
+              lease.count(), workers, former ? std::optional(former->value) : std::nullopt)[0][0]
             .as<std::int64_t>();
     tx.commit();
     return DaemonId{id};

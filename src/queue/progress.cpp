@@ -281,9 +281,10 @@ ProgressWriter::ProgressWriter() = default;
 ProgressWriter::~ProgressWriter() = default;
 
 void ProgressWriter::write(pg::Session& session, DaemonId self, std::chrono::microseconds interval,
-                           std::chrono::microseconds stalled_after) {
+                           std::chrono::microseconds stalled_after, std::chrono::milliseconds give_up_after) {
   pg::guarded("writing progress", [&] {
     pqxx::work tx(session.sql());
+    tx.exec(fmt::format("SET LOCAL statement_timeout = {}", std::max<std::int64_t>(1, give_up_after.count())));
     std::vector<Counts> active;
     for (const auto& r : tx.exec_params(kActive, interval.count())) {
       Counts c;

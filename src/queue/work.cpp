@@ -122,7 +122,7 @@ bool complete(pqxx::transaction_base& tx, const Claim& claim, const Completion& 
   record_quarantine(tx, claim, c.quarantined);
   record_presence(tx, claim, c.presence);
   tx.exec_params(
-      "UPDATE regfeat.feature_set SET breaker_faults = 0, breaker_partition_id = NULL, breaker_until = NULL, breaker_reason = NULL "
+      "UPDATE regfeat.feature_set SET breaker_faults = 0, breaker_partitions = '{}', breaker_probe = NULL, breaker_until = NULL, breaker_reason = NULL "
       " WHERE feature_set_id = $1 AND breaker_faults > 0",
       claim.feature_set.value);
   return true;
@@ -187,14 +187,17 @@ void record_attempt(pqxx::transaction_base& tx, const Claim& claim, const std::s
 
 /// Opens the breaker once configuration faults have hit enough different partitions in a row. While it is open, faults
 /// are not charged (the feature set is to blame), and the partition stays away from the next probe, so that one broken
-/// series cannot keep the breaker open for the others. Returns whether the breaker is open.
+/// series cannot keep the breaker open for the others. The wait for the next probe grows with those that failed, not
+/// with runs that were in flight when the breaker opened. Returns whether the breaker is open.
 bool count_configuration_fault(pqxx::transaction_base& tx, const Claim& claim, const std::string& message) {
   tx.exec_params(
-      "UPDATE regfeat.feature_set SET breaker_faults = breaker_faults + 1, breaker_partition_id = $2, breaker_reason = $3, "
+      "UPDATE regfeat.feature_set SET breaker_faults = breaker_faults + 1, breaker_reason = $3, breaker_probe = NULL, "
+      "       breaker_partitions = CASE WHEN breaker_until IS NULL THEN array_append(breaker_partitions, $2::bigint) ELSE breaker_partitions END, "
       "       breaker_until = CASE WHEN breaker_faults + 1 >= $4 THEN clock_timestamp() + "
       "         least(interval '2 minutes', interval '10 seconds' * power(2, least(breaker_faults + 1 - $4, 10))) END "
-      " WHERE feature_set_id = $1 AND (breaker_partition_id IS DISTINCT FROM $2 OR breaker_until IS NOT NULL)",
-      claim.feature_set.value, claim.partition.value, message, kBreakerFaults);
+      " WHERE feature_set_id = $1 "
+      "   AND CASE WHEN breaker_until IS NULL THEN $2::bigint <> ALL (breaker_partitions) ELSE breaker_probe = $5 END",
+      claim.feature_set.value, claim.partition.value, message, kBreakerFaults, claim.attempt.value);
   return tx.exec_params(
                "UPDATE regfeat.partition p SET attempts = greatest(p.attempts - 1, 0), state = 'pending', "
                "       not_before = greatest(p.not_before, f.breaker_until + interval '1 second') "
@@ -264,6 +267,26 @@ void record_fenced(pg::Session& session, const Claim& claim, const std::string& 
     record_attempt(tx, claim, "fenced", nullptr, step,
                    "the partition was requeued, cancelled or taken over while this attempt ran", {});
     tx.commit();
+  });
+}
+
+std::int64_t probe_at_once(pg::Session& session) {
+  return pg::guarded("letting breakers probe at once", [&] {
+    pqxx::work tx(session.sql());
+    pg::be_brief(tx);
+    const auto open = static_cast<std::int64_t>(
+        tx.exec(
+              "UPDATE regfeat.feature_set SET breaker_until = clock_timestamp() WHERE breaker_until > clock_timestamp()")
+            .affected_rows());
+    // What failed is kept away from the next probe: it may be all that there is.
+    if (open > 0) {
+      tx.exec(
+          "UPDATE regfeat.partition p SET not_before = clock_timestamp() FROM regfeat.feature_set f "
+          " WHERE f.feature_set_id = p.feature_set_id AND f.breaker_until IS NOT NULL AND p.state = 'pending' "
+          "   AND p.not_before > clock_timestamp()");
+    }
+    tx.commit();
+    return open;
   });
 }
 

@@ -19,14 +19,25 @@ TEST(Breaker, TheLogSaysFailedForGoodOfThoseOnlyThatAre) {
   apply_bars_job(db, {"eurusd"}, 10);
   const auto session = db.session();
   pqxx::work tx(session->sql());
-  tx.exec("LOCK TABLE bqx.m1_eurusd IN ACCESS EXCLUSIVE MODE");
+  db.exec("SELECT regfeat.pause('bars')");
   const auto daemon = start_daemon(db.conninfo(), 1, "poll: 100ms\nretry: { attempts: 1 }\n");
+  ASSERT_TRUE(eventually([&] { return db.count("SELECT count(*) FROM regfeat.worker WHERE step = 'idle'") == 1; }))
+      << daemon->output();
+  tx.exec("LOCK TABLE bqx.m1_eurusd IN ACCESS EXCLUSIVE MODE");
+  db.exec("SELECT regfeat.resume('bars')");
   ASSERT_TRUE(
       eventually([&] { return db.count("SELECT count(*) FROM regfeat.partition WHERE state = 'running'") == 1; }));
   tx.exec("ALTER TABLE bqx.m1_eurusd RENAME TO no_longer_there");
   tx.commit();
   ASSERT_TRUE(eventually(
       [&] { return db.count("SELECT count(*) FROM regfeat.feature_set WHERE breaker_until IS NOT NULL") == 1; }));
+  EXPECT_EQ(
+      db.count(
+          "SELECT count(*) FROM regfeat.attempt WHERE fault_class = 'configuration' AND sqlstate LIKE '42%' "
+          "   AND (context LIKE 'looking up the tables of feature set %, series eurusd%' OR context LIKE 'statement: %')"),
+      db.count("SELECT count(*) FROM regfeat.attempt WHERE fault_class = 'configuration'"))
+      << db.text("SELECT string_agg(format('%s %s: %s', step, sqlstate, context), '; ') FROM regfeat.attempt");
+  EXPECT_GT(db.count("SELECT count(*) FROM regfeat.attempt WHERE step = 'begin' AND sqlstate = '42P01'"), 0);
   daemon->signal(SIGTERM);
   const Finished f = daemon->wait();
   EXPECT_EQ(f.exit_status, 0) << f.out;

@@ -2,7 +2,7 @@
 #include <bit>
 #include <cmath>
 
-#include "pg_fixture.hpp"
+#include "chaos.hpp"
 #include "regfeatd/pg/copy.hpp"
 
 namespace regfeatd::test {
@@ -32,6 +32,20 @@ TEST(NumericInput, HasTheBitsOfTheServersCast) {
     }
   }
   EXPECT_EQ(rows, 60'006);
+}
+
+TEST(NumericInput, OneThatNoDoubleHoldsIsNamedWithItsRow) {
+  const Database db;
+  apply_bars_job(db, {"eurusd"}, 1);
+  db.exec(
+      "ALTER TABLE bqx.m1_eurusd ALTER rate_index TYPE numeric; UPDATE bqx.m1_eurusd SET rate_index = 1e400 WHERE time = '2024-07-01 12:00'");
+  const TemporaryFile config("regfeatd.yaml", "retry: { attempts: 1 }\n");
+  EXPECT_EQ(db.regfeatd({"run", "--once", "--config", config.path()}).exit_status, 1);
+  EXPECT_EQ(db.text("SELECT sqlstate FROM regfeat.failures"), "22003");
+  EXPECT_EQ(
+      db.text("SELECT message FROM regfeat.failures"),
+      "read: input idx, column \"rate_index\" of bqx.m1_eurusd, at 2024-07-01 12:00:00+00: an input of type numeric is out of the "
+      "range of double precision");
 }
 
 TEST(NumericOutput, AnOverflowIsLoggedWithItsTableAndColumn) {

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "chaos.hpp"
@@ -49,6 +50,11 @@ TEST_F(Operators, RangesAreHalfOpenAndWidenedByTheLookBack) {
   EXPECT_EQ(
       db_.count("SELECT count(*) FROM regfeat.requeue('demo', 'eurusd', '2024-07-02', '2024-07-03', widen => true)"), 3)
       << "150 rows of look-back reach over two partitions of 100";
+  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.requeue('demo', NULL, 'infinity')"), 0) << "nothing is behind it";
+  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.requeue('demo', NULL, NULL, '-infinity')"), 0);
+  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.requeue('demo', NULL, '-infinity', 'infinity')"), 10);
+  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.requeue('demo', NULL, '2024-07-05', 'infinity', widen => true)"),
+            2);
   EXPECT_EQ(db_.text("SELECT message FROM regfeat.requeue('demo', 'gbpusd', reason => 'late rows') LIMIT 1"),
             "requeued by regfeatd: late rows");
   EXPECT_EQ(db_.count("SELECT partitions FROM regfeat.requeue_preview('demo', 'eurusd')"), 5);
@@ -164,6 +170,101 @@ TEST_F(Operators, TheBreakerOpensProbesAndCloses) {
   EXPECT_TRUE(queue::claim(*session_, daemon_, 0));
 }
 
+/// Runs that are in flight when it opens fail too; they are no probes, and the first probe comes after 10 s all the same.
+TEST_F(Operators, TheBreakerWaitsLongerForFailedProbesOnly) {
+  const Fault fault(FaultClass::configuration, "relation does not exist", "42P01");
+  const auto wait_s = [&] {
+    return db_.count(
+        "SELECT round(extract(epoch FROM breaker_until - clock_timestamp()) / 10) * 10 FROM regfeat.feature_set");
+  };
+  std::vector<queue::Claim> in_flight;
+  for (int i = 0; i < 8; ++i) {
+    const auto claim = queue::claim(*session_, daemon_, i);
+    ASSERT_TRUE(claim);
+    in_flight.push_back(*claim);
+  }
+  for (const queue::Claim& claim : in_flight) (void)queue::fail(*session_, claim, fault, "read", {}, {});
+  EXPECT_EQ(db_.count("SELECT breaker_faults FROM regfeat.feature_set"), queue::kBreakerFaults);
+  EXPECT_EQ(wait_s(), 10);
+  for (const int longer : {20, 40, 80, 120, 120}) {
+    db_.exec(
+        "UPDATE regfeat.feature_set SET breaker_until = now() - interval '1 second'; UPDATE regfeat.partition SET not_before = '-infinity'");
+    const auto probe = queue::claim(*session_, daemon_, 0);
+    ASSERT_TRUE(probe);
+    EXPECT_EQ(queue::fail(*session_, *probe, fault, "read", {}, {}), queue::Verdict::breaker_open);
+    EXPECT_EQ(wait_s(), longer);
+  }
+  EXPECT_EQ(db_.count("SELECT max(attempts) FROM regfeat.partition"), 1) << "charged until it opened, not afterwards";
+  // Whoever reloads the settings does not wait for it, even where every partition was kept away from the next probe.
+  db_.exec("UPDATE regfeat.partition SET not_before = now() + interval '2 minutes'");
+  EXPECT_FALSE(queue::claim(*session_, daemon_, 0));
+  EXPECT_EQ(queue::probe_at_once(*session_), 1);
+  EXPECT_TRUE(queue::claim(*session_, daemon_, 0));
+  EXPECT_FALSE(queue::claim(*session_, daemon_, 0)) << "one probe";
+}
+
+TEST_F(Operators, TheBreakerCountsDifferentPartitions) {
+  const Fault fault(FaultClass::configuration, "relation does not exist", "42P01");
+  db_.exec("UPDATE regfeat.partition SET not_before = 'infinity' WHERE partition_id > 3");
+  const auto fail = [&](int partition) {
+    db_.exec(fmt::format(
+        "UPDATE regfeat.partition SET not_before = CASE partition_id WHEN {} THEN '-infinity' ELSE 'infinity' END::timestamptz",
+        partition));
+    const auto claim = queue::claim(*session_, daemon_, 0);
+    return claim &&
+           queue::fail(*session_, *claim, fault, "read", {}, {.attempts = 100}) == queue::Verdict::breaker_open;
+  };
+  for (const int partition : {1, 1, 1, 2, 1, 2}) EXPECT_FALSE(fail(partition)) << "two different ones";
+  EXPECT_TRUE(fail(3));
+}
+
+/// From the rows alone: each wait is between a half and the whole of a base that doubles up to the cap, and none is like the other.
+TEST_F(Operators, TheBackOffDoublesUpToItsCapWithJitter) {
+  const Fault fault(FaultClass::partition, "broken", "22000");
+  db_.exec("UPDATE regfeat.partition SET state = 'cancelled' WHERE partition_id > 1");
+  std::vector<double> shares;
+  for (const int whole_s : {10, 20, 40, 80, 100, 100}) {
+    db_.exec("UPDATE regfeat.partition SET not_before = '-infinity'");
+    const auto claim = queue::claim(*session_, daemon_, 0);
+    ASSERT_TRUE(claim);
+    EXPECT_EQ(queue::fail(*session_, *claim, fault, "read", {}, {.attempts = 100, .base = 10s, .cap = 100s}),
+              queue::Verdict::retried);
+    shares.push_back(std::stod(db_.text(fmt::format(
+        "SELECT extract(epoch FROM p.not_before - p.changed_at) / {} FROM regfeat.partition p WHERE partition_id = 1",
+        whole_s))));
+    EXPECT_GE(shares.back(), 0.499);
+    EXPECT_LE(shares.back(), 1.001);
+    EXPECT_FALSE(queue::claim(*session_, daemon_, 0)) << "not before that";
+  }
+  EXPECT_GT(*std::max_element(shares.begin(), shares.end()) - *std::min_element(shares.begin(), shares.end()), 0.001);
+}
+
+TEST_F(Operators, NewestFirstIsClaimedNewestFirstAndFeatureSetsTakeTurns) {
+  db_.exec(
+      "UPDATE regfeat.partition SET claim_rank = -lower_bound; UPDATE regfeat.feature_set SET claim_order = 'newest_first';"
+      "INSERT INTO regfeat.feature_set (name, specification_version, order_kind) VALUES ('other', 1, 'time');"
+      "INSERT INTO regfeat.partition (feature_set_id, series, lower_bound, upper_bound, claim_rank) "
+      "SELECT f.feature_set_id, p.series, p.lower_bound, p.upper_bound, p.lower_bound "
+      "  FROM regfeat.feature_set f, regfeat.partition p WHERE f.name = 'other'");
+  while (queue::claim(*session_, daemon_, 0)) {
+  }
+  EXPECT_EQ(
+      db_.text(
+          "SELECT string_agg(f.name, ' ' ORDER BY a.attempt_id) FROM regfeat.attempt a JOIN regfeat.feature_set f USING (feature_set_id) "
+          " WHERE a.attempt_id <= 6"),
+      "demo other demo other demo other");
+  const auto out_of_order = [&](const std::string& set, const std::string& before) {
+    return db_.count(
+        fmt::format("SELECT count(*) FROM (SELECT lower_bound - lag(lower_bound) OVER (ORDER BY a.attempt_id) AS step "
+                    "  FROM regfeat.attempt a JOIN regfeat.partition p USING (partition_id) JOIN regfeat.feature_set f "
+                    "    ON f.feature_set_id = p.feature_set_id WHERE f.name = '{}') s WHERE step {} 0",
+                    set, before));
+  };
+  EXPECT_EQ(out_of_order("demo", ">"), 0);
+  EXPECT_EQ(out_of_order("other", "<"), 0);
+  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.attempt"), 20);
+}
+
 TEST_F(Operators, RescuePassesOverALockedRowAndComesBack) {
   const auto claim = queue::claim(*session_, daemon_, 0);
   ASSERT_TRUE(claim);
@@ -227,6 +328,18 @@ TEST_F(Operators, HistoryIsPrunedButForTheLatestAttempts) {
   EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.attempt"), 1);
 }
 
+TEST_F(Operators, WhatSetWorkersAskedOutlastsALostLease) {
+  db_.exec(
+      "SELECT regfeat.set_workers('test', 7); UPDATE regfeat.daemon SET applied_generation = 1;"
+      "SELECT r.* FROM regfeat.daemon d, regfeat.release_daemon(d.daemon_id, 'lost') r");
+  const DaemonId anew = queue::register_daemon(*session_, {"test", "test", 0, ""}, std::chrono::minutes{5}, 7, daemon_);
+  EXPECT_EQ(db_.text(fmt::format(
+                "SELECT concat_ws(' ', workers_configured, workers_desired, desired_generation, applied_generation) "
+                "  FROM regfeat.daemons WHERE daemon_id = {}",
+                anew.value)),
+            "7 7 1 1");
+}
+
 TEST(Daemons, ComputeEachPartitionOnceAndObeySetWorkers) {
   const Database db;
   db.migrate();
@@ -258,6 +371,11 @@ TEST(Daemons, ComputeEachPartitionOnceAndObeySetWorkers) {
   EXPECT_TRUE(eventually([&] { return db.count("SELECT count(*) FROM regfeat.daemon WHERE state = 'lost'") == 1; }));
   daemons[0]->signal(SIGCONT);
   EXPECT_TRUE(eventually([&] { return db.count("SELECT count(*) FROM regfeat.daemon") == 5; }));
+  EXPECT_TRUE(eventually([&] {
+    return db.text(
+               "SELECT concat_ws(' ', workers_desired, workers_configured, applied_generation) FROM regfeat.daemons LIMIT 1") ==
+           "2 2 1";
+  })) << "what was asked of it holds on";
   for (const auto& d : daemons) d->signal(SIGTERM);
   for (const auto& d : daemons) EXPECT_EQ(d->wait().exit_status, 0);
   EXPECT_EQ(db.count("SELECT count(*) FROM regfeat.daemon WHERE state = 'stopped'"), 4);

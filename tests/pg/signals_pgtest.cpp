@@ -100,5 +100,30 @@ TEST_F(Signals, HangUpChangesTheWorkersAndAnInvalidFileKeepsTheOldSettings) {
       << "no running partition was touched";
 }
 
+TEST_F(Signals, HangUpTurnsListeningOnAndOffAndKeepsTheName) {
+  const std::string common = "workers: 1\npoll: 1h\nprogress: 200ms\n";
+  const TemporaryFile config("regfeatd.yaml", common + "daemon_name: named\nlisten: false\n");
+  Process process(daemon(config.path()));
+  ASSERT_TRUE(eventually([&] { return in_state("'pending', 'running'") == 0; })) << process.output();
+  const auto reload = [&](const std::string& more, int generation) {
+    std::ofstream(config.path()) << common << more;
+    process.signal(SIGHUP);
+    ASSERT_TRUE(eventually([&] { return db_.count("SELECT settings_generation FROM regfeat.daemons") == generation; }))
+        << process.output();
+  };
+  reload("daemon_name: renamed\nlisten: true\n", 2);
+  EXPECT_EQ(db_.text("SELECT name || ' ' || (settings ->> 'daemon_name') FROM regfeat.daemons"), "named named");
+  EXPECT_NE(process.output().find("daemon_name takes a restart"), std::string::npos) << process.output();
+  // Nobody polls for an hour: the notification alone brings the work to the daemon.
+  db_.exec("SELECT regfeat.requeue('bars', force => true)");
+  ASSERT_TRUE(eventually([&] { return in_state("'pending', 'running'") == 0; })) << process.output();
+  reload("daemon_name: named\nlisten: false\n", 3);
+  EXPECT_EQ(
+      db_.count("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"),
+      0);
+  process.signal(SIGTERM);
+  EXPECT_EQ(process.wait().exit_status, 0);
+}
+
 }  // namespace
 }  // namespace regfeatd::test

@@ -30,6 +30,7 @@ struct ResolvedSource {
       input_numeric;  ///< input i is read as numeric: a cast by the server costs more than the rest of its reading
   std::vector<std::string> key_types;  ///< as SQL knows them, for targets that are created
   bool key_index = false;              ///< every table has an index on keys, then order: look-back can go key by key
+  std::string sqlstate, context;       ///< with findings, where known: the server's word on the first
 };
 
 /// Looks up the source of a series. What is missing or unusable is appended to `findings`, each naming the thing and

@@ -24,8 +24,10 @@ struct DaemonIdentity {
 /// process. Two processes with the same id at different times have different identities.
 [[nodiscard]] std::string process_identity(int process_id);
 
+/// `former`: its own row that was declared lost; what set_workers asked of it holds on.
 [[nodiscard]] DaemonId register_daemon(pg::Session& session, const DaemonIdentity& identity,
-                                       std::chrono::microseconds lease, int workers);
+                                       std::chrono::microseconds lease, int workers,
+                                       std::optional<DaemonId> former = std::nullopt);
 
 /// Declares daemons of this machine lost whose process is certainly gone, without waiting for their leases. Returns how
 /// many partitions were given back.

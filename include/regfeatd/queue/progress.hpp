@@ -29,9 +29,10 @@ class ProgressWriter {
 
   /// `interval`: until the next call, as far as can be told. A progress row for each feature set whose newest one is older than half of `interval`, and one for the
   /// daemon. After a throw it may be called again, also with another session: nothing is counted twice.
-  /// `stalled_after`: the shortest silence that is called a stall.
+  /// `stalled_after`: the shortest silence that is called a stall. A statement that takes longer than `give_up_after`
+  /// is cancelled: a Fault with SQLSTATE 57014, the session survives.
   void write(pg::Session& session, DaemonId self, std::chrono::microseconds interval,
-             std::chrono::microseconds stalled_after);
+             std::chrono::microseconds stalled_after, std::chrono::milliseconds give_up_after);
 
  private:
   struct FeatureSet;

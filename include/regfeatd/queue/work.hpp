@@ -132,6 +132,10 @@ inline constexpr int kBreakerFaults = 3;
 /// The delay before attempt number `attempt` + 1: base * 2^(attempt-1), at most cap, times a random factor in [0.5, 1).
 [[nodiscard]] std::chrono::microseconds back_off(int attempt, const spec::Settings::Retry& retry);
 
+/// Whoever reloads the settings may have mended what opened a breaker: every open one lets a probe through now. How many
+/// there were.
+std::int64_t probe_at_once(pg::Session& session);
+
 /// What is left to do, as `run --once` needs to know it.
 struct Outlook {
   std::int64_t claimable = 0;  ///< pending or running, in feature sets neither paused nor behind an open breaker
