@@ -405,20 +405,42 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION regfeat.waits_for IS 'The partitions that one has to wait for because of depends_on.';
 
--- A failed one first: it says why nothing moves.
+-- A failed one first: it says why nothing moves. Where what one waits for is only pending, and waits for others itself, the reason
+-- is further on: up to eight sets deep, each time through the first and the last three of those, which reach back over what lies between.
 CREATE FUNCTION regfeat.blocked_by(wanted bigint) RETURNS text
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  waiting bigint[] := ARRAY[wanted];
+  worst bigint;
+  reason text;
+  cause record;
 BEGIN
-  RETURN (SELECT format('waits for %s, series %s, %s: %s%s', g.name, a.series, regfeat.order_text(g.order_kind, a.lower_bound), a.state,
-                        coalesce(' (' || a.message || ')', ''))
-            FROM regfeat.partition p
-            CROSS JOIN LATERAL regfeat.waits_for(p.feature_set_id, p.series, p.lower_bound, p.upper_bound) a
-            JOIN regfeat.feature_set g ON g.feature_set_id = a.feature_set_id
-           WHERE p.partition_id = wanted
-           ORDER BY a.state = 'failed' DESC, a.state = 'cancelled' DESC, a.lower_bound, a.partition_id
-           LIMIT 1);
+  FOR depth IN 1..8 LOOP
+    SELECT (min(ARRAY[(a.state <> 'failed')::int, (a.state <> 'cancelled')::int, a.lower_bound, a.partition_id]::bigint[]))[4],
+           array_remove((min(ARRAY[a.lower_bound, a.partition_id]) FILTER (WHERE onward))[2]
+             || (array_agg(a.partition_id ORDER BY a.upper_bound DESC, a.partition_id) FILTER (WHERE onward))[1:3], NULL)
+      INTO worst, waiting
+      FROM regfeat.partition p
+      CROSS JOIN LATERAL regfeat.waits_for(p.feature_set_id, p.series, p.lower_bound, p.upper_bound) a
+      CROSS JOIN LATERAL (SELECT a.state = 'pending' AND EXISTS (
+        SELECT FROM regfeat.dependency d WHERE d.feature_set_id = a.feature_set_id) AS onward) o
+     WHERE p.partition_id = ANY (waiting);
+    EXIT WHEN worst IS NULL;
+    SELECT a.state IN ('failed', 'cancelled') AS final,
+           format('waits for %s, series %s, %s: %s%s', g.name, a.series, regfeat.order_text(g.order_kind, a.lower_bound), a.state,
+                  coalesce(' (' || a.message || ')', '')) AS words
+      INTO cause
+      FROM regfeat.partition a JOIN regfeat.feature_set g USING (feature_set_id) WHERE a.partition_id = worst;
+    IF depth = 1 THEN
+      reason := cause.words;
+    ELSIF cause.final THEN
+      reason := reason || ', which ' || cause.words;
+    END IF;
+    EXIT WHEN cause.final OR waiting = '{}';
+  END LOOP;
+  RETURN reason;
 END $$;
-COMMENT ON FUNCTION regfeat.blocked_by IS 'What a partition waits for because of depends_on, in words; NULL: nothing.';
+COMMENT ON FUNCTION regfeat.blocked_by IS 'What a partition waits for because of depends_on, in words, and behind that the failed or cancelled partition that all wait for; NULL: nothing.';
 
 -- One index scan in claim order, that ends at the first free partition.
 CREATE FUNCTION regfeat.free_priority(dependent integer, instant timestamptz, at_least integer) RETURNS integer

@@ -54,7 +54,8 @@ CREATE TABLE regfeat.presence (
   PRIMARY KEY (partition_id, key)
 );
 COMMENT ON TABLE  regfeat.presence IS 'The rows of each key of a partition against its calendar. Key: empty in sets without keys.';
-COMMENT ON COLUMN regfeat.presence.present IS 'Expected cells that hold a row.';
+COMMENT ON COLUMN regfeat.presence.rows IS 'Source rows of the key, also of one that is set aside (regfeat.quarantine).';
+COMMENT ON COLUMN regfeat.presence.present IS 'Expected cells that hold a row; 0 for a key that is set aside, whose rows are in no target.';
 COMMENT ON COLUMN regfeat.presence.unexpected IS 'Rows in cells in which the source is closed.';
 
 CREATE VIEW regfeat.completeness AS
@@ -67,9 +68,9 @@ SELECT f.name AS feature_set, p.series, regfeat.order_text(f.order_kind, p.lower
        regfeat.order_text(f.order_kind, p.upper_bound) AS "to", k.key,
        coalesce(r.rows, 0) AS rows, e.expected, coalesce(r.present, 0) AS present, e.expected - coalesce(r.present, 0) AS missing, e.closed,
        coalesce(r.unexpected, 0) AS unexpected,
-       CASE WHEN e.expected = 0 THEN 'closed'
+       CASE WHEN EXISTS (SELECT FROM regfeat.quarantine q WHERE q.partition_id = p.partition_id AND q.key = k.key) THEN 'quarantined'
+            WHEN e.expected = 0 THEN 'closed'
             WHEN r.present = e.expected THEN 'complete'
-            WHEN EXISTS (SELECT FROM regfeat.quarantine q WHERE q.partition_id = p.partition_id AND q.key = k.key) THEN 'quarantined'
             WHEN r.key IS NULL AND p.lower_bound < k.first THEN 'not yet there'
             WHEN r.key IS NULL AND p.lower_bound > k.last THEN 'no longer there'
             ELSE 'gap' END AS state, p.partition_id

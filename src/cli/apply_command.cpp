@@ -31,6 +31,24 @@ populate::Restriction restriction(const Options& o, const spec::FeatureSet& fs) 
   return r;
 }
 
+/// What readers of the targets lose.
+void print_losses(const std::vector<populate::NoLongerWritten>& losses) {
+  constexpr std::size_t kShown = 10;
+  for (const populate::NoLongerWritten& lost : losses) {
+    if (lost.columns.empty()) {
+      std::printf("  left        %s is no longer a target: its rows stay as they are\n", lost.table.c_str());
+      continue;
+    }
+    std::string names;
+    for (std::size_t i = 0; i < std::min(kShown, lost.columns.size()); ++i)
+      names += (i == 0 ? "" : ", ") + lost.columns[i];
+    if (lost.columns.size() > kShown) names += " and " + std::to_string(lost.columns.size() - kShown) + " more";
+    std::printf("  lost        %s: %s of %s no longer written, and NULL in what is computed anew: %s\n",
+                lost.table.c_str(), format_count(static_cast<std::int64_t>(lost.columns.size())).c_str(),
+                lost.columns.size() == 1 ? "its columns is" : "its columns are", names.c_str());
+  }
+}
+
 void print_plan(const spec::FeatureSet& fs, const populate::ApplyPlan& plan, bool show_ddl) {
   std::printf("feature set %s: %s\n", fs.name.c_str(),
               plan.new_feature_set  ? "new"
@@ -54,6 +72,7 @@ void print_plan(const spec::FeatureSet& fs, const populate::ApplyPlan& plan, boo
     }
     if (plan.removed.size() > kShown) std::printf("                and %zu more\n", plan.removed.size() - kShown);
   }
+  print_losses(plan.no_longer_written);
   std::printf("  to compute  about %s source rows, %s to be written (estimated from statistics)\n",
               format_count(plan.estimated_rows).c_str(), format_bytes(plan.estimated_bytes).c_str());
   for (const std::string& line : plan.placement) std::printf("  publishing  %s\n", line.c_str());

@@ -87,7 +87,7 @@ void WindowReader::read_option(std::string_view option) {
   const std::string_view name = option.substr(0, equals);
   const std::string_view value = equals == std::string_view::npos ? "" : option.substr(equals + 1);
   if (name == "min_rows") {
-    window_.min_rows = integer(name, value, fit::kMinWindowRows, fit::kMaxWindowRows);
+    window_.min_rows = integer(name, value, 1, fit::kMaxWindowRows);
     has_min_rows_ = true;
   } else if (name == "offset") {
     window_.offset = integer(name, value, 0, fit::kMaxWindowRows);

@@ -13,6 +13,11 @@ constexpr std::string_view kFourTss = "as always, and where n < 4 or TSS = 0";
 constexpr std::string_view kRss = "as always, and where RSS = 0 (so always for n = 3)";
 constexpr std::string_view kVertex = "as always, and where 2 a2 + 1e-10 is exactly 0";
 
+constexpr std::string_view kCount =
+    "rows in the window; of a window by range also where they are fewer than min_rows or 3, down to 0";
+constexpr std::string_view kCountNull =
+    "window by rows incomplete, or a NULL, NaN or infinite input in the window, of either kind";
+
 constexpr auto kNever = NullRule::never;
 constexpr auto kNeedsFour = NullRule::needs_four;
 constexpr auto kValue = NullRule::value_dependent;
@@ -91,7 +96,7 @@ constexpr std::array kCatalogue{
     MetricInfo{kInference, "forecast_upper", "forecast + t s_e sqrt(1 + h_next)", "input", kFour, kNeedsFour, 4},
     MetricInfo{kInference, "forecast_error", "e_{n-1}/(1 - h_end)", "input", kFour, kNeedsFour, 4},
     MetricInfo{kInference, "durbin_watson", "sum (e_j - e_{j-1})^2 / RSS", "1", kRss, kValue, 3},
-    MetricInfo{kInference, "n_obs", "rows in the window", "rows", kIncomplete, kNever, 3},
+    MetricInfo{kInference, "n_obs", kCount, "rows", kCountNull, kNever, 3},
 
     MetricInfo{kStored, "a2", "as in coefficients", "input", kIncomplete, kNever, 3},
     MetricInfo{kStored, "a1", "as in coefficients", "input", kIncomplete, kNever, 3},
@@ -102,7 +107,7 @@ constexpr std::array kCatalogue{
     MetricInfo{kStored, "step_squares", "sum (e_j - e_{j-1})^2", "input^2", kIncomplete, kNever, 3},
     MetricInfo{kStored, "p_coef2", "as in inference", "1", kFourRss, kValue, 4},
     MetricInfo{kStored, "p_coef1", "as in inference", "1", kFourRss, kValue, 4},
-    MetricInfo{kStored, "n_obs", "rows in the window", "rows", kIncomplete, kNever, 3},
+    MetricInfo{kStored, "n_obs", kCount, "rows", kCountNull, kNever, 3},
     MetricInfo{kStored, "t_quantile", "t(0.975, n-3)", "1", kFour, kNeedsFour, 4},
 };
 
@@ -153,6 +158,8 @@ MetricLookup find_metric(std::string_view name) {
   if (result.matches.size() == 1) result.metric = result.matches.front();
   return result;
 }
+
+bool counts_rows(Metric m) noexcept { return info(m).name == "n_obs"; }
 
 std::int64_t default_offset(Family f) noexcept { return f == Family::legacy_terms ? 1 : 0; }
 

@@ -90,10 +90,11 @@ struct Fitter::Impl {
   const RowConstants& constants_of(std::int64_t rows, bool with_student);
   double* pair_scratch(std::int64_t rows);
 
-  /// A window of a series: its first row and the number of its rows, 0 where its metrics are NULL.
+  /// A window of a series: its first row and the number of its rows, 0 where there is no fit.
   struct Rows {
     std::size_t first;
     std::size_t count;
+    double counted;  ///< rows of a window by range, fitted or not; NULL where one holds a bad value
   };
 
  public:
@@ -233,7 +234,7 @@ void Fitter::Impl::fit_blocks(const Group& group, const RowWindow& window, std::
 /// Finds the rows of each row's window, for windows by range and for x: time.
 void Fitter::Impl::find_windows(const Group& group, const Series& series, std::size_t first, std::size_t count) {
   const Window& w = plan.windows[group.window];
-  windows_.assign(count, {0, 0});
+  windows_.assign(count, {0, 0, 0});
   std::size_t start = 0;         // first row of the window; only ever moves forward
   std::size_t first_unread = 0;  // rows before it were looked at for bad values
   std::size_t after_bad = 0;     // one past the last bad row among them
@@ -264,8 +265,10 @@ void Fitter::Impl::find_windows(const Group& group, const Series& series, std::s
     for (; first_unread <= last; ++first_unread)
       if (!std::isfinite(series.values[first_unread])) after_bad = first_unread + 1;
     const std::size_t rows = last - start + 1;
-    const bool enough = w.kind == Window::Kind::rows || rows >= static_cast<std::size_t>(w.min_rows);
-    if (enough && after_bad <= start) windows_[r] = {start, rows};
+    const bool good = after_bad <= start;
+    const bool enough =
+        w.kind == Window::Kind::rows || rows >= static_cast<std::size_t>(std::max(w.min_rows, kMinWindowRows));
+    windows_[r] = {start, good && enough ? rows : 0, good ? static_cast<double>(rows) : kNull};
   }
 }
 
@@ -284,6 +287,8 @@ void Fitter::Impl::fit_irregular(const Group& group, const Series& series, std::
       r += fit_run(group, series, r, count, out, out_row);
     }
   }
+  for (const std::size_t c : group.count_columns)
+    for (std::size_t r = 0; r < count; ++r) out.column(c)[out_row + r] = windows_[r].counted;
 }
 
 /// Fits row r and those after it whose windows have as many rows, all at once; returns how many these were.

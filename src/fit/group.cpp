@@ -17,7 +17,7 @@ void check_window(const Window& w) {
   if (w.kind == Window::Kind::rows && (w.rows < kMinWindowRows || w.rows > kMaxWindowRows))
     reject(w, "rows must lie between 3 and 100000");
   if (w.kind == Window::Kind::range && w.range <= 0) reject(w, "range must be positive");
-  if (w.kind == Window::Kind::range && w.min_rows < kMinWindowRows) reject(w, "min_rows must be at least 3");
+  if (w.kind == Window::Kind::range && w.min_rows < 1) reject(w, "min_rows must be at least 1");
   if (w.offset && (*w.offset < 0 || *w.offset > kMaxWindowRows)) reject(w, "offset must lie between 0 and 100000");
   if (w.x == XAxis::time && !(std::isfinite(w.x_unit) && w.x_unit > 0)) reject(w, "x_unit must be positive and finite");
 }
@@ -86,6 +86,8 @@ std::vector<Group> make_groups(const Plan& plan) {
     Group& group = group_for(groups, column.window, plan.offset(column));
     family_in(group, info(column.metric).family).columns[position_in_family(column.metric)] = c;
     group.all_columns.push_back(c);
+    if (plan.windows[column.window].kind == Window::Kind::range && counts_rows(column.metric))
+      group.count_columns.push_back(c);
     note_needs(group, column.metric, c);
   }
   return groups;

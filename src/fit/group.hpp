@@ -25,7 +25,8 @@ struct Group {
   bool needs_student = false;  ///< some column is an interval bound or a p value
   std::vector<FamilyColumns> families;
   std::vector<std::size_t> all_columns;
-  std::vector<std::size_t> p_columns;  ///< filled with t statistics by the kernel, see Kernel::Derive
+  std::vector<std::size_t> count_columns;  ///< of windows by range: those that hold the number of rows, whatever it is
+  std::vector<std::size_t> p_columns;      ///< filled with t statistics by the kernel, see Kernel::Derive
 };
 
 /// Throws std::invalid_argument for a plan that Fitter does not accept.

@@ -205,19 +205,33 @@ Real metric_value(const Fit& f, Metric m) {
   return kNull;
 }
 
+/// The first row of the window that ends on row `end`; before the series where a window by rows reaches beyond it.
+std::int64_t first_row(const Window& w, const Series& series, std::int64_t end) {
+  if (w.kind == Window::Kind::rows) return end - w.rows + 1;
+  std::int64_t start = end;
+  const Real t_end = static_cast<Real>(series.order[static_cast<std::size_t>(end)]);
+  while (start > 0 &&
+         static_cast<Real>(series.order[static_cast<std::size_t>(start - 1)]) > t_end - static_cast<Real>(w.range))
+    --start;
+  return start;
+}
+
+/// The rows of the window by range that ends on row `end`, of which there may be none; NULL where one holds a bad
+/// value.
+Real rows_of_range(const Window& w, const Series& series, std::int64_t end) {
+  if (end < 0) return 0;
+  const std::int64_t start = first_row(w, series, end);
+  for (std::int64_t i = start; i <= end; ++i)
+    if (!std::isfinite(series.values[static_cast<std::size_t>(i)])) return kNull;
+  return static_cast<Real>(end - start + 1);
+}
+
 /// The fit of the window that ends on row `end`; nothing where the window is incomplete or holds a bad value.
 std::optional<Fit> fit_ending_at(const Window& w, const Series& series, std::int64_t end) {
   if (end < 0) return std::nullopt;
-  std::int64_t start = end - w.rows + 1;
-  if (w.kind == Window::Kind::range) {
-    start = end;
-    const Real t_end = static_cast<Real>(series.order[static_cast<std::size_t>(end)]);
-    while (start > 0 &&
-           static_cast<Real>(series.order[static_cast<std::size_t>(start - 1)]) > t_end - static_cast<Real>(w.range))
-      --start;
-    if (end - start + 1 < w.min_rows) return std::nullopt;
-  }
-  if (start < 0) return std::nullopt;
+  const std::int64_t start = first_row(w, series, end);
+  const std::int64_t least = w.kind == Window::Kind::range ? std::max(w.min_rows, kMinWindowRows) : w.rows;
+  if (start < 0 || end - start + 1 < least) return std::nullopt;
   const auto first = static_cast<std::size_t>(start);
   const auto last = static_cast<std::size_t>(end);
   const std::size_t n = last - first + 1;
@@ -243,13 +257,17 @@ void oracle_row(const Plan& plan, const Series& series, std::size_t row, std::sp
     std::optional<Fit> fit;
     for (std::size_t m = 0; m < plan.metrics.size(); ++m) {
       const std::int64_t offset = plan.offset({w, plan.metrics[m]});
+      double& value = out[w * plan.metrics.size() + m];
+      if (plan.windows[w].kind == Window::Kind::range && counts_rows(plan.metrics[m])) {
+        value = static_cast<double>(rows_of_range(plan.windows[w], series, static_cast<std::int64_t>(row) - offset));
+        continue;
+      }
       if (known_offset != offset) {
         fit = fit_ending_at(plan.windows[w], series, static_cast<std::int64_t>(row) - offset);
         known_offset = offset;
       }
-      const double value =
-          fit ? static_cast<double>(metric_value(*fit, plan.metrics[m])) : std::numeric_limits<double>::quiet_NaN();
-      out[w * plan.metrics.size() + m] = std::isfinite(value) ? value : std::numeric_limits<double>::quiet_NaN();
+      value = static_cast<double>(fit ? metric_value(*fit, plan.metrics[m]) : kNull);
+      if (!std::isfinite(value)) value = std::numeric_limits<double>::quiet_NaN();
     }
   }
 }

@@ -68,11 +68,12 @@ ColumnBlock::ColumnBlock(std::size_t columns, std::size_t max_rows)
 
 namespace {
 
-/// For rows [first, first + count): the number of rows in the window of each, 0 where it holds a NULL, NaN or
-/// infinity or has fewer rows than it must.
-std::vector<std::int64_t> whole_window_rows(const Window& w, std::int64_t offset, const Series& series,
-                                            std::size_t first, std::size_t count,
-                                            const std::vector<std::int64_t>& bad_before) {
+constexpr std::int64_t kBad = -1;
+
+/// For rows [first, first + count): the number of rows in the window of each, `kBad` where it holds a NULL, NaN or
+/// infinity, 0 where it is one by rows and reaches beyond the first row.
+std::vector<std::int64_t> window_rows(const Window& w, std::int64_t offset, const Series& series, std::size_t first,
+                                      std::size_t count, const std::vector<std::int64_t>& bad_before) {
   std::vector<std::int64_t> result(count, 0);
   for (std::size_t r = 0; r < count; ++r) {
     const auto end = static_cast<std::int64_t>(first + r) - offset;
@@ -89,11 +90,15 @@ std::vector<std::int64_t> whole_window_rows(const Window& w, std::int64_t offset
       start = std::partition_point(begin, begin + end, [&](OrderValue t) { return !in_range(t); }) - begin;
     }
     if (start < 0) continue;
-    const std::int64_t rows = end - start + 1;
-    if (w.kind == Window::Kind::range && rows < w.min_rows) continue;
-    if (bad_before[last + 1] == bad_before[static_cast<std::size_t>(start)]) result[r] = rows;
+    result[r] = bad_before[last + 1] == bad_before[static_cast<std::size_t>(start)] ? end - start + 1 : kBad;
   }
   return result;
+}
+
+/// How many rows a window must have for a metric not to be NULL.
+std::int64_t needed_rows(const Window& w, Metric m) {
+  if (w.kind == Window::Kind::rows) return info(m).min_rows;
+  return counts_rows(m) ? 0 : std::max(info(m).min_rows, w.min_rows);
 }
 
 }  // namespace
@@ -112,11 +117,11 @@ std::vector<std::int64_t> predict_nulls(const Plan& plan, const Series& series, 
       const Column column{w, plan.metrics[m]};
       const std::int64_t offset = plan.offset(column);
       if (known_offset != offset) {
-        rows = whole_window_rows(plan.windows[w], offset, series, first, count, bad_before);
+        rows = window_rows(plan.windows[w], offset, series, first, count, bad_before);
         known_offset = offset;
         nulls.clear();
       }
-      const std::int64_t needed = info(column.metric).min_rows;
+      const std::int64_t needed = needed_rows(plan.windows[w], column.metric);
       const auto [known, is_new] = nulls.try_emplace(needed);
       if (is_new) known->second = std::count_if(rows.begin(), rows.end(), [&](std::int64_t n) { return n < needed; });
       result[w * plan.metrics.size() + m] = known->second;

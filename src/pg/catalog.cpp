@@ -13,16 +13,24 @@ constexpr OrderValue kHighest = std::numeric_limits<OrderValue>::max();
 
 std::vector<ColumnInfo> read_columns(pqxx::transaction_base& tx, std::uint32_t oid) {
   std::vector<ColumnInfo> columns;
-  for (const auto& row : tx.exec_params(
-           "SELECT attname, atttypid::bigint, format_type(atttypid, atttypmod), attnotnull, "
-           "       atthasdef OR attidentity <> '' OR attgenerated <> '', "
-           "       NOT EXISTS (SELECT FROM pg_collation c WHERE c.oid = attcollation AND NOT c.collisdeterministic), "
-           "       has_column_privilege(attrelid, attnum, 'SELECT') "
-           "  FROM pg_attribute WHERE attrelid = $1::bigint::oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-           oid)) {
+  for (
+      const auto& row : tx.exec_params(
+          "SELECT attname, base.oid::bigint, format_type(base.oid, base.modifier), attnotnull, "
+          "       atthasdef OR attidentity <> '' OR attgenerated <> '', "
+          "       NOT EXISTS (SELECT FROM pg_collation c WHERE c.oid = attcollation AND NOT c.collisdeterministic), "
+          "       has_column_privilege(attrelid, attnum, 'SELECT'), "
+          "       attidentity <> '' OR EXISTS (SELECT FROM pg_attrdef d WHERE d.adrelid = attrelid AND d.adnum = attnum AND attgenerated = '' "
+          "                                      AND pg_get_expr(d.adbin, d.adrelid) ~ '^(nextval\\(.*\\)|gen_random_uuid\\(\\))$') "
+          "  FROM pg_attribute "
+          // A domain is sent, compared and stored as the type below it.
+          "  CROSS JOIN LATERAL (WITH RECURSIVE below AS (SELECT atttypid AS oid, atttypmod AS modifier, 0 AS depth UNION ALL "
+          "      SELECT t.typbasetype, t.typtypmod, b.depth + 1 FROM below b JOIN pg_type t ON t.oid = b.oid WHERE t.typtype = 'd') "
+          "    SELECT oid, modifier FROM below ORDER BY depth DESC LIMIT 1) base "
+          " WHERE attrelid = $1::bigint::oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+          oid)) {
     columns.push_back({row[0].as<std::string>(), type_from_oid(row[1].as<std::uint32_t>()), row[2].as<std::string>(),
                        row[5].as<bool>() && equal_means_same_bytes(row[2].as<std::string>()), row[3].as<bool>(),
-                       row[4].as<bool>(), row[6].as<bool>()});
+                       row[4].as<bool>(), row[6].as<bool>(), row[7].as<bool>()});
   }
   return columns;
 }
@@ -77,11 +85,14 @@ OrderRange parse_bounds(const std::string& text) {
 }  // namespace
 
 bool equal_means_same_bytes(const std::string& type_name) {
-  const std::string base = type_name.substr(0, type_name.find('('));
-  for (const char* type : {"real", "double precision", "interval", "time with time zone", "jsonb", "citext"}) {
+  const std::string base = type_name.substr(0, type_name.find_first_of("(["));
+  for (const char* type : {"real", "double precision", "interval", "time with time zone", "jsonb", "citext", "numrange",
+                           "nummultirange", "record"}) {
     if (base == type) return false;
   }
-  return true;
+  if (type_name.ends_with("[]")) return base != "numeric" && base != "bpchar";
+  // Blanks at the end count for nothing; a length pads all values of the column alike.
+  return type_name != "bpchar" && type_name != "character";
 }
 
 ColumnType type_from_oid(std::uint32_t oid) noexcept {

@@ -109,7 +109,46 @@ struct Planning {
   std::map<std::string, std::int64_t> placements;  ///< how partitions are published, how many
   std::set<std::string> created;                   ///< tables that have their DDL in the plan
   TableUse use;
+  std::map<std::string, std::vector<std::string>> written_before;  ///< by the version in force: table template, columns
 };
+
+/// The template of the table that is written.
+std::string written_template(const spec::FeatureSet& fs, const spec::Target& target) {
+  return target.table + (spec::is_compact(spec::storage_of(fs, target)) ? "_compact" : "");
+}
+
+/// What the version in force writes, and the targets of which the new one knows nothing.
+void compare_targets(Planning& p, const queue::StoredFeatureSet& stored) {
+  spec::FeatureSet before;
+  try {
+    before = spec::parse_feature_set(stored.document, "specification");
+  } catch (const spec::SpecError&) {
+    return;  // written for another version of the program
+  }
+  for (const spec::Target& target : before.targets)
+    p.written_before.emplace(written_template(before, target), spec::written_columns(before, target));
+  for (const auto& [table, columns] : p.written_before) {
+    const bool stays = std::any_of(p.fs.targets.begin(), p.fs.targets.end(),
+                                   [&](const auto& t) { return written_template(p.fs, t) == table; });
+    if (!stays) p.plan.no_longer_written.push_back({table, {}});
+  }
+}
+
+/// Columns of ours that nothing is written to any more.
+void note_losses(Planning& p, const spec::Target& target, const ResolvedTarget& resolved) {
+  const auto before = p.written_before.find(written_template(p.fs, target));
+  if (before == p.written_before.end()) return;
+  const auto holds = [](const std::vector<std::string>& names, const std::string& name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  auto& all = p.plan.no_longer_written;
+  for (const std::string& column : before->second) {
+    if (holds(resolved.features, column) || resolved.table.column(column) == nullptr) continue;
+    auto here = std::find_if(all.begin(), all.end(), [&](const auto& n) { return n.table == before->first; });
+    if (here == all.end()) here = all.insert(all.end(), {before->first, {}});
+    if (!holds(here->columns, column)) here->columns.push_back(column);
+  }
+}
 
 /// `a to b, c to d and 3 more`, where they adjoin as one.
 std::string list_ranges(OrderKind order, std::vector<OrderRange> ranges) {
@@ -127,6 +166,7 @@ std::string list_ranges(OrderKind order, std::vector<OrderRange> ranges) {
 /// Counts how the partitions of a target that exists are published; what cannot be is a finding.
 void plan_placements(Planning& p, const spec::Target& target, const ResolvedTarget& resolved, const std::string& series,
                      std::vector<std::string>& found) {
+  if (resolved.table.kind != 'r' && !resolved.table.partitioned()) return;  // a view, say: a finding by itself
   constexpr std::size_t kShown = 10;
   std::vector<OrderRange> missing;
   std::vector<std::string> refused;
@@ -182,6 +222,7 @@ bool plan_target(Planning& p, const spec::Target& target, const std::string& ser
     return true;
   }
   check_key_types(p.fs, source, *resolved, found);
+  note_losses(p, target, *resolved);
   p.plan.targets.push_back({quoted, false});
   plan_placements(p, target, *resolved, series, found);
   return !additions.empty();
@@ -271,6 +312,24 @@ void compare_partitions(pqxx::transaction_base& tx, const spec::FeatureSet& fs,
   }
 }
 
+/// A specification is in force for all series of the set: those that are left out would be computed by it, should they be
+/// requeued, into targets that were not made for it.
+void check_other_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const queue::StoredFeatureSet& stored,
+                        ApplyPlan& plan) {
+  const auto names = [](const std::vector<std::string>& all, const std::string& series) {
+    return std::find(all.begin(), all.end(), series) != all.end();
+  };
+  std::set<std::string> others;
+  for (const queue::KnownPartition& k : queue::known_partitions(tx, stored, fs)) {
+    if (!k.removed && names(plan.all_series, k.series) && !names(plan.series, k.series)) others.insert(k.series);
+  }
+  if (others.empty()) return;
+  plan.findings.push_back(fmt::format(
+      "--series: the output of the specification changed, which is in force for all its series, and {} of those left out ({}{}) "
+      "{} partitions already: apply it without --series, or under another name",
+      others.size(), *others.begin(), others.size() > 1 ? ", ..." : "", others.size() > 1 ? "have" : "has"));
+}
+
 /// What would make the partitions of one series of a stored feature set fail.
 void preflight_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series, TableUse& use,
                       std::vector<std::string>& findings) {
@@ -307,7 +366,8 @@ ApplyPlan plan_apply(pqxx::transaction_base& tx, const spec::FeatureSetDocument&
   for (auto& f : check_calendar(tx, fs)) plan.findings.push_back(std::move(f));
   const auto ranges = wanted_ranges(fs, restriction);
   if (ranges.empty()) plan.findings.push_back("--from and --to leave no partition of " + fs.name);
-  Planning planning{tx, fs, ranges, plan, {}, {}, {}};
+  Planning planning{tx, fs, ranges, plan, {}, {}, {}, {}};
+  if (plan.output_changed) compare_targets(planning, *stored);
   for (const std::string& series : plan.series) {
     try {
       plan_series(planning, series);
@@ -319,6 +379,7 @@ ApplyPlan plan_apply(pqxx::transaction_base& tx, const spec::FeatureSetDocument&
   plan.wal = describe_wal(tx);
   for (const auto& [how, count] : planning.placements) plan.placement.push_back(fmt::format("{} × {}", count, how));
   compare_partitions(tx, fs, stored, plan);
+  if (plan.output_changed && !restriction.series.empty()) check_other_series(tx, fs, *stored, plan);
   return plan;
 }
 

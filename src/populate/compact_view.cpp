@@ -18,8 +18,7 @@ using fit::Part;
 struct Terms {
   std::string a2, a1, b, rss, tss, residual, step_squares, p_coef2, p_coef1;
   std::string n, m, s, z_end, z_next, x_end, df, fitted1, fitted2, se0, se1, se2, press, end_halfwidth, next_halfwidth;
-  std::string one;  ///< 1 where the window is whole, NULL elsewhere
-  bool by_range = false;
+  std::string one;        ///< 1 where the window is whole, NULL elsewhere
   bool four_rows = true;  ///< the window has at least 4 rows; by range: asked row by row
 };
 
@@ -67,7 +66,6 @@ void add_row_constants(Terms& t, std::int64_t rows) {
 /// The closed forms of docs/metrics.md, in the stored number of rows.
 void add_range_constants(Terms& t, const std::string& n_column, const std::string& quantile_column) {
   const std::string n = pg::quote_identifier(n_column) + "::float8";
-  t.by_range = true;
   t.n = n;
   t.m = fmt::format("(({} - 1) / 2)", n);
   t.s = fmt::format("(sqrt(({0} * {0} - 1) / 12) + 1e-10)", n);
@@ -154,7 +152,7 @@ std::string inference_of_three(std::string_view name, const Terms& t) {
   if (name == "slope_end") return fmt::format("(({} + 2 * {} * {}) / {})", t.a1, t.a2, t.z_end, t.s);
   if (name == "forecast") return fitted(t, t.z_next);
   if (name == "durbin_watson") return fmt::format("({} / nullif({}, 0))", t.step_squares, t.rss);
-  return t.by_range ? t.n : fmt::format("({} * {})", t.one, t.n);  // n_obs
+  return fmt::format("({} * {})", t.one, t.n);  // n_obs
 }
 
 std::string inference_of_four(std::string_view name, const Terms& t) {
@@ -179,6 +177,22 @@ std::string inference_of_four(std::string_view name, const Terms& t) {
   if (name == "forecast_lower") return interval(t.z_next, '-', t.next_halfwidth);
   if (name == "forecast_upper") return interval(t.z_next, '+', t.next_halfwidth);
   return fmt::format("({} * {})", t.residual, t.press);  // forecast_error
+}
+
+std::string derivation(fit::Metric metric, const Terms& t) {
+  const fit::MetricInfo& info = fit::info(metric);
+  switch (info.family) {
+    case fit::Family::coefficients:
+      return coefficients(info.name, t);
+    case fit::Family::terms:
+      return terms(info.name, t);
+    case fit::Family::legacy_terms:
+      return legacy_terms(info.name, t);
+    default:
+      break;
+  }
+  if (info.min_rows == 3) return inference_of_three(info.name, t);
+  return t.four_rows ? inference_of_four(info.name, t) : "NULL::float8";
 }
 
 /// The names of a window's stored columns by part; empty where the plan does not keep it.
@@ -208,25 +222,14 @@ std::string compact_expression(const fit::Window& window, fit::Metric metric,
   Terms t = column_terms(column_of_part);
   if (window.kind == fit::Window::Kind::rows) {
     add_row_constants(t, window.rows);
-  } else {
-    add_range_constants(t, column_of_part.at(static_cast<std::size_t>(Part::n_obs)),
-                        column_of_part.at(static_cast<std::size_t>(Part::t_quantile)));
+    return derivation(metric, t);
   }
-  const fit::MetricInfo& info = fit::info(metric);
-  switch (info.family) {
-    case fit::Family::coefficients:
-      return coefficients(info.name, t);
-    case fit::Family::terms:
-      return terms(info.name, t);
-    case fit::Family::legacy_terms:
-      return legacy_terms(info.name, t);
-    default:
-      break;
-  }
-  if (info.min_rows == 3) return inference_of_three(info.name, t);
-  if (!t.four_rows) return "NULL::float8";
-  const std::string expression = inference_of_four(info.name, t);
-  return t.by_range ? fmt::format("CASE WHEN {} > 3 THEN {} END", t.n, expression) : expression;
+  add_range_constants(t, column_of_part.at(static_cast<std::size_t>(Part::n_obs)),
+                      column_of_part.at(static_cast<std::size_t>(Part::t_quantile)));
+  if (fit::counts_rows(metric)) return t.n;
+  // With fewer rows there is no fit, and the constants would divide by 0.
+  return fmt::format("CASE WHEN {} >= {} THEN {} END", t.n, std::max(window.min_rows, fit::info(metric).min_rows),
+                     derivation(metric, t));
 }
 
 std::string compact_select(const spec::FeatureSet& fs, const spec::Target& target, const std::string& series) {

@@ -316,6 +316,20 @@ std::size_t reserve_memory(pqxx::transaction_base& tx, const Prepared& prepared,
                                            9));  // an estimate may be an eighth too low
 }
 
+/// Keys that are set aside have rows in the source too, though none of them is in a target.
+void add_keys_set_aside(const InputStore& input, queue::Presence& presence) {
+  std::map<std::string, std::int64_t> rows;  // two keys may read alike: NULL and the text NULL
+  for (const BadKey& bad : input.bad_keys()) rows[bad.key] += bad.rows;
+  if (rows.empty()) return;
+  for (queue::KeyPresence& key : presence.keys) {
+    const auto same = rows.find(key.key);
+    if (same == rows.end()) continue;
+    key.rows += same->second;
+    rows.erase(same);
+  }
+  for (const auto& [key, count] : rows) presence.keys.push_back({key, count, 0, 0});
+}
+
 /// The rows that are there, key by key, against those that the calendar expects.
 queue::Presence presence(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source,
                          OrderRange range, InputStore& input) {
@@ -340,6 +354,7 @@ queue::Presence presence(pqxx::transaction_base& tx, const spec::FeatureSet& fs,
     }
   });
   if (fs.key.empty() && out.keys.empty()) out.keys.push_back({});
+  add_keys_set_aside(input, out);
   return out;
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "regfeatd/base/fault.hpp"
@@ -45,20 +46,35 @@ std::string fill_series(const std::string& query, const std::string& series) {
 }
 
 /// What the server has against a statement, in a subtransaction of its own; its rows go to `result`. nullopt: nothing.
-/// Throws Fault where the moment was bad and not the statement.
+/// Throws Fault where the moment was bad and not the statement. Without `result` a lock that is held is not waited for, and
+/// nothing against the statement: a daemon starts also while somebody has a source locked.
 std::optional<std::string> refusal(pqxx::transaction_base& tx, const std::string& statement,
                                    pqxx::result* result = nullptr) {
   try {
     pqxx::subtransaction trial(static_cast<pqxx::dbtransaction&>(tx), "trial");
+    if (result == nullptr) trial.exec("SET LOCAL lock_timeout = '100ms'");
     const pqxx::result got = trial.exec(statement);
-    trial.commit();
+    trial.abort();  // the setting too
     if (result != nullptr) *result = got;
     return std::nullopt;
   } catch (const pqxx::sql_error&) {
     const Fault fault = pg::to_fault(std::current_exception());
+    if (result == nullptr && fault.sqlstate() == "55P03") return std::nullopt;
     if (fault.fault_class() == FaultClass::transient || fault.fault_class() == FaultClass::fatal) throw fault;
     return fault.what();
   }
+}
+
+/// The collation is that of the expression: no row is read.
+bool has_deterministic_collation(pqxx::transaction_base& tx, const ResolvedSource& source, const std::string& column) {
+  const std::string value =
+      fmt::format("(SELECT q.{} FROM ({}) q LIMIT 0)", pg::quote_identifier(column), select_source_query_text(source));
+  const auto type = tx.exec1("SELECT typcollation <> 0 FROM pg_type WHERE oid = pg_typeof(" + value + ")");
+  if (!type[0].as<bool>()) return true;
+  return tx
+      .exec("SELECT FROM pg_collation WHERE NOT collisdeterministic AND oid = to_regcollation(pg_collation_for(" +
+            value + "))")
+      .empty();
 }
 
 void resolve_query(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series,
@@ -96,6 +112,11 @@ void resolve_query(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const
       findings.push_back(
           fmt::format("source query: key column \"{}\" is {}, where equal values may differ in their bytes; cast it",
                       key, found->second));
+    } else if (!has_deterministic_collation(tx, out, key)) {
+      findings.push_back(fmt::format(
+          "source query: key column \"{}\" has a collation that is not deterministic, where equal values may "
+          "differ in their bytes; give it another, such as COLLATE \"C\"",
+          key));
     }
     out.key_types.push_back(found ? found->second : "text");
   }
@@ -261,6 +282,7 @@ class RowReader {
       if (position >= range_.lower) ++rows_.bad_keys.back().rows;
     } else {
       append(copy, position);
+      check_magnitudes(position);
     }
   }
 
@@ -283,6 +305,19 @@ class RowReader {
     Segment& segment = rows_.segments.back();
     segment.end = rows_.rows();
     if (position < range_.lower) segment.output = segment.end;
+  }
+
+  /// Of the row that was just taken. Results that overflow would fail the partition, for the sake of one key.
+  void check_magnitudes(OrderValue position) {
+    for (std::size_t i = 0; i < rows_.values.size(); ++i) {
+      const double v = rows_.values[i].back();
+      if (!(std::abs(v) > fit::kMaxInput) || std::isinf(v)) continue;
+      return set_aside(
+          position,
+          fmt::format("input {} (column \"{}\") is {} at {}: magnitudes above {} cannot be fitted; "
+                      "correct the source, or make such values NULL",
+                      fs_.inputs[i].name, fs_.inputs[i].column, v, format_order(fs_.order, position), fit::kMaxInput));
+    }
   }
 
   /// Puts what is there on disk and goes on with the look-back that the next row of the key needs.

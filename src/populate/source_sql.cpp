@@ -30,6 +30,16 @@ void add_condition(std::string& where, const std::string& condition) {
   where += (where.empty() ? " WHERE " : " AND ") + condition;
 }
 
+/// Infinite times lie in no partition, and are nobody's look-back either.
+void add_bounds(std::string& where, const std::string& order, ColumnType type, OrderBounds bounds) {
+  if (bounds.at_least) {
+    add_condition(where, order + " >= " + order_literal(type, *bounds.at_least));
+  } else if (pg::is_time(type)) {
+    add_condition(where, order + " > '-infinity'");
+  }
+  if (bounds.below) add_condition(where, order + " < " + order_literal(type, *bounds.below));
+}
+
 std::string select_tables(const spec::FeatureSet& fs, const ResolvedSource& source, OrderBounds bounds) {
   std::string select = fmt::format("SELECT t1.{} AS o", quote_identifier(source.tables[0].order_column));
   for (std::size_t k = 0; k < fs.key.size(); ++k)
@@ -50,8 +60,7 @@ std::string select_tables(const spec::FeatureSet& fs, const ResolvedSource& sour
       for (const std::string& key : fs.key)
         from += fmt::format(" AND {}.{} = t1.{}", alias(t), quote_identifier(key), quote_identifier(key));
     }
-    if (bounds.at_least) add_condition(where, order + " >= " + order_literal(table.order_type, *bounds.at_least));
-    if (bounds.below) add_condition(where, order + " < " + order_literal(table.order_type, *bounds.below));
+    add_bounds(where, order, table.order_type, bounds);
   }
   return select + from + where;
 }
@@ -85,9 +94,7 @@ std::string select_query(const spec::FeatureSet& fs, const ResolvedSource& sourc
   }
   // The query's own use of :start and :end is for speed; these conditions make it exact.
   std::string where;
-  if (bounds.at_least)
-    add_condition(where, "q." + order + " >= " + order_literal(source.query_order_type, *bounds.at_least));
-  if (bounds.below) add_condition(where, "q." + order + " < " + order_literal(source.query_order_type, *bounds.below));
+  add_bounds(where, "q." + order, source.query_order_type, bounds);
   return select + " FROM (" + text + ") q" + where;
 }
 

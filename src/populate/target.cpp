@@ -109,7 +109,12 @@ void check_rest(const spec::FeatureSet& fs, const spec::Target& target, const Re
           c.name));
     }
   }
+  const auto is_numbered = [&](const std::string& name) {
+    const pg::ColumnInfo* column = out.table.column(name);
+    return column != nullptr && column->distinct_default && !written.contains(name);
+  };
   for (const pg::UniqueKey& unique : out.table.unique_keys) {
+    if (std::any_of(unique.columns.begin(), unique.columns.end(), is_numbered)) continue;
     std::vector<std::string> needed = fs.key;
     needed.push_back(target.order_column);
     for (const std::string& n : needed) {
@@ -120,6 +125,26 @@ void check_rest(const spec::FeatureSet& fs, const spec::Target& target, const Re
   }
 }
 
+/// The sequences behind defaults of columns that we do not write; identity columns need no privilege.
+void check_sequences(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target,
+                     const ResolvedTarget& out, std::vector<std::string>& findings) {
+  std::vector<std::string> written = out.features;
+  written.push_back(target.order_column);
+  written.insert(written.end(), fs.key.begin(), fs.key.end());
+  for (
+      const auto& row : tx.exec_params(
+          "SELECT a.attname, s.seqrelid::regclass::text FROM pg_attrdef d "
+          "  JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum "
+          "  JOIN pg_depend p ON p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid AND p.refclassid = 'pg_class'::regclass "
+          "  JOIN pg_sequence s ON s.seqrelid = p.refobjid "
+          " WHERE d.adrelid = $1::bigint::oid AND a.attname <> ALL ($2::text[]) "
+          "   AND NOT has_sequence_privilege(s.seqrelid, 'USAGE, UPDATE')",
+          out.table.oid, pg::array_literal(written))) {
+    findings.push_back(fmt::format("target {}: no USAGE privilege on sequence {}, the default of column \"{}\"",
+                                   out.table.name.text(), row[1].as<std::string>(), row[0].as<std::string>()));
+  }
+}
+
 void check_privileges(const ResolvedTarget& out, std::vector<std::string>& findings) {
   const std::string where = out.table.name.text();
   if (!out.table.can_insert) findings.push_back(fmt::format("target {}: no INSERT privilege", where));
@@ -127,11 +152,29 @@ void check_privileges(const ResolvedTarget& out, std::vector<std::string>& findi
     findings.push_back(fmt::format("target {}: no DELETE privilege, which replacing a partition's rows needs", where));
 }
 
-void check_partitioning(const spec::Target& target, const ResolvedTarget& out, std::vector<std::string>& findings) {
+void check_partitioning(pqxx::transaction_base& tx, const spec::Target& target, const ResolvedTarget& out,
+                        std::vector<std::string>& findings) {
   const pg::TableInfo& t = out.table;
   const std::string where = t.name.text();
   if (t.kind != 'r' && t.kind != 'p') {
-    findings.push_back(fmt::format("target {}: it is not a table", where));
+    const bool ours =
+        !tx.exec_params("SELECT FROM regfeat.target WHERE target = $1::bigint::oid AND created", t.oid).empty();
+    findings.push_back(
+        t.kind == 'v' && ours
+            ? fmt::format(
+                  "target {0}: it is the view that apply made for storage: compact, and this specification writes a "
+                  "table of that name: DROP VIEW {1} and apply again (its rows are computed anew; DROP TABLE of "
+                  "the table it reads when you need that no longer), or keep storage: compact, or give the target "
+                  "another name",
+                  where, t.name.quoted())
+            : fmt::format(
+                  "target {}: it is a {}, and rows are written into tables: rename or drop it, or give the target "
+                  "another name",
+                  where,
+                  t.kind == 'v'   ? "view"
+                  : t.kind == 'm' ? "materialised view"
+                  : t.kind == 'f' ? "foreign table"
+                                  : "relation of another kind"));
     return;
   }
   if (!t.partitioned()) return;
@@ -199,7 +242,7 @@ std::optional<ResolvedTarget> resolve_target(pqxx::transaction_base& tx, const s
   }
   ResolvedTarget out;
   out.table = *table;
-  check_partitioning(target, out, findings);
+  check_partitioning(tx, target, out, findings);
   check_order_column(fs, target, out, findings);
   const auto missing_keys = missing_columns(*table, fs.key);
   if (!missing_keys.empty())
@@ -207,6 +250,7 @@ std::optional<ResolvedTarget> resolve_target(pqxx::transaction_base& tx, const s
   check_features(fs, target, out, columns_will_come, findings);
   check_rest(fs, target, out, findings);
   check_privileges(out, findings);
+  check_sequences(tx, fs, target, out, findings);
   out.order_column = quote_identifier(target.order_column);
   out.layout.key_fields = fs.key.size();
   std::vector<std::string> columns{target.order_column};

@@ -66,7 +66,11 @@ TargetRows read_target(pg::Session& session, const spec::FeatureSet& fs, const R
   out.columns = target.features.size();
   out.not_finite.assign(out.columns, 0);
   std::string select = "SELECT " + target.order_column + (target.order_type == pg::ColumnType::int4 ? "::bigint" : "");
-  for (const std::string& k : fs.key) select += ", " + pg::quote_identifier(k);
+  for (const std::string& k : fs.key) {  // as source_sql.cpp sends them
+    const pg::ColumnInfo* column = target.table.column(k);
+    const bool numeric = column != nullptr && column->type == pg::ColumnType::numeric;
+    select += ", " + (numeric ? "trim_scale(" + pg::quote_identifier(k) + ')' : pg::quote_identifier(k));
+  }
   for (const std::string& f : target.features) select += ", " + pg::quote_identifier(f) + "::double precision";
   select += fmt::format(" FROM {} WHERE {} >= {} AND {} < {}", target.table.name.quoted(), target.order_column,
                         order_literal(target.order_type, range.lower), target.order_column,

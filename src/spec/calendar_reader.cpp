@@ -27,6 +27,13 @@ OrderValue shortest(const Partitioning& p) {
   return 0;
 }
 
+/// What all partitions of a unit are multiples of: a cadence that does not divide it has cells whose rows are in two
+/// partitions.
+OrderValue common_length(const Partitioning& p) {
+  const bool varies = p.by == PartitionUnit::month || p.by == PartitionUnit::year;
+  return varies ? kMicrosPerDay : shortest(p);
+}
+
 constexpr std::array<const char*, 7> kDays{"mon", "tue", "wed", "thu", "fri", "sat", "sun"};
 
 /// `fri 17:00` as the minute of the week.
@@ -93,6 +100,14 @@ void read_cadence(const Field& field, Draft& draft, Findings& findings) {
   const Partitioning& p = draft.fs.partitioning;
   if (p.range.upper > p.range.lower && calendar.cadence > shortest(p)) {
     findings.add(field.line(), at(field.path, "is longer than a partition; take larger partitions, or leave it out"));
+  } else if (p.range.upper > p.range.lower && calendar.cadence > 0 && common_length(p) % calendar.cadence != 0) {
+    const bool of_days = common_length(p) != shortest(p);
+    findings.add(
+        field.line(),
+        at(field.path, std::string("does not divide ") + (of_days ? "a day, of which partitions" : "a partition") +
+                           (of_days ? " by month and year have varying numbers" : "") +
+                           ": cells would begin in one partition and end in the next; take partitions that are "
+                           "multiples of it, such as by: week for a weekly source, or leave it out"));
   }
 }
 

@@ -12,6 +12,7 @@ namespace {
 using std::chrono::microseconds;
 
 constexpr Bounds<std::int64_t> kRowBounds{fit::kMinWindowRows, fit::kMaxWindowRows};
+constexpr Bounds<std::int64_t> kMinRowsBounds{1, fit::kMaxWindowRows};
 /// A hundred years: longer than any series, and times minus a range stay far from overflow.
 constexpr Bounds<microseconds> kRangeBounds{microseconds{1}, std::chrono::days{36'525}};
 constexpr Bounds<std::int64_t> kSequenceRangeBounds{1, 1'000'000'000'000'000'000};
@@ -37,7 +38,7 @@ void read_extent(const MapReader& map, OrderKind order, fit::Window& window, Fin
   }
   window.kind = fit::Window::Kind::range;
   if (const auto f = map.find("min_rows"))
-    window.min_rows = read_integer(*f, kRowBounds, findings).value_or(fit::kMinWindowRows);
+    window.min_rows = read_integer(*f, kMinRowsBounds, findings).value_or(fit::kMinWindowRows);
   if (const auto f = map.find("range")) window.range = read_distance(*f, order, findings).value_or(1);
 }
 

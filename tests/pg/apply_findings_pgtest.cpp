@@ -266,5 +266,85 @@ TEST(ApplyFindings, ChildrenOfAnIdentityAreNumberedByOneSequence) {
   db.exec("INSERT INTO w.out (t) VALUES ('2024-07-02 23:00+00'); DROP TABLE w.out");
 }
 
+TEST(ApplyFindings, KeysThatNumberRowsThemselvesAreNoObstacle) {
+  const Database db;
+  db.migrate();
+  make_minutes(db, "m");
+  db.exec(
+      "CREATE TABLE w.out (id bigserial PRIMARY KEY, t timestamptz NOT NULL, n_obs_v real, tag uuid UNIQUE DEFAULT gen_random_uuid(), "
+      "                    day date UNIQUE DEFAULT current_date)");
+  expect_findings(db, minutes("w.m", target("w.out")),
+                  {"1 finding;", "unique key out_day_key (day) lacks column \"t\": rows would collide"});
+  db.exec("ALTER TABLE w.out DROP CONSTRAINT out_day_key");
+  const Finished applied = run_text(db, "apply", minutes("w.m", target("w.out")));
+  ASSERT_EQ(applied.exit_status, 0) << applied.out;
+  for (int i = 0; i < 2; ++i) {
+    const Finished run = db.regfeatd({"run", "--once"});
+    ASSERT_EQ(run.exit_status, 0) << run.out;
+    EXPECT_EQ(db.text("SELECT count(*) || ' ' || count(DISTINCT t) || ' ' || count(DISTINCT id) FROM w.out"),
+              "600 600 600");
+    db.exec("SELECT regfeat.requeue('minutes', force => true)");
+  }
+  EXPECT_GT(db.count("SELECT min(id) FROM w.out"), 600);  // written twice
+  // A key that is written is held to the old rule.
+  db.exec("CREATE TABLE w.keyed (t timestamptz, v int DEFAULT 0, n_obs_v bigserial UNIQUE)");
+  const Finished refused = run_text(db, "plan", minutes("w.m", target("w.keyed")));
+  EXPECT_THAT(refused.out, HasSubstr("unique key keyed_n_obs_v_key (n_obs_v) lacks column \"t\""));
+}
+
+TEST(ApplyFindings, SequencesThatTheRoleMayNotUseAreNamed) {
+  const Database db;
+  db.migrate();
+  make_minutes(db, "m");
+  db.exec("CREATE TABLE w.out (id bigserial PRIMARY KEY, t timestamptz NOT NULL, n_obs_v real)");
+  const std::string role = fmt::format("regfeat_test_sequences_{}", getpid());
+  db.exec(fmt::format(
+      "CREATE ROLE {0} LOGIN IN ROLE regfeat_daemon; GRANT USAGE ON SCHEMA w TO {0}; GRANT ALL ON ALL TABLES IN SCHEMA w TO {0}",
+      role));
+  const TemporaryFile file("spec.yaml", minutes("w.m", target("w.out")));
+  const auto plan = [&] { return regfeatd({"plan", file.path(), "--conninfo", db.conninfo_as(role)}); };
+  const Finished refused = plan();
+  EXPECT_EQ(refused.exit_status, 78) << refused.out;
+  EXPECT_THAT(refused.out,
+              HasSubstr("target w.out: no USAGE privilege on sequence out_id_seq, the default of column \"id\""));
+  // One behind the order column, which is written, is not needed.
+  db.exec("ALTER TABLE w.out DROP CONSTRAINT out_pkey, ALTER id DROP DEFAULT, ALTER id DROP NOT NULL");
+  db.exec(
+      "ALTER TABLE w.out ALTER t SET DEFAULT timestamptz '2024-07-01 00:00+00' + nextval('w.out_id_seq') * interval '1 s'");
+  EXPECT_THAT(plan().out, Not(HasSubstr("no USAGE")));
+  db.exec("ALTER TABLE w.out ALTER id SET DEFAULT nextval('w.out_id_seq')");
+  db.exec(fmt::format("GRANT USAGE ON SEQUENCE w.out_id_seq TO {}", role));
+  const Finished fine = plan();
+  EXPECT_EQ(fine.exit_status, 0) << fine.out;
+  db.exec(fmt::format("DROP OWNED BY {0}; DROP ROLE {0}", role));
+}
+
+TEST(ApplyFindings, AChangedSpecificationIsAppliedToAllOfItsSeries) {
+  const Database db;
+  db.migrate();
+  make_minutes(db, "a");
+  make_minutes(db, "b");
+  const auto spec = [](const std::string& windows, const std::string& series = "a, b") {
+    std::string text = minutes(
+        "\"w.{series}\"", "{ input: v, table: \"w.{series}_out\", time: t, column: \"{metric}_{window}\" }", series);
+    return text.replace(text.find("w3: 3"), 5, windows);
+  };
+  for (const char* series : {"a", "b"})  // one after the other: nothing has changed between them
+    ASSERT_EQ(run_text(db, "apply", spec("w3: 3"), {"--series", series}).exit_status, 0);
+  ASSERT_EQ(db.regfeatd({"run", "--once"}).exit_status, 0);
+  const Finished refused = run_text(db, "apply", spec("w3: 3, w4: 4"), {"--series", "a"});
+  EXPECT_EQ(refused.exit_status, 78) << refused.out;
+  EXPECT_THAT(refused.out, HasSubstr("1 of those left out (b) has partitions already: apply it without --series"));
+  db.exec("SELECT regfeat.requeue('minutes', 'b', force => true)");
+  EXPECT_EQ(db.regfeatd({"run", "--once"}).exit_status, 0);
+  // Series that are new, or have no partition yet, may come by themselves.
+  make_minutes(db, "c");
+  EXPECT_EQ(run_text(db, "apply", spec("w3: 3", "a, b, c"), {"--series", "c"}).exit_status, 0);
+  EXPECT_EQ(run_text(db, "apply", spec("w3: 3, w4: 4", "a, b, c")).exit_status, 0);
+  const Finished run = db.regfeatd({"run", "--once"});
+  EXPECT_EQ(run.exit_status, 0) << run.out;
+  EXPECT_EQ(db.count("SELECT count(n_obs_w4) FROM w.b_out"), 597);
+}
+
 }  // namespace
 }  // namespace regfeatd::test

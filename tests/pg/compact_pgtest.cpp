@@ -221,12 +221,18 @@ TEST(CompactStorage, KeysAndRangeWindows) {
       FROM generate_series(1, 6) p, generate_series(0, 90) i ON CONFLICT DO NOTHING;
     ANALYZE s.x;)");
   const auto keyed = [&](const std::string& name, const std::string& storage) {
-    std::string text = specification(name, "inference",
-                                     "{ l90: { range: 90m, min_rows: 3 }, l5: { range: 10h, min_rows: 5 } }", storage);
+    std::string text =
+        specification(name, "inference",
+                      "{ l90: { range: 90m, min_rows: 3 }, l5: { range: 10h, min_rows: 5 }, "
+                      "few: { range: 13m, min_rows: 1 }, early: { range: 13m, min_rows: 2, offset: 3 } }",
+                      storage);
     return text.insert(text.find("series:"), "key: [player]\n");
   };
   apply_and_run(db, {keyed("wide", "double"), keyed("compact", "compact")});
-  expect_equal(db, "wide_x", "compact_x", "s.x", fit::Family::inference, {{"l90", 91}, {"l5", 91}}, "player, t", 1e-11);
+  expect_equal(db, "wide_x", "compact_x", "s.x", fit::Family::inference,
+               {{"l90", 91}, {"l5", 91}, {"few", 9}, {"early", 9}}, "player, t", 1e-11);
+  EXPECT_EQ(db.text("SELECT string_agg(DISTINCT n_obs_early::text, ' ') FROM compact_x WHERE n_obs_early < 3"),
+            "0 1 2");
 }
 
 TEST(CompactStorage, RealDataWithinTheOracleTolerance) {
@@ -271,6 +277,32 @@ TEST(CompactStorage, AWideTableOfTheNameIsAClearError) {
   EXPECT_EQ(db.text("SELECT to_regclass('f_x_compact')"), "");
 }
 
+TEST(CompactStorage, TheWayBackIsSaidAndWorks) {
+  const Database db;
+  db.migrate();
+  db.exec(kAwkwardSource);
+  apply_and_run(db, {specification("f", "terms", "{ w15: 15 }", "compact")});
+  const std::string wide = specification("f", "terms", "{ w15: 15 }", "double");
+  const TemporaryFile file("spec.yaml", wide);
+  const Finished f = db.regfeatd({"plan", file.path()});
+  EXPECT_EQ(f.exit_status, 78);
+  EXPECT_NE(f.out.find("target public.f_x: it is the view that apply made for storage: compact, and this specification "
+                       "writes a table of that name: DROP VIEW \"public\".\"f_x\" and apply again"),
+            std::string::npos)
+      << f.out;
+  EXPECT_EQ(f.out.find("a plain table"), std::string::npos) << f.out;
+  db.exec("DROP VIEW \"public\".\"f_x\"");
+  apply_and_run(db, {wide});
+  EXPECT_EQ(db.count("SELECT count(*) FROM public.f_x"), 1440);
+  db.exec("CREATE MATERIALIZED VIEW public.g_x AS SELECT t FROM s.x");
+  const TemporaryFile other("spec.yaml", specification("g", "terms", "{ w15: 15 }", "double"));
+  const Finished refused = db.regfeatd({"plan", other.path()});
+  EXPECT_EQ(refused.exit_status, 78);
+  EXPECT_NE(refused.out.find("target public.g_x: it is a materialised view, and rows are written into tables"),
+            std::string::npos)
+      << refused.out;
+}
+
 // docs/compact-storage.md, "How equal": what lies outside of what is kept.
 TEST(CompactStorage, SmallValuesAreKeptAsZeroWithTheNullsThatComeOfIt) {
   const Database db;
@@ -293,7 +325,7 @@ TEST(CompactStorage, LargeValuesFailWithTheColumnAndTheBound) {
   db.migrate();
   db.exec(
       "CREATE SCHEMA s; CREATE TABLE s.x (t timestamptz PRIMARY KEY, v double precision);"
-      "INSERT INTO s.x SELECT timestamptz '2024-07-01 00:00+00' + i * interval '1 minute', (i * 7919 % 997) * 1e65 FROM generate_series(0, 99) i");
+      "INSERT INTO s.x SELECT timestamptz '2024-07-01 00:00+00' + i * interval '1 minute', (i * i * 7919 % 997) * 1e65 FROM generate_series(0, 99) i");
   const TemporaryFile file("spec.yaml", specification("compact", "coefficients", "{ w15: 15 }", "compact"));
   ASSERT_EQ(db.regfeatd({"apply", file.path()}).exit_status, 0);
   const TemporaryFile config("regfeatd.yaml", "retry: { attempts: 1 }\n");

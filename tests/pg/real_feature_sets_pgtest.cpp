@@ -104,7 +104,7 @@ TEST(RealFeatureSets, PlayerFormOfTwoSeasons) {
             "SELECT count(*) FROM players.player_form f "
             "  CROSS JOIN LATERAL (SELECT count(*) AS n FROM players.player_games g WHERE g.season = f.season AND g.player_id = f.player_id "
             "    AND g.kickoff_utc > f.kickoff_utc - interval '{1} days' AND g.kickoff_utc <= f.kickoff_utc) c "
-            " WHERE f.points_{0}_n_obs IS DISTINCT FROM CASE WHEN n >= 3 THEN n END OR f.minutes_{0}_n_obs IS DISTINCT FROM f.points_{0}_n_obs",
+            " WHERE f.points_{0}_n_obs IS DISTINCT FROM n OR f.minutes_{0}_n_obs IS DISTINCT FROM n",
             label, days)),
         0)
         << label;

@@ -112,7 +112,10 @@ class Fitter {
 /// exist or which the processor cannot run.
 [[nodiscard]] std::string_view kernel_name();
 
+/// Inputs of larger magnitude are not fitted: the sums of their squares would overflow.
+inline constexpr double kMaxInput = 1e150;
+
 /// Bumped whenever the bits of any result change: part of a partition's fingerprint.
-inline constexpr int kEngineVersion = 1;
+inline constexpr int kEngineVersion = 2;
 
 }  // namespace regfeatd::fit

@@ -51,6 +51,10 @@ struct MetricLookup {
 };
 [[nodiscard]] MetricLookup find_metric(std::string_view name);
 
+/// Whether a metric is the number of rows in its window. For windows by range it is given whatever that number is, 0
+/// included: it says how complete the window is.
+[[nodiscard]] bool counts_rows(Metric m) noexcept;
+
 /// The window offset (rows) that a family defines: 1 for legacy_terms, 0 for the others.
 [[nodiscard]] std::int64_t default_offset(Family f) noexcept;
 

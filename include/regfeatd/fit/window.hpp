@@ -22,7 +22,7 @@ struct Window {
   Kind kind = Kind::rows;
   std::int64_t rows = 0;      ///< kind rows: exactly this many rows, 3 ... 100,000
   OrderValue range = 0;       ///< kind range: the rows with t_end - range < t <= t_end, in order units, > 0
-  std::int64_t min_rows = 3;  ///< kind range: fewer rows make every metric NULL; >= 3
+  std::int64_t min_rows = 3;  ///< kind range: fewer rows make every metric NULL but n_obs; >= 1, and a fit needs 3
   /// The window ends this many rows before the row its metrics stand on. Absent: what the metric's family defines
   /// (1 for legacy_terms, 0 for the others).
   std::optional<std::int64_t> offset;

@@ -25,17 +25,19 @@ enum class ColumnType { timestamp, timestamptz, date, int2, int4, int8, float4, 
 }
 
 [[nodiscard]] ColumnType type_from_oid(std::uint32_t oid) noexcept;
-/// Whether equal values of a type have equal bytes in the send format; numeric passes, as its scale can be brought to one form.
+/// Whether equal values of a type, named as psql does, have equal bytes in the send format; numeric passes, as its scale
+/// can be brought to one form.
 [[nodiscard]] bool equal_means_same_bytes(const std::string& type_name);
 
 struct ColumnInfo {
   std::string name;
   ColumnType type = ColumnType::other;
-  std::string type_name;  ///< as psql shows it, with its modifier
+  std::string type_name;  ///< as psql shows it, with its modifier; of a domain the type below it, as `type`
   bool bytewise = true;   ///< equal values have equal bytes, numeric aside (1.0 and 1.00)
   bool not_null = false;
-  bool has_default = false;  ///< also identity and generated columns
-  bool can_select = true;    ///< the current role may read it
+  bool has_default = false;       ///< also identity and generated columns
+  bool can_select = true;         ///< the current role may read it
+  bool distinct_default = false;  ///< rows that do not give it get a value of their own: identity, nextval, random UUID
 };
 
 struct UniqueKey {

@@ -22,6 +22,13 @@ struct TargetTable {
   bool created = false;  ///< by this apply
 };
 
+/// What the version in force writes and the new one does not.
+struct NoLongerWritten {
+  std::string table;  ///< template, as in the specification
+  std::vector<std::string>
+      columns;  ///< that are there, and will be NULL in what is computed anew; empty: the whole table stays as it is
+};
+
 /// What `apply` would do to the database as it is now.
 struct ApplyPlan {
   bool new_feature_set = false;
@@ -35,9 +42,10 @@ struct ApplyPlan {
   std::vector<queue::KnownPartition>
       removed;                       ///< partitions that the specification names no longer: cancelled, their rows stay
   std::vector<TargetTable> targets;  ///< the tables that are written, for regfeat.target
-  std::int64_t estimated_rows = 0;   ///< source rows of the partitions to be computed
-  double estimated_bytes = 0;        ///< of COPY stream, for all targets
-  std::string wal;                   ///< whether rows go through the write-ahead log, and why
+  std::vector<NoLongerWritten> no_longer_written;
+  std::int64_t estimated_rows = 0;     ///< source rows of the partitions to be computed
+  double estimated_bytes = 0;          ///< of COPY stream, for all targets
+  std::string wal;                     ///< whether rows go through the write-ahead log, and why
   std::vector<std::string> placement;  ///< a line per way of publishing, with how many partitions use it
   std::vector<std::string> findings;   ///< what stands in the way, all of it; empty: apply can go on
 };

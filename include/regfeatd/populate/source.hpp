@@ -77,8 +77,8 @@ class InputRows {
 
 /// Reads the rows of `range` and the look-back rows that the windows need: one COPY TO STDOUT, preceded for unkeyed
 /// series by a query that finds where look-back starts. Must run in a transaction whose time zone is UTC.
-/// A key with positions given twice, or with NULL in it, is set aside in `bad_keys`, or fails the partition where the
-/// specification says `on_bad_key: fail`. Throws Fault: partition, for that, for positions given twice in a series
+/// A key with positions given twice, with NULL in it, or with values above fit::kMaxInput is set aside in `bad_keys`, or fails the partition where the
+/// specification says `on_bad_key: fail`. Throws Fault: partition, for that, for positions given twice and values above the limit in a series
 /// without keys, and when the rows exceed `budget_bytes`.
 void read_source(pg::Session& session, pqxx::transaction_base& tx, const spec::FeatureSet& fs,
                  const ResolvedSource& source, OrderRange range, std::size_t budget_bytes, InputRows& rows);

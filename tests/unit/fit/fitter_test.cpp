@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <set>
 #include <stdexcept>
 #include <thread>
 
@@ -207,13 +208,56 @@ TEST(Fitter, HasOneBitPatternForNull) {
     }
 }
 
+// How many rows a range holds is known where no fit is: below min_rows, below 3, and before the series with an offset.
+TEST(Fitter, RangesCountTheirRowsWhateverTheyAre) {
+  Random random(17);
+  OwnedSeries series = irregular(walk(311, 1.1, 1e-4, 5, random), random);
+  series.values[120] = std::numeric_limits<double>::quiet_NaN();
+  for (const std::int64_t min_rows : {1, 2, 3, 9, 100'000}) {
+    for (const std::int64_t offset : {0, 1, 7}) {
+      for (const XAxis x : {XAxis::row, XAxis::time}) {
+        Window w = range_window(35 * 60 * kMicrosPerSecond, min_rows);
+        w.offset = offset;
+        w.x = x;
+        w.x_unit = 60e6;
+        const Plan plan{{w}, {*find_metric("n_obs").metric, *find_metric("coef0").metric}};
+        const ColumnBlock out = fit_all(plan, series);
+        std::set<std::int64_t> seen;
+        std::vector<double> expected(plan.column_count());
+        for (std::size_t r = 0; r < series.size(); ++r) {
+          std::int64_t n = 0;
+          bool bad = false;
+          const auto end = static_cast<std::int64_t>(r) - offset;
+          for (std::int64_t i = 0; i <= end; ++i) {
+            const auto at = static_cast<std::size_t>(i);
+            if (series.order[at] <= series.order[static_cast<std::size_t>(end)] - w.range) continue;
+            ++n;
+            bad = bad || std::isnan(series.values[at]);
+          }
+          const double counted = out.column(0)[r];
+          ASSERT_EQ(std::isnan(counted), bad) << r;
+          ASSERT_TRUE(bad || counted == static_cast<double>(n)) << r;
+          ASSERT_EQ(std::isnan(out.column(1)[r]), bad || n < std::max<std::int64_t>(min_rows, 3)) << r;
+          oracle_row(plan, series.view(), r, expected);
+          ASSERT_EQ(std::isnan(expected[0]), bad) << r;
+          ASSERT_TRUE(bad || expected[0] == counted) << r;
+          seen.insert(n);
+        }
+        EXPECT_GT(seen.size(), 3u);
+        EXPECT_EQ(seen.contains(0), offset > 0);
+      }
+    }
+  }
+}
+
 // A window by range that holds n rows is the window of n rows.
 TEST(Fitter, FitsRangesAsRows) {
   Random random(7);
   const auto series = minutes(walk(500, 1.15, 1e-4, 5, random));
-  const Plan rows = plan_of({row_window(15), row_window(100)});
-  const Plan ranges =
-      plan_of({range_window(15 * 60 * kMicrosPerSecond, 15), range_window(100 * 60 * kMicrosPerSecond, 100)});
+  Plan rows = plan_of({row_window(15), row_window(100)});
+  std::erase_if(rows.metrics, counts_rows);  // the first rows of a range are counted
+  Plan ranges = rows;
+  ranges.windows = {range_window(15 * 60 * kMicrosPerSecond, 15), range_window(100 * 60 * kMicrosPerSecond, 100)};
   const auto difference = first_difference(rows, fit_all(rows, series), fit_all(ranges, series), series.size());
   EXPECT_FALSE(difference) << *difference;
 }
@@ -297,8 +341,10 @@ TEST(Fitter, RejectsPlansOutOfBounds) {
   EXPECT_NE(rejected(w), "accepted");
   w = range_window(0, 3);
   EXPECT_NE(rejected(w), "accepted");
-  w = range_window(100, 2);
+  w = range_window(100, 0);
   EXPECT_NE(rejected(w), "accepted");
+  w = range_window(100, 1);
+  EXPECT_EQ(rejected(w), "accepted");
   w = row_window(10);
   w.x = XAxis::time;
   w.x_unit = 0;

@@ -65,7 +65,7 @@ Window any_window() {
                  ? row_window(*rc::gen::element<std::int64_t>(3, 4, 5, 8, 15, 33, 90, kBlockMethodRows,
                                                               kBlockMethodRows + 3, 260))
                  : range_window(*rc::gen::inRange<std::int64_t>(1, 300) * 60 * kMicrosPerSecond,
-                                *rc::gen::inRange<std::int64_t>(3, 9));
+                                *rc::gen::inRange<std::int64_t>(1, 9));
   if (*rc::gen::element(0, 1, 2) == 0) w.offset = *rc::gen::inRange<std::int64_t>(0, 40);
   if (*rc::gen::element(0, 1, 2) == 0) {
     w.x = XAxis::time;

@@ -79,7 +79,8 @@ TEST(CompactExpression, NullWhereAWindowHasTooFewRows) {
   EXPECT_EQ(expression("sigma", rows_window(3)), "NULL::float8");
   EXPECT_EQ(expression("p_coef2", rows_window(3)), "NULL::float8");
   EXPECT_NE(expression("durbin_watson", rows_window(3)), "NULL::float8");
-  EXPECT_TRUE(expression("sigma", range_window()).starts_with(R"(CASE WHEN "n_obs"::float8 > 3 THEN )"));
+  EXPECT_TRUE(expression("sigma", range_window()).starts_with(R"(CASE WHEN "n_obs"::float8 >= 4 THEN )"));
+  EXPECT_TRUE(expression("forecast", range_window()).starts_with(R"(CASE WHEN "n_obs"::float8 >= 3 THEN )"));
 }
 
 TEST(CompactExpression, NamesAreQuoted) {

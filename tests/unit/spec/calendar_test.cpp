@@ -49,6 +49,17 @@ TEST(Calendar, Mistakes) {
             List{"f.yaml:16: calendar: needs cadence: DURATION beside it, how often a row is expected"});
   EXPECT_EQ(findings_of(kDocument + "cadence: 60d\n"),
             List{"f.yaml:16: cadence: is longer than a partition; take larger partitions, or leave it out"});
+  for (const std::string cadence : {"7d", "7h", "25h"}) {  // by month
+    const List found = findings_of(kDocument + "cadence: " + cadence + "\n");
+    ASSERT_EQ(found.size(), 1u) << cadence;
+    EXPECT_TRUE(found.front().starts_with(
+        "f.yaml:16: cadence: does not divide a day, of which partitions by month and year have varying numbers: cells would "
+        "begin in one partition and end in the next; take partitions that are multiples of it"))
+        << found.front();
+  }
+  for (const std::string cadence : {"8h", "1d", "1s"}) {
+    EXPECT_EQ(findings_of(kDocument + "cadence: " + cadence + "\n"), List{});
+  }
   EXPECT_EQ(
       findings_of(
           kDocument +
@@ -64,6 +75,11 @@ TEST(Calendar, Mistakes) {
           "f.yaml:22: calendar.closed[3]: is empty: until is not after from",
           "f.yaml:23: calendar.closed[4]: is empty: weekly and until are the same"}));
   EXPECT_EQ(parse_feature_set(kSequenceDocument + "cadence: 1\n", "f.yaml").calendar.cadence, 1);
+  EXPECT_EQ(findings_of(kSequenceDocument + "cadence: 43\n"), List{});
+  EXPECT_EQ(
+      findings_of(kSequenceDocument + "cadence: 40\n"),
+      List{"f.yaml:10: cadence: does not divide a partition: cells would begin in one partition and end in the next; "
+           "take partitions that are multiples of it, such as by: week for a weekly source, or leave it out"});
   EXPECT_EQ(findings_of(kSequenceDocument + "cadence: 87\ncalendar: { closed: [] }\n"),
             (List{"f.yaml:10: cadence: is longer than a partition; take larger partitions, or leave it out",
                   "f.yaml:11: calendar: a sequence has no calendar; give cadence alone"}));

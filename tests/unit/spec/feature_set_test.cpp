@@ -159,8 +159,8 @@ TEST(FeatureSet, Windows) {
             List{"f.yaml:11: windows.agg: must be a whole number from 3 to 100000, not \"15.5\""});
   EXPECT_EQ(window_findings("{ rows: 15, min_rows: 3 }"),
             List{"f.yaml:11: windows.agg.min_rows: goes with range only; a window by rows always has all its rows"});
-  EXPECT_EQ(window_findings("{ range: 5d, min_rows: 2 }"),
-            List{"f.yaml:11: windows.agg.min_rows: must be a whole number from 3 to 100000, not \"2\""});
+  EXPECT_EQ(window_findings("{ range: 5d, min_rows: 0 }"),
+            List{"f.yaml:11: windows.agg.min_rows: must be a whole number from 1 to 100000, not \"0\""});
   EXPECT_EQ(window_findings("{ range: 5 }"), List{"f.yaml:11: windows.agg.range: must be a duration with a "
                                                   "unit (us, ms, s, min, h, d, w), such as 10s, not \"5\""});
   EXPECT_EQ(window_findings("{ range: 0d }").size(), 1U);
