@@ -234,15 +234,24 @@ TEST_F(Progress, WaitingForAnotherAtTheEndIsAPartOfPublishing) {
 TEST_F(Progress, AWorkerThatWaitsIsNotStalledBeforeItsTime) {
   // A lock that does not go away: every partition waits before its first row is read.
   run_once();
-  db_.exec("UPDATE regfeat.partition SET input_fingerprint = NULL; SELECT * FROM regfeat.requeue('bars');");
-  const TemporaryFile config("regfeatd.yaml", "progress: 200ms\n");
+  const TemporaryFile config("regfeatd.yaml", "progress: 200ms\npoll: 200ms\n");
+  Process daemon({REGFEATD_BINARY, "run", "--workers", "2", "--config", config.path(), "--conninfo", db_.conninfo()});
+  for (int i = 0;
+       i < 400 &&
+       db_.count("SELECT count(*) FROM regfeat.worker JOIN regfeat.daemons USING (daemon_id) WHERE alive") == 0;
+       ++i)
+    std::this_thread::sleep_for(50ms);  // its start looks at the sources too
   const auto blocker = db_.session();
   pqxx::work tx(blocker->sql());
   tx.exec("LOCK TABLE bqx.m1_eurusd, bqx.m1_gbpusd IN ACCESS EXCLUSIVE MODE");
-  Process daemon({REGFEATD_BINARY, "run", "--workers", "2", "--config", config.path(), "--conninfo", db_.conninfo()});
+  db_.exec("UPDATE regfeat.partition SET input_fingerprint = NULL; SELECT * FROM regfeat.requeue('bars');");
   for (int i = 0; i < 400 && db_.count("SELECT count(*) FROM regfeat.worker WHERE step IN ('begin', 'read')") == 0; ++i)
     std::this_thread::sleep_for(50ms);
-  EXPECT_GT(db_.count("SELECT count(*) FROM regfeat.worker WHERE step IN ('begin', 'read')"), 0);
+  EXPECT_GT(db_.count("SELECT count(*) FROM regfeat.worker WHERE step IN ('begin', 'read')"), 0)
+      << db_.text(
+             "SELECT string_agg(concat_ws(' ', application_name, wait_event_type, wait_event, left(query, 200)), '; ') FROM pg_stat_activity "
+             "WHERE datname = current_database()")
+      << daemon.output();
   EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.latest_progress WHERE stalled IS NOT NULL"), 0)
       << "not before its time";
   tx.abort();
