@@ -1,6 +1,7 @@
 -- Schema regfeat: the work table and everything around it.
 -- Applied by `regfeatd migrate` in one transaction, under an advisory lock.
 
+-- Every table has a primary key: where a publication FOR ALL TABLES takes in this schema, rows of one without could not be deleted.
 CREATE SCHEMA IF NOT EXISTS regfeat;
 COMMENT ON SCHEMA regfeat IS 'Work table, history and progress of regfeatd. See docs/work-table.md.';
 
@@ -182,14 +183,17 @@ CREATE TABLE regfeat.attempt (
   read_ms                double precision,
   wait_ms                double precision,
   fit_ms                 double precision,
+  encode_ms              double precision,
   send_ms                double precision,
   publish_ms             double precision,
   commit_ms              double precision
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE  regfeat.attempt IS 'Every try at a partition, recorded when it starts.';
 COMMENT ON COLUMN regfeat.attempt.outcome IS 'running; done, empty, unchanged (success); failed (charged); disturbed (connection or server lost, not charged); fenced (a requeue, cancel or another daemon came first); lost (its daemon''s lease ran out); returned (given back at shutdown).';
+COMMENT ON COLUMN regfeat.attempt.finished_at IS 'Of a success: just before COMMIT. commit_ms comes on top.';
 COMMENT ON COLUMN regfeat.attempt.wait_ms IS 'Between reading and sending rows, where `writers` lets no more workers send.';
-COMMENT ON COLUMN regfeat.attempt.send_ms IS 'Encoding and sending, the server''s COPY included.';
+COMMENT ON COLUMN regfeat.attempt.encode_ms IS 'Turning columns into the rows that COPY takes: with read_ms and fit_ms what the daemon does itself.';
+COMMENT ON COLUMN regfeat.attempt.send_ms IS 'Sending rows, the server''s COPY included.';
 CREATE INDEX attempt_partition ON regfeat.attempt (partition_id, attempt_id);
 CREATE INDEX attempt_finished ON regfeat.attempt (feature_set_id, finished_at);
 CREATE INDEX attempt_running ON regfeat.attempt (daemon_id) WHERE outcome = 'running';
@@ -197,7 +201,9 @@ CREATE INDEX attempt_running ON regfeat.attempt (daemon_id) WHERE outcome = 'run
 -- ---------------------------------------------------------------------------------------------- progress
 
 CREATE TABLE regfeat.progress (
+  progress_id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   at                   timestamptz NOT NULL DEFAULT now(),
+  next_due             timestamptz NOT NULL DEFAULT now() + interval '2 seconds',
   feature_set_id       integer NOT NULL REFERENCES regfeat.feature_set ON DELETE CASCADE,
   daemon_id            bigint,
   pending              bigint NOT NULL,
@@ -224,15 +230,16 @@ CREATE TABLE regfeat.progress (
   slow_partitions      bigint
 ) WITH (autovacuum_vacuum_scale_factor = 0.2);
 COMMENT ON TABLE  regfeat.progress IS 'A row per feature set every few seconds while any of its work is in hand.';
+COMMENT ON COLUMN regfeat.progress.next_due IS 'When the daemon that wrote the row means to write the next one.';
 COMMENT ON COLUMN regfeat.progress.daemon_id IS 'The daemon that wrote the row. Counts are of the whole feature set, whoever writes.';
 COMMENT ON COLUMN regfeat.progress.rows_total IS 'Source rows of all partitions: counted where computed, estimated from statistics elsewhere. NULL: unknown.';
 COMMENT ON COLUMN regfeat.progress.bytes_done IS 'Bytes of the COPY streams of the partitions that are done.';
 COMMENT ON COLUMN regfeat.progress.bytes_total IS 'The same of all partitions, by bytes per row so far. NULL: unknown.';
-COMMENT ON COLUMN regfeat.progress.rows_per_second IS 'Source rows per second of all daemons, smoothed: what the ETA is made from. NULL: unknown.';
-COMMENT ON COLUMN regfeat.progress.rows_per_second_now IS 'Source rows per second of all daemons since the row before this one.';
+COMMENT ON COLUMN regfeat.progress.rows_per_second IS 'Source rows per second of all daemons, smoothed: what the ETA is made from. Of partitions that are written; unchanged ones do not count. NULL: unknown, or stalled.';
+COMMENT ON COLUMN regfeat.progress.rows_per_second_now IS 'Source rows per second of all daemons since the row before this one; those of unchanged partitions, which nobody writes, are left out.';
 COMMENT ON COLUMN regfeat.progress.workers_active IS 'Workers that run a partition of the feature set.';
 COMMENT ON COLUMN regfeat.progress.workers_configured IS 'Workers of all daemons that are alive.';
-COMMENT ON COLUMN regfeat.progress.eta IS 'When the last partition will be done: the median. NULL: unknown, because nothing has been measured or nothing runs.';
+COMMENT ON COLUMN regfeat.progress.eta IS 'When the last partition will be done: the median. NULL: unknown, because nothing has been measured, nothing runs, or what runs is stalled.';
 COMMENT ON COLUMN regfeat.progress.eta_low IS 'With eta_high the interval in which four of five runs end.';
 COMMENT ON COLUMN regfeat.progress.stalled IS 'No partition finished and no row was written for three times the expected time: which worker, which step, how long. NULL: not stalled.';
 COMMENT ON COLUMN regfeat.progress.limited_by IS 'Where the workers spend their time: server (COPY, constraints, commit), network, fits, source (reading), throttle.';
@@ -246,9 +253,9 @@ CREATE TABLE regfeat.daemon_progress (
   workers_active      integer NOT NULL,
   workers_configured  integer NOT NULL,
   partitions          bigint NOT NULL,
-  rows_per_second     double precision
+  rows_per_second     double precision,
+  PRIMARY KEY (daemon_id, at)
 );
-CREATE INDEX daemon_progress_latest ON regfeat.daemon_progress (daemon_id, at DESC);
 CREATE INDEX daemon_progress_at ON regfeat.daemon_progress (at);
 COMMENT ON TABLE  regfeat.daemon_progress IS 'A row per daemon every few seconds while it works: its share of what regfeat.progress says of feature sets.';
 COMMENT ON COLUMN regfeat.daemon_progress.partitions IS 'Attempts that it finished since its row before this one, whatever their outcome.';
@@ -435,6 +442,19 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION regfeat.blocked_by IS 'What a partition waits for because of depends_on, in words, and behind that the failed or cancelled partition that all wait for; NULL: nothing.';
 
+-- One index scan in claim order, that ends at the first free partition.
+CREATE FUNCTION regfeat.free_priority(dependent integer, instant timestamptz, at_least integer) RETURNS integer
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+  SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
+BEGIN
+  RETURN (SELECT q.priority FROM regfeat.partition q
+           WHERE q.feature_set_id = dependent AND q.state = 'pending' AND q.not_before <= instant
+             AND q.priority >= coalesce(at_least, -2147483648)
+             AND NOT EXISTS (SELECT FROM regfeat.waits_for(q.feature_set_id, q.series, q.lower_bound, q.upper_bound, 1))
+           ORDER BY q.priority DESC, q.claim_rank, q.partition_id LIMIT 1);
+END $$;
+COMMENT ON FUNCTION regfeat.free_priority IS 'The highest priority, from a least one on, at which a dependent feature set has a partition that nothing blocks; NULL: it has none.';
+
 -- The SET clauses keep plans on the claim index whatever the statistics say (a work table that was just filled has none).
 -- `instant` is a variable because clock_timestamp(), being volatile, could not be looked up inside the index.
 CREATE FUNCTION regfeat.claim(claimant bigint, claimant_worker integer, claimant_backend integer, claimant_build text)
@@ -448,6 +468,7 @@ DECLARE
   a bigint;
   version integer;
   instant timestamptz := clock_timestamp();
+  offered integer;
 BEGIN
   -- A daemon that was declared lost, or whose lease just ran out, claims nothing: others would take it away at once.
   PERFORM FROM regfeat.daemon d
@@ -455,16 +476,28 @@ BEGIN
   IF NOT FOUND THEN
     RETURN;
   END IF;
-  -- Highest priority first; among equals the feature set with the fewest running partitions.
-  FOR s IN
-    SELECT f.feature_set_id, f.breaker_until IS NOT NULL AS probing,
-           EXISTS (SELECT FROM regfeat.dependency d WHERE d.feature_set_id = f.feature_set_id) AS dependent
+  -- What feature sets that wait for nobody offer: a dependent one that can only offer less need not be searched for a free partition.
+  IF EXISTS (SELECT FROM regfeat.dependency) THEN
+    SELECT max(top.priority) INTO offered
       FROM regfeat.feature_set f
       CROSS JOIN LATERAL (SELECT q.priority FROM regfeat.partition q
                            WHERE q.feature_set_id = f.feature_set_id AND q.state = 'pending' AND q.not_before <= instant
                            ORDER BY q.priority DESC, q.claim_rank, q.partition_id LIMIT 1) top
      WHERE f.paused_at IS NULL AND (f.breaker_until IS NULL OR f.breaker_until <= instant)
-     ORDER BY top.priority DESC,
+       AND NOT EXISTS (SELECT FROM regfeat.dependency d WHERE d.feature_set_id = f.feature_set_id);
+  END IF;
+  -- Highest priority first; among equals the feature set with the fewest running partitions. A dependent one counts by the
+  -- first of its partitions that nothing blocks.
+  FOR s IN
+    SELECT f.feature_set_id, f.breaker_until IS NOT NULL AS probing, x.dependent
+      FROM regfeat.feature_set f
+      CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM regfeat.dependency d WHERE d.feature_set_id = f.feature_set_id) AS dependent) x
+      CROSS JOIN LATERAL (SELECT q.priority FROM regfeat.partition q
+                           WHERE q.feature_set_id = f.feature_set_id AND q.state = 'pending' AND q.not_before <= instant
+                           ORDER BY q.priority DESC, q.claim_rank, q.partition_id LIMIT 1) top
+     WHERE f.paused_at IS NULL AND (f.breaker_until IS NULL OR f.breaker_until <= instant)
+     ORDER BY CASE WHEN NOT x.dependent OR top.priority < offered THEN top.priority
+                   ELSE regfeat.free_priority(f.feature_set_id, instant, offered) END DESC NULLS LAST,
               (SELECT count(*) FROM regfeat.partition r WHERE r.state = 'running' AND r.feature_set_id = f.feature_set_id),
               f.feature_set_id
   LOOP
@@ -515,6 +548,15 @@ SELECT f.name AS feature_set, p.series,
   LEFT JOIN regfeat.worker w ON w.daemon_id = p.daemon_id AND w.worker = p.worker AND w.partition_id = p.partition_id AND p.state = 'running';
 COMMENT ON VIEW regfeat.partition_status IS 'One row per partition, with readable bounds and, while it runs, who runs it and how far.';
 
+-- What nobody renews is no foresight: the row must not have missed three of its kind, and somebody must be there to do the work.
+CREATE VIEW regfeat.current_progress AS
+SELECT g.*
+  FROM regfeat.feature_set f
+  CROSS JOIN LATERAL (SELECT x.* FROM regfeat.progress x WHERE x.feature_set_id = f.feature_set_id ORDER BY x.at DESC LIMIT 1) g
+ WHERE g.at + 3 * (g.next_due - g.at) + interval '5 seconds' > now()
+   AND EXISTS (SELECT FROM regfeat.daemon d WHERE d.state IN ('running', 'draining') AND d.heartbeat_at + d.lease >= now());
+COMMENT ON VIEW regfeat.current_progress IS 'The newest progress row of each feature set, where it still counts: it was renewed in time, and a daemon is alive.';
+
 CREATE VIEW regfeat.status AS
 WITH counts AS (
   SELECT feature_set_id, count(*) AS partitions,
@@ -536,9 +578,13 @@ WITH counts AS (
      AND EXISTS (SELECT FROM regfeat.waits_for(p.feature_set_id, p.series, p.lower_bound, p.upper_bound, 1))
    GROUP BY p.feature_set_id
 ), work AS (
-  SELECT p.feature_set_id, count(*) AS workers, coalesce(sum(w.rows_done), 0)::bigint AS rows_in_hand,
-         count(*) FILTER (WHERE w.updated_at < now() - interval '2 minutes' OR w.step_started_at < now() - interval '10 minutes') AS stalled
-    FROM regfeat.partition p JOIN regfeat.worker w ON w.daemon_id = p.daemon_id AND w.worker = p.worker AND w.partition_id = p.partition_id
+  SELECT p.feature_set_id, count(*) FILTER (WHERE d.daemon_id IS NOT NULL) AS workers, coalesce(sum(w.rows_done), 0)::bigint AS rows_in_hand,
+         count(*) FILTER (WHERE w.updated_at < now() - greatest(interval '2 minutes', 3 * (g.next_due - g.at))
+                             OR w.updated_at - w.step_started_at > interval '10 minutes') AS stalled
+    FROM regfeat.partition p
+    LEFT JOIN regfeat.daemon d ON d.daemon_id = p.daemon_id AND d.state IN ('running', 'draining') AND d.heartbeat_at + d.lease >= now()
+    LEFT JOIN regfeat.worker w ON w.daemon_id = p.daemon_id AND w.worker = p.worker AND w.partition_id = p.partition_id
+    LEFT JOIN regfeat.current_progress g USING (feature_set_id)
    WHERE p.state = 'running' GROUP BY p.feature_set_id
 )
 SELECT f.name AS feature_set,
@@ -559,9 +605,8 @@ SELECT f.name AS feature_set,
   LEFT JOIN counts c USING (feature_set_id)
   LEFT JOIN blocked b USING (feature_set_id)
   LEFT JOIN work k USING (feature_set_id)
-  LEFT JOIN LATERAL (SELECT g.* FROM regfeat.progress g WHERE g.feature_set_id = f.feature_set_id AND g.at > now() - interval '1 minute'
-                      ORDER BY g.at DESC LIMIT 1) g ON true;
-COMMENT ON VIEW regfeat.status IS 'One row per feature set: counts by state, percent, rows per second, ETA with a low and a high bound, workers.';
+  LEFT JOIN regfeat.current_progress g USING (feature_set_id);
+COMMENT ON VIEW regfeat.status IS 'One row per feature set: counts by state, percent, rows per second, ETA with a low and a high bound, workers (of live daemons).';
 
 CREATE VIEW regfeat.failures AS
 SELECT f.name AS feature_set, p.series, regfeat.order_text(f.order_kind, p.lower_bound) AS "from",

@@ -4,12 +4,24 @@ CREATE TABLE regfeat.target (
   target      regclass PRIMARY KEY,
   feature_set text NOT NULL,
   created     boolean NOT NULL,
-  since       timestamptz NOT NULL DEFAULT now()
+  since       timestamptz NOT NULL DEFAULT now(),
+  indexes     text[]
 );
 COMMENT ON TABLE  regfeat.target IS 'Which feature set writes which table: one table has one writer, as whoever writes a range replaces all of its rows.';
 COMMENT ON COLUMN regfeat.target.created IS 'apply created the table: it may add columns to it, and remove --drop-tables drops it. Others are used as they are and never dropped.';
+COMMENT ON COLUMN regfeat.target.indexes IS 'The valid indexes that the table had when its feature set was applied last, as regfeat.index_text writes them: regfeatd validate misses those that are gone. NULL: not known.';
+
+CREATE FUNCTION regfeat.index_text(index oid) RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE WHEN x.indisunique THEN 'unique ' ELSE '' END || '(' ||
+         (SELECT string_agg(pg_get_indexdef(x.indexrelid, k, true), ', ' ORDER BY k) FROM generate_series(1, x.indnkeyatts) k) || ')' ||
+         CASE WHEN x.indpred IS NULL THEN '' ELSE ' WHERE ' || pg_get_expr(x.indpred, x.indrelid, true) END
+    FROM pg_index x WHERE x.indexrelid = index
+$$;
+COMMENT ON FUNCTION regfeat.index_text IS 'What an index is on, whatever its name: unique (a, b) WHERE c. For comparing tables.';
 
 CREATE TABLE regfeat.quarantine (
+  quarantine_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   partition_id  bigint NOT NULL REFERENCES regfeat.partition ON DELETE CASCADE,
   feature_set   text NOT NULL,
   series        text NOT NULL,

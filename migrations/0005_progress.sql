@@ -1,11 +1,11 @@
 -- Progress: slow partitions, the newest rows, the model behind the ETA. docs/progress.md explains every figure.
 
--- The last successful attempt of each partition against the median of its feature set. Waiting for a turn to send rows tells nothing of a partition.
+-- The last successful attempt of each partition against the median of its feature set, COMMIT included. Waiting for a turn to send rows tells nothing of a partition.
 CREATE VIEW regfeat.slow_partitions AS
 WITH attempt AS (
   SELECT p.feature_set_id, p.series, p.lower_bound, p.upper_bound, p.partition_id, a.attempt_id, a.rows_in, a.daemon_id, a.worker, a.finished_at,
-         extract(epoch FROM a.finished_at - a.started_at)::double precision - coalesce(a.wait_ms, 0) / 1000 AS seconds,
-         ARRAY[a.claim_ms, a.read_ms, a.fit_ms, a.send_ms, a.publish_ms, coalesce(a.commit_ms, 0)] AS phase_ms
+         extract(epoch FROM a.finished_at - a.started_at)::double precision + (coalesce(a.commit_ms, 0) - coalesce(a.wait_ms, 0)) / 1000 AS seconds,
+         ARRAY[a.claim_ms, a.read_ms, a.fit_ms, a.encode_ms, a.send_ms, a.publish_ms, coalesce(a.commit_ms, 0)] AS phase_ms
     FROM regfeat.partition p JOIN regfeat.attempt a USING (attempt_id)
    WHERE p.state = 'done' AND a.outcome = 'done' AND a.rows_in > 0
 ), median AS (
@@ -13,7 +13,8 @@ WITH attempt AS (
          percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds / rows_in) AS seconds_per_row,
          ARRAY[percentile_cont(0.5) WITHIN GROUP (ORDER BY phase_ms[1] / rows_in), percentile_cont(0.5) WITHIN GROUP (ORDER BY phase_ms[2] / rows_in),
                percentile_cont(0.5) WITHIN GROUP (ORDER BY phase_ms[3] / rows_in), percentile_cont(0.5) WITHIN GROUP (ORDER BY phase_ms[4] / rows_in),
-               percentile_cont(0.5) WITHIN GROUP (ORDER BY phase_ms[5] / rows_in), percentile_cont(0.5) WITHIN GROUP (ORDER BY phase_ms[6] / rows_in)] AS phase_ms
+               percentile_cont(0.5) WITHIN GROUP (ORDER BY phase_ms[5] / rows_in), percentile_cont(0.5) WITHIN GROUP (ORDER BY phase_ms[6] / rows_in),
+               percentile_cont(0.5) WITHIN GROUP (ORDER BY phase_ms[7] / rows_in)] AS phase_ms
     FROM attempt GROUP BY feature_set_id
 )
 SELECT f.name AS feature_set, a.series, regfeat.order_text(f.order_kind, a.lower_bound) AS "from", regfeat.order_text(f.order_kind, a.upper_bound) AS "to",
@@ -25,7 +26,7 @@ SELECT f.name AS feature_set, a.series, regfeat.order_text(f.order_kind, a.lower
   JOIN regfeat.feature_set f USING (feature_set_id)
   LEFT JOIN regfeat.daemon d ON d.daemon_id = a.daemon_id
   CROSS JOIN LATERAL (
-    SELECT n.name, n.ms, n.expected_ms FROM unnest(ARRAY['claim', 'read', 'fit', 'encode and send', 'publish', 'commit', 'other'],
+    SELECT n.name, n.ms, n.expected_ms FROM unnest(ARRAY['claim', 'read', 'fit', 'encode', 'send', 'publish', 'commit', 'other'],
         a.phase_ms || (a.seconds * 1000 - (SELECT coalesce(sum(x), 0) FROM unnest(a.phase_ms) x)),
         ARRAY(SELECT e * a.rows_in FROM unnest(m.phase_ms) WITH ORDINALITY u(e, i) ORDER BY i) || 0::double precision) AS n(name, ms, expected_ms)
      ORDER BY n.ms - n.expected_ms DESC NULLS LAST LIMIT 1) phase
@@ -46,31 +47,31 @@ CREATE TABLE regfeat.eta_model (
   at                timestamptz NOT NULL,
   fixed_rows        double precision NOT NULL,
   empty_seconds     double precision NOT NULL,
+  usual_rows        double precision NOT NULL,
   scaling_exponent  double precision NOT NULL
 );
 COMMENT ON TABLE  regfeat.eta_model IS 'What partitions cost, as the daemons have measured it: seconds = seconds_per_row(workers) * (rows + fixed_rows).';
 COMMENT ON COLUMN regfeat.eta_model.fixed_rows IS 'The fixed cost of a partition, in rows.';
 COMMENT ON COLUMN regfeat.eta_model.empty_seconds IS 'A partition without rows.';
-COMMENT ON COLUMN regfeat.eta_model.scaling_exponent IS 'Between numbers of workers that were not measured the cost of a row grows like workers to this power. 0: each worker adds its full speed; 1: none.';
+COMMENT ON COLUMN regfeat.eta_model.usual_rows IS 'Rows of a partition, on average: rows per second are of such.';
+COMMENT ON COLUMN regfeat.eta_model.scaling_exponent IS 'With more workers than were ever measured the cost of a row grows like workers to this power. 0: each worker adds its full speed; 1: none.';
 
 CREATE TABLE regfeat.eta_curve (
   feature_set_id   integer NOT NULL REFERENCES regfeat.eta_model ON DELETE CASCADE,
   workers          integer NOT NULL,
   seconds_per_row  double precision NOT NULL,
-  rows_measured    double precision NOT NULL,
   partitions       double precision NOT NULL,
   PRIMARY KEY (feature_set_id, workers)
 );
-COMMENT ON TABLE  regfeat.eta_curve IS 'Worker-seconds per row with so many workers at once: the measured curve.';
-COMMENT ON COLUMN regfeat.eta_curve.rows_measured IS 'Rows and fixed rows that were measured, older ones counting less.';
-COMMENT ON COLUMN regfeat.eta_curve.partitions IS 'Partitions likewise.';
+COMMENT ON TABLE  regfeat.eta_curve IS 'Worker-seconds per row with so many workers at once: the measured curve, from one worker to as many as were measured.';
+COMMENT ON COLUMN regfeat.eta_curve.seconds_per_row IS 'More workers are never slower together: seconds_per_row / workers does not grow. Numbers of workers that were not measured are carried over from others.';
+COMMENT ON COLUMN regfeat.eta_curve.partitions IS 'Partitions that were measured with so many workers, older ones counting less. 0: none.';
 
--- The constants are those of src/queue/eta.cpp, where the formula is explained.
 CREATE FUNCTION regfeat.seconds_per_row(wanted integer, workers integer) RETURNS double precision
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT sum(c.rows_measured * (0.005 + 0.995 * exp(-power(ln($2::float8 / c.workers) / 0.12, 2))) * c.seconds_per_row * power($2::float8 / c.workers, m.scaling_exponent))
-       / sum(c.rows_measured * (0.005 + 0.995 * exp(-power(ln($2::float8 / c.workers) / 0.12, 2))))
-    FROM regfeat.eta_curve c JOIN regfeat.eta_model m USING (feature_set_id) WHERE c.feature_set_id = wanted AND $2 > 0 $$;
+  SELECT c.seconds_per_row * power($2::float8 / c.workers, m.scaling_exponent)
+    FROM regfeat.eta_curve c JOIN regfeat.eta_model m USING (feature_set_id)
+   WHERE c.feature_set_id = wanted AND c.workers <= $2 ORDER BY c.workers DESC LIMIT 1 $$;
 COMMENT ON FUNCTION regfeat.seconds_per_row IS 'Worker-seconds per row of a feature set (by id) with so many workers, from the measured curve. NULL: nothing was measured.';
 
 -- Workers take partitions in the order given, each the next as soon as it is free. Of many only the last are laid out one by one.
@@ -140,7 +141,8 @@ BEGIN
     workers := n;
     seconds := regfeat.model_seconds(f.feature_set_id, left_rows, n);
     finish_at := clock_timestamp() + seconds * interval '1 second';
-    rows_per_second := n / regfeat.seconds_per_row(f.feature_set_id, n);
+    rows_per_second := (SELECT n * m.usual_rows / (regfeat.seconds_per_row(f.feature_set_id, n) * (m.usual_rows + m.fixed_rows))
+                          FROM regfeat.eta_model m WHERE m.feature_set_id = f.feature_set_id);
     basis := (SELECT CASE WHEN count(*) = 0 THEN 'nothing was measured yet'
                           WHEN bool_or(c.workers = n) THEN format('measured: %s partitions', round(max(c.partitions) FILTER (WHERE c.workers = n)))
                           WHEN min(c.workers) < n AND max(c.workers) > n THEN 'between what was measured'

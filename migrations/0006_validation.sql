@@ -22,6 +22,7 @@ COMMENT ON COLUMN regfeat.validation_run.values_checked IS 'Values compared bit 
 COMMENT ON COLUMN regfeat.validation_run.oracle_values IS 'Values compared with the naive oracle.';
 
 CREATE TABLE regfeat.validation (
+  validation_id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   validation_run_id  bigint NOT NULL REFERENCES regfeat.validation_run ON DELETE CASCADE,
   found_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
   feature_set        text NOT NULL,

@@ -71,7 +71,9 @@ foreach(page ${man_pages})
   install(FILES ${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${CMAKE_MATCH_1})
 endforeach()
 install(FILES ${manual_dir}/regfeatd.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME regfeatd)
-install(FILES ${manual_dir}/_regfeatd DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions)
+set(REGFEATD_ZSH_COMPLETIONS ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions CACHE STRING
+  "where zsh looks for completions: Debian's folder; share/zsh/site-functions elsewhere")
+install(FILES ${manual_dir}/_regfeatd DESTINATION ${REGFEATD_ZSH_COMPLETIONS})
 
 # -- package --------------------------------------------------------------------------------------------------------
 
@@ -83,6 +85,7 @@ set(CPACK_SET_DESTDIR ON)
 set(CPACK_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
 set(CPACK_VERBATIM_VARIABLES ON)
+set(CPACK_PRE_BUILD_SCRIPTS ${PROJECT_SOURCE_DIR}/packaging/deb/directory_modes.cmake)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 # Set it where packages are published: cpack -D CPACK_DEBIAN_PACKAGE_MAINTAINER="NAME <ADDRESS>"
 set(CPACK_DEBIAN_PACKAGE_MAINTAINER "regfeatd <regfeatd@localhost>")

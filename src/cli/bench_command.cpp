@@ -23,9 +23,9 @@ struct Options {
   populate::BenchOptions bench;
   std::vector<int> connections{1, 2, 4};
   int rounds = 5;
-  bool inserts = true;
   bool warm_up = true;
-  std::vector<BenchPath> paths{BenchPath::bare, BenchPath::raw, BenchPath::pipeline, BenchPath::ahead};
+  std::vector<BenchPath> paths{BenchPath::bare,  BenchPath::raw,    BenchPath::pipeline,
+                               BenchPath::ahead, BenchPath::insert, BenchPath::insert_1000};
 };
 
 double median(std::vector<double> v) {
@@ -36,16 +36,20 @@ double median(std::vector<double> v) {
 
 double rate(const BenchMeasurement& m) { return static_cast<double>(m.rows) / m.seconds; }
 
+/// Of server and client together.
+double rows_per_cpu_second(const BenchMeasurement& m) {
+  return static_cast<double>(m.rows) / (m.server_cpu_s.value_or(0) + m.client_cpu_s);
+}
+
 std::string cpu(const BenchMeasurement& m) {
   return fmt::format("client {:5.2f} s, server {}", m.client_cpu_s,
                      m.server_cpu_s ? fmt::format("{:5.2f} s", *m.server_cpu_s) : std::string("unknown (elsewhere)"));
 }
 
 void print(const std::string& what, const BenchMeasurement& m) {
-  const std::string stream = m.bytes > 0 ? fmt::format("{:6.1f} MB/s", static_cast<double>(m.bytes) / m.seconds / 1e6)
-                                         : std::string("           ");
-  fmt::print("  {:<15} {:>9} rows/s  {}  {:6.2f} s  CPU {}\n", what, format_count(static_cast<std::int64_t>(rate(m))),
-             stream, m.seconds, cpu(m));
+  fmt::print("  {:<15} {:>9} rows/s  {:6.1f} MB/s  {:6.2f} s  CPU {}\n", what,
+             format_count(static_cast<std::int64_t>(rate(m))), static_cast<double>(m.bytes) / m.seconds / 1e6,
+             m.seconds, cpu(m));
   std::fflush(stdout);
 }
 
@@ -59,8 +63,7 @@ void print_ratio(const Results& results, BenchPath of, BenchPath to) {
   std::vector<double> ratios, cpu;
   for (std::size_t i = 0; i < a.size(); ++i) {
     ratios.push_back(rate(a[i]) / rate(b[i]));
-    if (a[i].server_cpu_s && b[i].server_cpu_s)
-      cpu.push_back((*b[i].server_cpu_s + b[i].client_cpu_s) / (*a[i].server_cpu_s + a[i].client_cpu_s));
+    if (a[i].server_cpu_s && b[i].server_cpu_s) cpu.push_back(rows_per_cpu_second(a[i]) / rows_per_cpu_second(b[i]));
   }
   const auto [least, most] = std::minmax_element(ratios.begin(), ratios.end());
   fmt::print("  {} / {}: median {:.3f} of {} pairs, {:.3f} to {:.3f}{}\n", populate::to_string(of),
@@ -76,7 +79,7 @@ void print_phases(const Results& results, BenchPath path) {
                              {"read", [](const queue::Timings& t) { return t.read_ms; }},
                              {"fit", [](const queue::Timings& t) { return t.fit_ms; }},
                              {"encode", [](const queue::Timings& t) { return t.encode_ms; }},
-                             {"send", [](const queue::Timings& t) { return t.send_ms - t.encode_ms; }},
+                             {"send", [](const queue::Timings& t) { return t.send_ms; }},
                              {"publish", [](const queue::Timings& t) { return t.publish_ms; }},
                              {"wait for a turn", [](const queue::Timings& t) { return t.wait_ms; }}};
   const auto share = [&](auto&& of) {
@@ -99,10 +102,12 @@ void print_phases(const Results& results, BenchPath path) {
 void measure_copy(const Options& o, populate::Bench& bench, int connections) {
   fmt::print("\n{} connection{}\n", connections, connections == 1 ? "" : "s");
   Results results;
-  for (const BenchPath path : o.warm_up ? o.paths : std::vector<BenchPath>{})
+  std::vector<BenchPath> paths = o.paths;
+  if (connections > 1) std::erase_if(paths, populate::is_insert);
+  for (const BenchPath path : o.warm_up ? paths : std::vector<BenchPath>{})
     (void)bench.measure(path, connections);  // warm: files, caches, what is learnt of the catalogue
   for (int r = 0; r < o.rounds; ++r) {
-    std::vector<BenchPath> order = o.paths;
+    std::vector<BenchPath> order = paths;
     if (r % 2 == 1) std::reverse(order.begin(), order.end());
     for (const BenchPath path : order) {
       results[path].push_back(bench.measure(path, connections));
@@ -110,7 +115,8 @@ void measure_copy(const Options& o, populate::Bench& bench, int connections) {
     }
   }
   using enum BenchPath;
-  for (const BenchPath path : {pipeline, ahead, raw_compact, compact, compact_real}) print_ratio(results, path, raw);
+  for (const BenchPath path : {pipeline, ahead, raw_compact, compact, compact_real, insert, insert_1000})
+    print_ratio(results, path, raw);
   print_ratio(results, compact, raw_compact);
   print_ratio(results, pipeline, bare);
   print_ratio(results, raw, bare);
@@ -124,13 +130,8 @@ int run(const Options& o) {
   fmt::print("{}\n", bench.describe());
   fmt::print(
       "bare COPY: encoded rows into new tables, no keys. raw COPY: published as the pipeline publishes. "
-      "rows: of 90 columns\n");
+      "INSERT: 5,000 rows as text, on one connection. rows: of 90 columns; MB: of them as a COPY stream\n");
   for (const int connections : o.connections) measure_copy(o, bench, connections);
-  if (o.inserts) {
-    fmt::print("\nINSERTs, one connection, one transaction, a sample\n");
-    print("1 row each", bench.measure_inserts(500, 1));
-    print("1000 each", bench.measure_inserts(5000, 1000));
-  }
   return kExitOk;
 }
 
@@ -145,8 +146,8 @@ void add_bench_command(CLI::App& app, Action& action) {
       "like those of the main job, and\n"
       "measures in turn: COPY of encoded rows into bare tables, the same with keys and publishing, and the "
       "whole pipeline on the same rows, also\n"
-      "with more workers than send rows at a time (`writers`), and with compact storage; then INSERTs on a "
-      "sample. The database is dropped at the end.\n"
+      "with more workers than send rows at a time (`writers`), and with compact storage; with one connection "
+      "also INSERTs of a sample. The database is dropped at the end.\n"
       "Ratios are of neighbours in time (docs/performance.md).");
   options->database.add_to(*command);
   command->add_option("--connections", options->connections, "Numbers of connections to measure with")
@@ -169,28 +170,31 @@ void add_bench_command(CLI::App& app, Action& action) {
                       .description("{double,real,numeric}"));
   command
       ->add_option("--publish", options->bench.publish,
-                   "How partitions are published: create (new ones) or swap (that hold rows)")
+                   "How partitions are published: create (new ones), or truncate, swap or delete (that hold rows)")
       ->transform(CLI::CheckedTransformer(std::map<std::string, spec::Publish>{{"create", spec::Publish::create},
-                                                                               {"swap", spec::Publish::swap}})
-                      .description("{create,swap}"));
+                                                                               {"truncate", spec::Publish::truncate},
+                                                                               {"swap", spec::Publish::swap},
+                                                                               {"delete", spec::Publish::remove}})
+                      .description("{create,truncate,swap,delete}"));
   command->add_option("--send-rows", options->bench.send_rows, "Rows that the pipeline encodes and sends at a time")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   command
       ->add_option(
           "--paths", options->paths,
-          "What is measured, of bare, raw, pipeline, ahead, raw-compact, compact and compact-real. Default: the first four")
+          "What is measured, of bare, raw, pipeline, ahead, insert, insert-1000, raw-compact, compact and compact-real. Default: the first six")
       ->delimiter(',')
       ->transform(CLI::CheckedTransformer(std::map<std::string, BenchPath>{{"bare", BenchPath::bare},
                                                                            {"raw", BenchPath::raw},
                                                                            {"pipeline", BenchPath::pipeline},
                                                                            {"ahead", BenchPath::ahead},
+                                                                           {"insert", BenchPath::insert},
+                                                                           {"insert-1000", BenchPath::insert_1000},
                                                                            {"raw-compact", BenchPath::raw_compact},
                                                                            {"compact", BenchPath::compact},
                                                                            {"compact-real", BenchPath::compact_real}})
-                      .description("{bare,raw,pipeline,ahead,raw-compact,compact,compact-real}"));
+                      .description("{bare,raw,pipeline,ahead,insert,insert-1000,raw-compact,compact,compact-real}"));
   command->add_flag("!--no-warmup", options->warm_up, "Without a first run of each path that is not counted");
-  command->add_flag("!--no-inserts", options->inserts, "Leave out the INSERTs");
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }
 

@@ -6,6 +6,7 @@
 
 #include "command.hpp"
 #include "regfeatd/base/fault.hpp"
+#include "regfeatd/pg/session.hpp"
 #include "regfeatd/spec/feature_set.hpp"
 
 namespace regfeatd::cli {
@@ -28,6 +29,7 @@ int exit_status(const Fault& fault) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  pg::set_environment_defaults();
   CLI::App app;
   Action action;
   add_commands(app, action);

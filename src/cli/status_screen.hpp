@@ -1,7 +1,6 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "regfeatd/queue/status.hpp"
@@ -14,13 +13,9 @@ struct ScreenOptions {
   bool colour = false;
 };
 
-/// What `regfeatd status` shows, line by line, none wider than `columns`: feature sets, workers, failures, slow partitions,
-/// heat maps. With few rows the heat maps are cut first, then failures and slow partitions.
+/// What `regfeatd status` shows, line by line, none wider than `columns`: daemons that are not alive, feature sets, workers,
+/// failures, slow partitions, heat maps. Where there are too few rows, each part is shortened and says by how much: of workers
+/// those that work stay, of series those with failed partitions; what has no line at all is named in the last one.
 [[nodiscard]] std::vector<std::string> status_screen(const queue::Snapshot& snapshot, const ScreenOptions& options);
-
-/// Columns that a text takes on a terminal: code points, escape sequences aside. Wide characters count as one.
-[[nodiscard]] int display_width(std::string_view text);
-/// The first `columns` columns of it, escape sequences kept.
-[[nodiscard]] std::string clipped(std::string_view text, int columns);
 
 }  // namespace regfeatd::cli

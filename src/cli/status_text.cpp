@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "regfeatd/base/quantity.hpp"
+#include "terminal_text.hpp"
 
 namespace regfeatd::cli {
 namespace {
@@ -29,7 +30,7 @@ int terminal_columns(int fd) {
 std::string eta_text(const queue::FeatureSetStatus& s) {
   if (s.pending + s.running == 0) return s.failed > 0 ? "nothing left but failed ones" : "done";
   if (s.running == 0 && s.pending == s.blocked) return "nothing left but blocked ones";
-  if (!s.eta_s) return "ETA unknown yet";
+  if (!s.eta_s) return s.stalled.empty() ? "ETA unknown yet" : "ETA unknown while stalled";
   std::string out = "ETA " + format_seconds(*s.eta_s);
   if (s.eta_low_s && s.eta_high_s)
     out += fmt::format(" ({} to {})", format_seconds(*s.eta_low_s), format_seconds(*s.eta_high_s));
@@ -45,14 +46,14 @@ std::string status_line(const queue::FeatureSetStatus& s, int columns) {
   if (s.blocked > 0) parts.push_back(fmt::format("{} blocked", s.blocked));
   if (s.running > 0) parts.push_back(fmt::format("{} running", s.running));
   if (s.rows_per_second) parts.push_back(fmt::format("{} rows/s", format_count(std::llround(*s.rows_per_second))));
-  parts.push_back(s.paused_reason.empty() ? eta_text(s) : "paused: " + s.paused_reason);
-  const std::string name = s.name.substr(0, 20);
+  parts.push_back(s.paused_reason.empty() ? eta_text(s) : "paused: " + printable(s.paused_reason));
+  const std::string name = clipped(printable(s.name), 20);
   std::string out = fmt::format("{} {}", name, bar(s.percent, bar_width));
-  int used = static_cast<int>(name.size()) + 1 + bar_width;
+  int used = display_width(name) + 1 + bar_width;
   for (const std::string& p : parts) {
-    if (used + 2 + static_cast<int>(p.size()) >= columns) break;
+    if (used + 2 + display_width(p) >= columns) break;
     out += "  " + p;
-    used += 2 + static_cast<int>(p.size());
+    used += 2 + display_width(p);
   }
   return out;
 }

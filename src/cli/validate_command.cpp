@@ -56,6 +56,12 @@ int print_report(const Options& o, const populate::ValidateReport& report) {
   if (report.changed_meanwhile > 0)
     std::printf("%s partitions changed meanwhile and were not judged\n",
                 format_count(report.changed_meanwhile).c_str());
+  if (report.unfinished > 0)
+    std::printf("%s partitions are not finished and were not looked at\n", format_count(report.unfinished).c_str());
+  if (!report.nothing_looked_at.empty()) {
+    std::printf("nothing was looked at: %s\n", report.nothing_looked_at.c_str());
+    return kExitFindings;
+  }
   if (report.findings.empty()) {
     std::printf("no findings\n");
     return kExitOk;
@@ -94,7 +100,7 @@ void add_validate_command(CLI::App& app, Action& action) {
       "naive oracle, NULL counts,\n"
       "identities between columns, checksums, keys and indexes, and that no value depends on later rows. "
       "Writes nothing but its\n"
-      "findings (regfeat.validation). Exit status 1 on any. docs/validate.md explains them.");
+      "findings (regfeat.validation). Exit status 1 on any, and when\nnothing could be looked at. docs/validate.md explains them.");
   command->add_option("FEATURE_SET", options->feature_set, "Its name")->required();
   options->database.add_to(*command);
   command->add_option("--series", options->series, "Only these")->delimiter(',')->type_name("A,B");

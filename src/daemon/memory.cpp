@@ -11,7 +11,8 @@ namespace regfeatd::daemon {
 namespace {
 
 constexpr std::uint64_t kProcessBytes = 24u << 20;  // program, libraries, heap
-constexpr std::uint64_t kWorkerBytes = 12u << 20;  // column blocks, encoders, connection, stack: up to some 500 columns
+// Column blocks, encoded rows, what is known of feature sets (bounded in populate/prepared.hpp); connection, stack.
+constexpr std::uint64_t kWorkerBytes = 12u << 20;
 constexpr std::uint64_t kLeastShareBytes = 4u << 20;
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "regfeatd/base/log.hpp"
 #include "regfeatd/populate/partition_run.hpp"
@@ -79,7 +80,9 @@ void Reporter::connect(const std::stop_token& stop) {
   if (session_ && !session_->broken()) return;
   const auto settings = shared_.settings();
   session_ = pg::connect_patiently(pg::connect_options(*settings, shared_.short_name() + "/reporter"),
-                                   std::chrono::seconds{5}, [&](const Fault&) {
+                                   std::chrono::seconds{5}, [&, said = false](const Fault& why) mutable {
+                                     if (!std::exchange(said, true))
+                                       log::warning("cannot connect, trying again", {{"error", why.what()}});
                                      pulse_.beat();
                                      return stop.stop_requested();
                                    });
@@ -168,7 +171,7 @@ void Reporter::report() {
   const auto commits = shared_.commit_times.take();
   throttle(median_ms(commits));
   queue::record_commit_times(*session_, commits);
-  write_progress(settings->progress);
+  write_progress(std::max(settings->progress, long_reports_));
   if (callbacks_.on_status || callbacks_.site != nullptr) {
     const auto status = queue::read_status(*session_);
     if (callbacks_.on_status) callbacks_.on_status(status);
@@ -176,7 +179,8 @@ void Reporter::report() {
   }
   // However large the work table: reports never take more than a tenth of this thread's time.
   const auto took = Clock::now() - start;
-  next_report_ = start + std::max<Clock::duration>(settings->progress, 10 * took);
+  long_reports_ = std::chrono::duration_cast<std::chrono::microseconds>(10 * took);
+  next_report_ = start + std::max(settings->progress, long_reports_);
 }
 
 void Reporter::write_progress(std::chrono::microseconds interval) {
@@ -192,8 +196,9 @@ void Reporter::throttle(std::optional<double> commit_ms) {
   Throttle::Sample sample;
   sample.commit_ms = commit_ms;
   for (const queue::WorkerReport& w : callbacks_.workers()) {
+    sample.busy |= w.partition_id != 0;
     if (std::string_view(w.step) == populate::to_string(populate::Step::commit))
-      sample.commit_ms = std::max(sample.commit_ms.value_or(0), 1000 * w.step_seconds);
+      sample.waiting_ms = std::max(sample.waiting_ms.value_or(0), 1000 * w.step_seconds);
   }
   if (limits.automatic || limits.replication_lag_bytes) sample.lag_bytes = queue::replication_lag_bytes(*session_);
   sample.held_to_rate = shared_.rate.held_up();

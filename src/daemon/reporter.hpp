@@ -78,6 +78,7 @@ class Reporter {
   Clock::time_point last_good_ = Clock::now();
   std::atomic<Clock::time_point> lease_until_;
   Clock::time_point next_beat_, next_report_, next_prune_;
+  std::chrono::microseconds long_reports_{0};  ///< between two reports, where reporting itself takes long
   bool drain_written_ = false;
   int orders_seen_ = 0;
   Throttle throttle_;

@@ -50,7 +50,7 @@ std::string status_line(const std::vector<queue::FeatureSetStatus>& sets) {
     } else if (s.eta_s) {
       out += ", ETA " + format_seconds(*s.eta_s);
     } else {
-      out += ", ETA unknown yet";
+      out += s.stalled.empty() ? ", ETA unknown yet" : ", stalled";
     }
   }
   if (active > kMostShown) out += fmt::format("; and {} more", active - kMostShown);

@@ -75,20 +75,24 @@ Throttle::Decision Throttle::decide(const spec::Settings::Throttle& limits, int 
   if (allowed_ == wanted_ || allowed_ > wanted_workers || (!commit_limit && lag_limit == kNone))
     allowed_ = wanted_workers;
   wanted_ = wanted_workers;
-  const bool slow = commit_limit && sample.commit_ms && *sample.commit_ms > *commit_limit;
+  const double commit_ms = std::max(sample.commit_ms.value_or(0), sample.waiting_ms.value_or(0));
+  const bool slow = commit_limit && commit_ms > *commit_limit;
   const bool behind =
       lag_limit != kNone && sample.lag_bytes && *sample.lag_bytes > static_cast<std::int64_t>(lag_limit);
   if (slow || behind) {
     allowed_ = std::min(wanted_workers, std::max(1, allowed_ / 2));
     calm_samples_ = 0;
+    slow_commits_ |= slow;
     cause_ =
-        slow ? fmt::format("a commit takes {:.0f} ms, more than {:.0f} ms", *sample.commit_ms, *commit_limit)
+        slow ? fmt::format("a commit takes {:.0f} ms, more than {:.0f} ms", commit_ms, *commit_limit)
              : fmt::format("a replica is {} behind, more than {}", format_bytes(static_cast<double>(*sample.lag_bytes)),
                            format_bytes(static_cast<double>(lag_limit)));
-  } else if (allowed_ < wanted_workers && ++calm_samples_ >= kCalmSamples) {
+  } else if (allowed_ < wanted_workers && (!slow_commits_ || sample.commit_ms || !sample.busy) &&
+             ++calm_samples_ >= kCalmSamples) {
     ++allowed_;
     calm_samples_ = 0;
   }
+  if (allowed_ == wanted_workers && !slow) slow_commits_ = false;
   Decision decision{allowed_, ""};
   if (allowed_ < wanted_workers || slow || behind)
     decision.reason = fmt::format("{} of {} workers: {}", allowed_, wanted_workers, cause_);

@@ -50,7 +50,9 @@ class CommitTimes {
 class Throttle {
  public:
   struct Sample {
-    std::optional<double> commit_ms;        ///< median of the interval, or the age of a commit that has not come back
+    std::optional<double> commit_ms;        ///< median of the commits of the interval
+    std::optional<double> waiting_ms;       ///< the age of the oldest commit that has not come back
+    bool busy = false;                      ///< some partition is in hand
     std::optional<std::int64_t> lag_bytes;  ///< of the replica that is furthest behind
     bool held_to_rate = false;
   };
@@ -68,6 +70,8 @@ class Throttle {
   int allowed_ = 0;  ///< 0: no decision yet
   int wanted_ = 0;   ///< as of the last decision
   int calm_samples_ = 0;
+  bool slow_commits_ =
+      false;  ///< workers rest because of them: only commits, or that nothing runs, show that it is over
   std::string cause_;
   std::optional<double> baseline_ms_;  ///< what commits take when nothing is wrong
   int learnt_ = 0;

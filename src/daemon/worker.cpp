@@ -23,6 +23,15 @@ void cancel_in_background(std::shared_ptr<pg::Canceller> canceller) {
   }
 }
 
+/// What the server says of where it happened, table and column, comes first; the statement that follows may be long.
+std::string beginning_of(const std::string& context) {
+  constexpr std::size_t kMostBytes = 300;
+  if (context.size() <= kMostBytes) return context;
+  std::size_t end = kMostBytes;
+  while (end > 0 && (static_cast<unsigned char>(context[end]) & 0xC0) == 0x80) --end;  // not within a character
+  return context.substr(0, end) + "...";
+}
+
 const char* in_words(queue::Verdict verdict) {
   switch (verdict) {
     case queue::Verdict::retried:
@@ -128,10 +137,13 @@ void Worker::rest() {
   wakeups_seen_ = shared_.wait_for_work(wakeups_seen_, poll);
 }
 
-/// Holds the worker to throttle.rows_per_second, having taken `rows` more.
+/// Holds the worker to throttle.rows_per_second, having taken `rows` more. Without a partition in hand the wait is a step
+/// of its own (else it would pass for a slow commit), and it ends when the worker is not wanted any more.
 void Worker::pace(std::int64_t rows) {
   constexpr std::chrono::milliseconds kLook{50};  // a new bound, or the end, is noticed so soon
-  while (!shared_.aborting.load() && !shared_.draining.load()) {
+  const bool between_partitions = partition_id_.load() == 0;
+  bool waits = false;
+  while (!shared_.aborting.load() && !shared_.draining.load() && (!between_partitions || wanted())) {
     const auto limit = shared_.settings()->throttle.rows_per_second;
     if (!limit) return;
     const auto now = std::chrono::steady_clock::now();
@@ -141,6 +153,8 @@ void Worker::pace(std::int64_t rows) {
       const MutexLock lock(mutex_);
       if (running_ && run_stop_.stop_requested()) return;
     }
+    if (between_partitions && !waits) set_step("throttled");
+    waits = true;
     pulse_.beat();
     std::this_thread::sleep_for(std::min<std::chrono::steady_clock::duration>(until - now, kLook));
     rows = 0;
@@ -151,7 +165,9 @@ void Worker::serve_one() {
   if (!shared_.lease_held.load()) return idle();
   if (number_ >= shared_.workers_allowed.load()) return rest();
   pace(0);
+  if (!wanted()) return;
   if (!ensure_session()) return idle();
+  if (!wanted()) return;  // both may have taken long: stopped or surplus meanwhile, it claims nothing more
   set_step("claim");
   timings_ = {};
   const auto start = std::chrono::steady_clock::now();
@@ -293,7 +309,8 @@ void Worker::record(const queue::Claim& claim, const Fault& fault) {
               {"series", claim.series},
               {"class", std::string(to_string(fault.fault_class()))},
               {"sqlstate", fault.sqlstate()},
-              {"error", what}});
+              {"error", what},
+              {"context", beginning_of(fault.context())}});
 }
 
 void Worker::cancel_run() {

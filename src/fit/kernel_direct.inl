@@ -1,4 +1,4 @@
-// The direct fit: docs/fit.md, "Direct". Each lane is one window; a group is kGroup vectors of consecutive
+// The direct fit: docs/fit.md, "Direct fits". Each lane is one window; a group is kGroup vectors of consecutive
 // windows that share the loads of the basis.
 //
 // Rows j and n-1-j of a window are taken together. P1 is odd and P2 even about the window's middle, so that

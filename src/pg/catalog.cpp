@@ -17,7 +17,8 @@ std::vector<ColumnInfo> read_columns(pqxx::transaction_base& tx, std::uint32_t o
       const auto& row : tx.exec_params(
           "SELECT attname, base.oid::bigint, format_type(base.oid, base.modifier), attnotnull, "
           "       atthasdef OR attidentity <> '' OR attgenerated <> '', "
-          "       NOT EXISTS (SELECT FROM pg_collation c WHERE c.oid = attcollation AND NOT c.collisdeterministic) "
+          "       NOT EXISTS (SELECT FROM pg_collation c WHERE c.oid = attcollation AND NOT c.collisdeterministic), "
+          "       has_column_privilege(attrelid, attnum, 'SELECT') "
           "  FROM pg_attribute "
           // A domain is sent, compared and stored as the type below it.
           "  CROSS JOIN LATERAL (WITH RECURSIVE below AS (SELECT atttypid AS oid, atttypmod AS modifier, 0 AS depth UNION ALL "
@@ -27,7 +28,7 @@ std::vector<ColumnInfo> read_columns(pqxx::transaction_base& tx, std::uint32_t o
           oid)) {
     columns.push_back({row[0].as<std::string>(), type_from_oid(row[1].as<std::uint32_t>()), row[2].as<std::string>(),
                        row[5].as<bool>() && equal_means_same_bytes(row[2].as<std::string>()), row[3].as<bool>(),
-                       row[4].as<bool>()});
+                       row[4].as<bool>(), row[6].as<bool>()});
   }
   return columns;
 }

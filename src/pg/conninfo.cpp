@@ -11,21 +11,21 @@
 namespace regfeatd::pg {
 namespace {
 
-struct Default {
-  const char* key;
+struct Setting {
+  const char* name;
   const char* value;
-  const char* variable;  ///< the environment variable by which libpq takes the same setting; nullptr: none
 };
 
 // A dead network is noticed within a minute: idle connections by keepalives, busy ones by tcp_user_timeout. read-write:
 // after a failover a name may still lead to the old writer, which is a reader now; it is passed over, not written to.
-constexpr std::array<Default, 7> kDefaults{{{"connect_timeout", "10", "PGCONNECT_TIMEOUT"},
-                                            {"keepalives", "1", nullptr},
-                                            {"keepalives_idle", "30", nullptr},
-                                            {"keepalives_interval", "10", nullptr},
-                                            {"keepalives_count", "3", nullptr},
-                                            {"tcp_user_timeout", "60000", nullptr},
-                                            {"target_session_attrs", "read-write", "PGTARGETSESSIONATTRS"}}};
+// libpq takes these two from the environment, below the connection string and the service file.
+constexpr std::array<Setting, 2> kEnvironment{{{"PGCONNECT_TIMEOUT", "10"}, {"PGTARGETSESSIONATTRS", "read-write"}}};
+// For these there is no variable, and libpq's own default is no value at all.
+constexpr std::array<Setting, 5> kSettings{{{"keepalives", "1"},
+                                            {"keepalives_idle", "30"},
+                                            {"keepalives_interval", "10"},
+                                            {"keepalives_count", "3"},
+                                            {"tcp_user_timeout", "60000"}}};
 
 struct OptionsFree {
   void operator()(PQconninfoOption* o) const noexcept { PQconninfoFree(o); }
@@ -44,6 +44,18 @@ OptionList parse(const std::string& conninfo) {
   return given;
 }
 
+/// What libpq makes of `conninfo` with its service file. PQconninfoParse leaves that out, and only a connection shows it: this
+/// one fails before it looks for a host, for its two ports go with one. A missing service shows nothing; connecting says so.
+OptionList with_service(const std::string& conninfo) {
+  const std::array<const char*, 5> names{"dbname", "host", "hostaddr", "port", nullptr};
+  const std::array<const char*, 5> values{conninfo.c_str(), "none", "", "1,2", nullptr};
+  const std::unique_ptr<PGconn, decltype(&PQfinish)> none(PQconnectStartParams(names.data(), values.data(), 1),
+                                                          &PQfinish);
+  OptionList all(none ? PQconninfo(none.get()) : nullptr);
+  if (!all) throw Fault(FaultClass::fatal, "out of memory");
+  return all;
+}
+
 void add(std::string& conninfo, std::string_view key, std::string_view value) {
   conninfo += key;
   conninfo += "='";
@@ -56,9 +68,12 @@ void add(std::string& conninfo, std::string_view key, std::string_view value) {
 
 }  // namespace
 
+void set_environment_defaults() noexcept {
+  for (const Setting& variable : kEnvironment) (void)setenv(variable.name, variable.value, 0);
+}
+
 std::string complete_conninfo(const ConnectOptions& options, const std::string& password) {
   std::string out;
-  std::set<std::string_view> present;
   const OptionList given = parse(options.conninfo);
   for (const PQconninfoOption* o = given.get(); o->keyword != nullptr; ++o) {
     const std::string_view key = o->keyword;
@@ -67,12 +82,13 @@ std::string complete_conninfo(const ConnectOptions& options, const std::string& 
         (key == "password" && !password.empty()))
       continue;
     add(out, key, o->val);
-    present.insert(key);
   }
-  for (const Default& d : kDefaults) {
-    if (!present.contains(d.key) && (d.variable == nullptr || std::getenv(d.variable) == nullptr))
-      add(out, d.key, d.value);
-  }
+  std::set<std::string_view> present;
+  const OptionList all = with_service(options.conninfo);
+  for (const PQconninfoOption* o = all.get(); o->keyword != nullptr; ++o)
+    if (o->val != nullptr) present.insert(o->keyword);
+  for (const Setting& setting : kSettings)
+    if (!present.contains(setting.name)) add(out, setting.name, setting.value);
   if (!options.database.empty()) add(out, "dbname", options.database);
   add(out, "application_name", options.application_name);
   if (!password.empty()) add(out, "password", password);

@@ -1,7 +1,7 @@
-// Four rows and four columns at a time: bytes reversed, transposed, spread over 48 bytes with the length
-// words between.
+// Four rows and four columns at a time: bytes reversed, transposed, spread with the length words between.
 #include <immintrin.h>
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -35,7 +35,7 @@ __m256i load_reversed(const double* values) {
   return _mm256_shuffle_epi8(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(values)), reverse);
 }
 
-void encode(std::byte* const* to, std::span<const double* const> columns, std::size_t first_row) {
+void encode_float8(std::byte* const* to, std::span<const double* const> columns, std::size_t first_row) {
   std::size_t c = 0;
   for (; c + 4 <= columns.size(); c += 4) {
     for (std::size_t k = 0; k < DenseRows::kRows; k += 4) {
@@ -62,6 +62,45 @@ void encode(std::byte* const* to, std::span<const double* const> columns, std::s
   }
 }
 
+__m128i load_narrow_reversed(const double* values) {
+  const __m128i reverse = _mm_setr_epi8(3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12);
+  return _mm_shuffle_epi8(_mm_castps_si128(_mm256_cvtpd_ps(_mm256_loadu_pd(values))), reverse);
+}
+
+/// L a L b L c L d
+void store_narrow(std::byte* to, __m128i row) {
+  const __m128i length = _mm_set1_epi32(0x04000000);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_unpacklo_epi32(length, row));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 16), _mm_unpackhi_epi32(length, row));
+}
+
+void encode_float4(std::byte* const* to, std::span<const double* const> columns, std::size_t first_row) {
+  std::size_t c = 0;
+  for (; c + 4 <= columns.size(); c += 4) {
+    for (std::size_t k = 0; k < DenseRows::kRows; k += 4) {
+      const __m128i a = load_narrow_reversed(columns[c] + first_row + k);
+      const __m128i b = load_narrow_reversed(columns[c + 1] + first_row + k);
+      const __m128i d = load_narrow_reversed(columns[c + 2] + first_row + k);
+      const __m128i e = load_narrow_reversed(columns[c + 3] + first_row + k);
+      const __m128i ab_first = _mm_unpacklo_epi32(a, b), ab_last = _mm_unpackhi_epi32(a, b);
+      const __m128i de_first = _mm_unpacklo_epi32(d, e), de_last = _mm_unpackhi_epi32(d, e);
+      store_narrow(to[k] + 8 * c, _mm_unpacklo_epi64(ab_first, de_first));
+      store_narrow(to[k + 1] + 8 * c, _mm_unpackhi_epi64(ab_first, de_first));
+      store_narrow(to[k + 2] + 8 * c, _mm_unpacklo_epi64(ab_last, de_last));
+      store_narrow(to[k + 3] + 8 * c, _mm_unpackhi_epi64(ab_last, de_last));
+    }
+  }
+  for (; c < columns.size(); ++c) {
+    for (std::size_t k = 0; k < DenseRows::kRows; ++k) {
+      const std::uint32_t length = 0x04000000;
+      const std::uint32_t value =
+          __builtin_bswap32(std::bit_cast<std::uint32_t>(static_cast<float>(columns[c][first_row + k])));
+      std::memcpy(to[k] + 8 * c, &length, 4);
+      std::memcpy(to[k] + 8 * c + 4, &value, 4);
+    }
+  }
+}
+
 std::int64_t count_not_below(std::span<const double> values, double limit) {
   const __m256d magnitude = _mm256_castsi256_pd(_mm256_set1_epi64x(0x7fffffffffffffff)), bound = _mm256_set1_pd(limit);
   __m256i minus = _mm256_setzero_si256();
@@ -79,6 +118,6 @@ std::int64_t count_not_below(std::span<const double> values, double limit) {
 
 }  // namespace
 
-const DenseRows kAvx2Rows{encode, count_not_below};
+const DenseRows kAvx2Rows{encode_float8, encode_float4, count_not_below};
 
 }  // namespace regfeatd::pg

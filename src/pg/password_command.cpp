@@ -8,9 +8,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 #include <thread>
 
 #include "regfeatd/base/fault.hpp"
@@ -118,16 +120,32 @@ bool Child::wait(Clock::time_point until, int& status) {
 
 std::string first_line(const std::string& text) { return text.substr(0, text.find_first_of("\r\n")); }
 
-/// The last line of what the program complained, shortened, with the password taken out should it stand there.
-std::string complaint(std::string error, const std::string& secret) {
-  if (!secret.empty()) {
+/// What may be a password in what the program printed: its lines, and words that are long enough for one. Longest
+/// first, so that none is taken apart by a part of it.
+std::vector<std::string_view> secrets(std::string_view printed) {
+  std::vector<std::string_view> out;
+  const auto cut = [&](std::string_view separators, std::size_t least) {
+    for (std::size_t at = 0; (at = printed.find_first_not_of(separators, at)) != printed.npos;) {
+      const std::size_t end = std::min(printed.find_first_of(separators, at), printed.size());
+      if (end - at >= least) out.push_back(printed.substr(at, end - at));
+      at = end;
+    }
+  };
+  cut("\r\n", 1);
+  cut("\r\n\t '\"", 8);
+  std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.size() > b.size(); });
+  return out;
+}
+
+/// The last line of what the program complained, shortened, without anything that it printed as a password.
+std::string complaint(std::string error, std::string_view printed) {
+  error.erase(error.find_last_not_of("\r\n ") + 1);
+  error.erase(0, error.find_last_of("\r\n") + 1);
+  for (const std::string_view secret : secrets(printed)) {
     for (std::size_t at = 0; (at = error.find(secret, at)) != std::string::npos; at += 3)
       error.replace(at, secret.size(), "***");
   }
-  while (!error.empty() && (error.back() == '\n' || error.back() == '\r' || error.back() == ' ')) error.pop_back();
-  error =
-      error.substr(error.find_last_of("\r\n") == std::string::npos ? 0 : error.find_last_of("\r\n") + 1).substr(0, 300);
-  return error.empty() ? std::string{} : ": " + error;
+  return error.empty() ? std::string{} : ": " + error.substr(0, 300);
 }
 
 }  // namespace
@@ -147,7 +165,7 @@ std::string run_password_command(const std::vector<std::string>& command, std::c
     const std::string how = WIFSIGNALED(status) ? fmt::format("was ended by signal {}", WTERMSIG(status))
                                                 : fmt::format("failed with status {}", WEXITSTATUS(status));
     throw Fault(FaultClass::transient, fmt::format("database.password_command: \"{}\" {}{}", command[0], how,
-                                                   complaint(child.error, password)));
+                                                   complaint(child.error, child.out)));
   }
   if (password.empty())
     throw Fault(FaultClass::transient, fmt::format("database.password_command: \"{}\" printed nothing", command[0]));

@@ -12,17 +12,27 @@
 #include "regfeatd/populate/publish.hpp"
 #include "regfeatd/populate/source.hpp"
 #include "regfeatd/populate/target.hpp"
+#include "table_use.hpp"
 
 namespace regfeatd::populate {
 namespace {
 
-/// What series_query gives, sorted, each once.
+/// What series_query gives, sorted, each once. It is held to one SELECT that changes nothing.
 std::vector<std::string> queried_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs,
                                         std::vector<std::string>& findings) {
   std::set<std::string> names;
   try {
     pqxx::subtransaction trial(static_cast<pqxx::dbtransaction&>(tx), "series");
-    for (const auto& row : trial.exec(fs.series_query)) {
+    trial.exec("SET TRANSACTION READ ONLY");  // until the end of the subtransaction
+    // In parentheses no other statement stands, and with parameters the server takes one statement; a line break, as the
+    // query may end in a comment.
+    const pqxx::result given = trial.exec_params("SELECT * FROM (" + fs.series_query + "\n) q");
+    if (given.columns() != 1) {
+      findings.push_back(
+          fmt::format("series_query: it gives {} columns; expected one, the names of the series", given.columns()));
+      return {};
+    }
+    for (const auto& row : given) {
       if (row[0].is_null()) {
         findings.emplace_back("series_query: it gives a NULL; leave such rows out of it");
       } else {
@@ -32,7 +42,8 @@ std::vector<std::string> queried_series(pqxx::transaction_base& tx, const spec::
     trial.commit();
     if (names.empty()) findings.emplace_back("series_query: it gives no series");
   } catch (const pqxx::sql_error&) {
-    findings.push_back(fmt::format("series_query: {}", pg::to_fault(std::current_exception()).what()));
+    findings.push_back(fmt::format("series_query: {}; it has to be one SELECT of one column, without a semicolon",
+                                   pg::to_fault(std::current_exception()).what()));
   }
   return {names.begin(), names.end()};
 }
@@ -89,72 +100,115 @@ std::string describe(Strategy s) {
   return {};
 }
 
+/// What the planning of all series of a feature set shares.
+struct Planning {
+  pqxx::transaction_base& tx;
+  const spec::FeatureSet& fs;
+  const std::vector<OrderRange>& ranges;
+  ApplyPlan& plan;
+  std::map<std::string, std::int64_t> placements;  ///< how partitions are published, how many
+  std::set<std::string> created;                   ///< tables that have their DDL in the plan
+  TableUse use;
+};
+
+/// `a to b, c to d and 3 more`, where they adjoin as one.
+std::string list_ranges(OrderKind order, std::vector<OrderRange> ranges) {
+  constexpr std::size_t kShown = 10;
+  ranges = merged(std::move(ranges));
+  std::string out;
+  for (std::size_t i = 0; i < std::min(kShown, ranges.size()); ++i) {
+    out += fmt::format("{}{} to {}", i == 0 ? "" : ", ", format_order(order, ranges[i].lower),
+                       format_order(order, ranges[i].upper));
+  }
+  if (ranges.size() > kShown) out += fmt::format(" and {} more ranges", ranges.size() - kShown);
+  return out;
+}
+
+/// Counts how the partitions of a target that exists are published; what cannot be is a finding.
+void plan_placements(Planning& p, const spec::Target& target, const ResolvedTarget& resolved, const std::string& series,
+                     std::vector<std::string>& found) {
+  constexpr std::size_t kShown = 10;
+  std::vector<OrderRange> missing;
+  std::vector<std::string> refused;
+  for (const OrderRange& range : p.ranges) {
+    try {
+      const Placement placed = place(p.tx, p.fs, target, resolved, series, range);
+      p.placements[describe(placed.strategy) + " (" + placed.why + ')']++;
+    } catch (const MissingChild& e) {
+      missing.insert(missing.end(), e.ranges().begin(), e.ranges().end());
+    } catch (const Fault& e) {
+      if (std::find(refused.begin(), refused.end(), e.what()) == refused.end()) refused.emplace_back(e.what());
+    }
+  }
+  const std::string where = resolved.table.name.text();
+  if (!missing.empty()) {
+    found.push_back(fmt::format(
+        "target {}: no partition holds {}: create what is missing{}", where,
+        list_ranges(p.fs.order, std::move(missing)),
+        target.partition.empty() ? ", or give the target a `partition:` name by which partitions without any get theirs"
+                                 : ""));
+  }
+  found.insert(found.end(), refused.begin(),
+               refused.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, refused.size())));
+  if (refused.size() > kShown)
+    found.push_back(
+        fmt::format("target {}: and {} more such findings of its partitions", where, refused.size() - kShown));
+}
+
+/// Everything the catalogue has to say about one target of one series. true: it, or a column of it, is not there yet.
+bool plan_target(Planning& p, const spec::Target& target, const std::string& series, const ResolvedSource& source,
+                 std::vector<std::string>& found) {
+  const std::string name = spec::written_table(p.fs, target, series);
+  const std::string quoted = pg::TableName::parse(name).quoted();
+  p.use.writes(p.tx, name, series, found);
+  const std::vector<std::string> additions = missing_column_ddl(p.tx, p.fs, target, series);
+  if (!additions.empty() && p.created.insert(name).second)
+    p.plan.ddl.insert(p.plan.ddl.end(), additions.begin(), additions.end());
+  if (const std::string writer = other_writer(p.tx, p.fs, quoted); !writer.empty()) {
+    found.push_back(fmt::format(
+        "target {}: feature set {} writes it; a table has one writer, as each replaces whole ranges of rows: take another "
+        "table, or `regfeatd remove {}` first (it keeps the table)",
+        name, writer, writer));
+  }
+  const auto resolved = resolve_target(p.tx, p.fs, target, series, found, !additions.empty());
+  if (!resolved) {
+    if (p.created.insert(name).second) {
+      const auto ddl = target_ddl(p.fs, target, series, source.key_types);
+      p.plan.ddl.insert(p.plan.ddl.end(), ddl.begin(), ddl.end());
+      p.plan.targets.push_back({quoted, true});
+    }
+    p.placements[target.partition.empty() ? describe(Strategy::remove) : describe(Strategy::create)] +=
+        static_cast<std::int64_t>(p.ranges.size());
+    return true;
+  }
+  check_key_types(p.fs, source, *resolved, found);
+  p.plan.targets.push_back({quoted, false});
+  plan_placements(p, target, *resolved, series, found);
+  return !additions.empty();
+}
+
 /// Everything the catalogue has to say about one series.
-void plan_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series,
-                 const std::vector<OrderRange>& ranges, ApplyPlan& plan,
-                 std::map<std::string, std::int64_t>& placements, std::set<std::string>& created,
-                 std::map<std::string, std::string>& table_owner) {
+void plan_series(Planning& p, const std::string& series) {
   std::vector<std::string> found;
-  const ResolvedSource source = resolve_source(tx, fs, series, found);
+  const ResolvedSource source = resolve_source(p.tx, p.fs, series, found);
   const bool source_usable = found.empty();
-  bool incomplete =
-      false;  // a target or a column is not there yet: whatever was done, these partitions are to be written
-  for (const spec::Target& target : fs.targets) {
-    const std::string name = spec::written_table(fs, target, series);
-    const std::string quoted = pg::TableName::parse(name).quoted();
-    const auto [owner, first] = table_owner.emplace(name, series);
-    if (!first && owner->second != series) {
-      found.push_back(
-          fmt::format("target {}: series {} and {} would replace each other's rows in it; put {{series}} into its name",
-                      name, owner->second, series));
-    }
-    std::vector<std::string> additions = missing_column_ddl(tx, fs, target, series);
-    if (!additions.empty() && created.insert(name).second)
-      plan.ddl.insert(plan.ddl.end(), additions.begin(), additions.end());
-    if (!additions.empty()) incomplete = true;
-    if (const std::string writer = other_writer(tx, fs, quoted); !writer.empty()) {
-      found.push_back(fmt::format(
-          "target {}: feature set {} writes it; a table has one writer, as each replaces whole ranges of rows: take another "
-          "table, or `regfeatd remove {}` first (it keeps the table)",
-          name, writer, writer));
-    }
-    const auto resolved = resolve_target(tx, fs, target, series, found, !additions.empty());
-    if (!resolved) {
-      if (created.insert(name).second) {
-        const auto ddl = target_ddl(fs, target, series, source.key_types);
-        plan.ddl.insert(plan.ddl.end(), ddl.begin(), ddl.end());
-        plan.targets.push_back({quoted, true});
-      }
-      incomplete = true;
-      placements[target.partition.empty() ? describe(Strategy::remove) : describe(Strategy::create)] +=
-          static_cast<std::int64_t>(ranges.size());
-      continue;
-    }
-    check_key_types(fs, source, *resolved, found);
-    plan.targets.push_back({quoted, false});
-    for (const OrderRange& range : ranges) {
-      try {
-        const Placement p = place(tx, fs, target, *resolved, series, range);
-        placements[describe(p.strategy) + " (" + p.why + ')']++;
-      } catch (const Fault& e) {
-        found.emplace_back(e.what());
-        break;
-      }
-    }
-  }
-  for (const spec::Target& target : fs.targets) {  // behind the tables that the views read
-    if (!spec::is_compact(spec::storage_of(fs, target))) continue;
-    const auto ddl = compact_view_ddl(tx, fs, target, series, found);
+  if (source_usable) p.use.reads(p.tx, p.fs, source);
+  bool incomplete = false;  // whatever was done, these partitions are to be written
+  for (const spec::Target& target : p.fs.targets)
+    incomplete = plan_target(p, target, series, source, found) || incomplete;
+  for (const spec::Target& target : p.fs.targets) {  // behind the tables that the views read
+    if (!spec::is_compact(spec::storage_of(p.fs, target))) continue;
+    const auto ddl = compact_view_ddl(p.tx, p.fs, target, series, found);
     if (ddl.empty()) continue;
-    plan.ddl.insert(plan.ddl.end(), ddl.begin(), ddl.end());
-    plan.targets.push_back({pg::TableName::parse(spec::target_table(target, series)).quoted(), true});
+    p.plan.ddl.insert(p.plan.ddl.end(), ddl.begin(), ddl.end());
+    p.plan.targets.push_back({pg::TableName::parse(spec::target_table(target, series)).quoted(), true});
   }
-  for (const OrderRange& range : ranges) {
+  for (const OrderRange& range : p.ranges) {
     queue::WantedPartition wanted{series, range, std::nullopt, false, incomplete};
-    if (source_usable) wanted.estimated_rows = estimate_rows(tx, fs, source, range);
-    plan.partitions.push_back(std::move(wanted));
+    if (source_usable) wanted.estimated_rows = estimate_rows(p.tx, p.fs, source, range);
+    p.plan.partitions.push_back(std::move(wanted));
   }
-  plan.findings.insert(plan.findings.end(), found.begin(), found.end());
+  p.plan.findings.insert(p.plan.findings.end(), found.begin(), found.end());
 }
 
 std::size_t row_bytes(const spec::FeatureSet& fs) {
@@ -190,7 +244,8 @@ void compare_partitions(pqxx::transaction_base& tx, const spec::FeatureSet& fs,
     const auto found = known.find({w.series, w.range.lower});
     if (found == known.end()) {
       ++plan.new_partitions;
-    } else if (w.rewrite || found->second.removed || !found->second.current || !(found->second.range == w.range)) {
+    } else if ((w.rewrite && !found->second.cancelled) || found->second.removed || !found->second.current ||
+               !(found->second.range == w.range)) {
       w.requeue = true;
       ++plan.requeued_partitions;
     } else {
@@ -216,6 +271,22 @@ void compare_partitions(pqxx::transaction_base& tx, const spec::FeatureSet& fs,
   }
 }
 
+/// What would make the partitions of one series of a stored feature set fail.
+void preflight_series(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series, TableUse& use,
+                      std::vector<std::string>& findings) {
+  std::vector<std::string> found;
+  const ResolvedSource source = resolve_source(tx, fs, series, found);
+  if (found.empty()) use.reads(tx, fs, source);
+  for (const spec::Target& target : fs.targets) {
+    const std::string name = spec::written_table(fs, target, series);
+    use.writes(tx, name, series, found);
+    const std::size_t before = found.size();
+    if (!resolve_target(tx, fs, target, series, found) && found.size() == before)
+      found.push_back(fmt::format("target {}: it does not exist: apply the feature set again", name));
+  }
+  findings.insert(findings.end(), found.begin(), found.end());
+}
+
 }  // namespace
 
 void use_utc(pqxx::transaction_base& tx) {
@@ -236,18 +307,17 @@ ApplyPlan plan_apply(pqxx::transaction_base& tx, const spec::FeatureSetDocument&
   for (auto& f : check_calendar(tx, fs)) plan.findings.push_back(std::move(f));
   const auto ranges = wanted_ranges(fs, restriction);
   if (ranges.empty()) plan.findings.push_back("--from and --to leave no partition of " + fs.name);
-  std::map<std::string, std::int64_t> placements;
-  std::set<std::string> created;
-  std::map<std::string, std::string> table_owner;
+  Planning planning{tx, fs, ranges, plan, {}, {}, {}};
   for (const std::string& series : plan.series) {
     try {
-      plan_series(tx, fs, series, ranges, plan, placements, created, table_owner);
+      plan_series(planning, series);
     } catch (const spec::SpecError& e) {
       plan.findings.insert(plan.findings.end(), e.findings().begin(), e.findings().end());
     }
   }
+  for (auto& f : planning.use.conflicts(tx)) plan.findings.push_back(std::move(f));
   plan.wal = describe_wal(tx);
-  for (const auto& [how, count] : placements) plan.placement.push_back(fmt::format("{} × {}", count, how));
+  for (const auto& [how, count] : planning.placements) plan.placement.push_back(fmt::format("{} × {}", count, how));
   compare_partitions(tx, fs, stored, plan);
   return plan;
 }
@@ -270,6 +340,12 @@ queue::EnqueueCounts apply(pqxx::transaction_base& tx, const spec::FeatureSetDoc
     tx.exec_params(
         "INSERT INTO regfeat.target (target, feature_set, created) VALUES ($1::regclass, $2, $3) ON CONFLICT DO NOTHING",
         table.name, document.feature_set.name, table.created);
+    // What validate holds the table against: what there is now is what is wanted.
+    tx.exec_params(
+        "UPDATE regfeat.target t SET indexes = ARRAY(SELECT regfeat.index_text(x.indexrelid) FROM pg_index x "
+        "                                             WHERE x.indrelid = t.target AND x.indisvalid AND x.indisready ORDER BY 1) "
+        " WHERE t.target = $1::regclass",
+        table.name);
   }
   queue::store_dependencies(tx, stored.id, document.feature_set);
   std::vector<PartitionId> gone;
@@ -282,26 +358,24 @@ queue::EnqueueCounts apply(pqxx::transaction_base& tx, const spec::FeatureSetDoc
 
 std::vector<std::string> preflight(pqxx::transaction_base& tx) {
   std::vector<std::string> findings;
-  spec::FeatureSet fs;
-  std::int64_t current = 0;
-  for (const auto& row : tx.exec("SELECT DISTINCT f.feature_set_id, f.specification_version, p.series "
-                                 "  FROM regfeat.feature_set f JOIN regfeat.partition p USING (feature_set_id) "
-                                 " WHERE p.state IN ('pending', 'running') AND f.paused_at IS NULL ORDER BY 1, 3")) {
-    const FeatureSetId id{row[0].as<std::int64_t>()};
-    if (id.value != current) {
-      fs = spec::parse_feature_set(queue::load_specification(tx, id, row[1].as<int>()).document, "specification");
-      current = id.value;
-    }
-    const auto series = row[2].as<std::string>();
+  const pqxx::result sets = tx.exec(
+      "SELECT feature_set_id, specification_version FROM regfeat.feature_set f WHERE paused_at IS NULL AND EXISTS "
+      "       (SELECT FROM regfeat.partition p WHERE p.feature_set_id = f.feature_set_id AND p.state IN ('pending', 'running')) "
+      " ORDER BY 1");
+  for (const auto& set : sets) {
+    const FeatureSetId id{set[0].as<std::int64_t>()};
+    const spec::FeatureSet fs =
+        spec::parse_feature_set(queue::load_specification(tx, id, set[1].as<int>()).document, "specification");
+    TableUse use;
     std::vector<std::string> found;
-    (void)resolve_source(tx, fs, series, found);
-    for (const spec::Target& target : fs.targets) {
-      const std::size_t before = found.size();
-      if (!resolve_target(tx, fs, target, series, found) && found.size() == before) {
-        found.push_back(fmt::format("target {}: it does not exist: apply the feature set again",
-                                    spec::written_table(fs, target, series)));
-      }
+    for (
+        const auto& row : tx.exec_params(
+            "SELECT DISTINCT series FROM regfeat.partition WHERE feature_set_id = $1 AND state IN ('pending', 'running') "
+            " ORDER BY 1",
+            id.value)) {
+      preflight_series(tx, fs, row[0].as<std::string>(), use, found);
     }
+    for (auto& f : use.conflicts(tx)) found.push_back(std::move(f));
     for (const std::string& f : found) findings.push_back(fs.name + ": " + f);
   }
   return findings;

@@ -29,6 +29,9 @@ using Clock = std::chrono::steady_clock;
 // Sends of this size and sends of 64 KB are equally fast; at 8 MB the caches no longer hold what is sent.
 constexpr std::size_t kSendBytes = 1u << 20;
 
+// INSERTs take some twenty times as long as COPY: of one target's rows so many.
+constexpr int kInsertedRows = 5'000;
+
 std::string series_name(int i) { return fmt::format("s{}", i + 1); }
 
 /// Of all jobs, so that a worker claims only what is put into the queue afterwards.
@@ -44,19 +47,40 @@ struct PathInfo {
   Form form;
   bool encoded;  ///< rows that were encoded before; else from the sources
   bool ahead;    ///< with more workers than send rows at a time
+  int rows_per_insert = 0;
 };
 
 const PathInfo& info(BenchPath path) {
-  static constexpr PathInfo kPaths[] = {
-      {"bare COPY", Form::wide, true, false},           {"raw COPY", Form::wide, true, false},
-      {"pipeline", Form::wide, false, false},           {"pipeline, ahead", Form::wide, false, true},
-      {"raw compact", Form::compact, true, false},      {"compact", Form::compact, false, true},
-      {"compact real", Form::compact_real, false, true}};
+  static constexpr PathInfo kPaths[] = {{"bare COPY", Form::wide, true, false},
+                                        {"raw COPY", Form::wide, true, false},
+                                        {"pipeline", Form::wide, false, false},
+                                        {"pipeline, ahead", Form::wide, false, true},
+                                        {"raw compact", Form::compact, true, false},
+                                        {"compact", Form::compact, false, true},
+                                        {"compact real", Form::compact_real, false, true},
+                                        {"1-row INSERT", Form::wide, true, false, 1},
+                                        {"1000-row INSERT", Form::wide, true, false, 1000}};
   return kPaths[static_cast<std::size_t>(path)];
 }
 
 const char* name_of(Form form) {
   return form == Form::wide ? "wide" : form == Form::compact ? "compact" : "compact_real";
+}
+
+const char* name_of(spec::Publish publish) {
+  switch (publish) {
+    case spec::Publish::create:
+      return "create";
+    case spec::Publish::truncate:
+      return "truncate";
+    case spec::Publish::swap:
+      return "swap";
+    case spec::Publish::remove:
+      return "delete";
+    case spec::Publish::automatic:
+      break;
+  }
+  return "auto";
 }
 
 std::string storage_of(Form form, const BenchOptions& o) {
@@ -85,7 +109,7 @@ targets:
   - {{ input: idx, table: "bench.{0}_rate_{{series}}", time: ts_utc, column: "{{metric}}_idx_{{window}}", partition: "{{table}}_{{start}}", publish: {3} }}
   - {{ input: bqx, table: "bench.{0}_bqx_{{series}}", time: ts_utc, column: "{{metric}}_bqx_{{window}}", partition: "{{table}}_{{start}}", publish: {3} }}
 )",
-                     name_of(form), series, storage_of(form, o), o.publish == spec::Publish::swap ? "swap" : "create");
+                     name_of(form), series, storage_of(form, o), name_of(o.publish));
 }
 
 /// Three months of minute bars, of which July is the partition; every series reads them through views of its
@@ -183,6 +207,7 @@ class ScratchDatabase {
 }  // namespace
 
 const char* to_string(BenchPath path) noexcept { return info(path).name; }
+bool is_insert(BenchPath path) noexcept { return info(path).rows_per_insert > 0; }
 
 struct Bench::Impl {
   explicit Impl(const BenchOptions& o);
@@ -217,6 +242,9 @@ struct Bench::Impl {
   Job& job(Form form);
   void make_targets(Job& job, Form form);
   void clear(const PathInfo& path);
+  void vacuum_targets();
+  BenchMeasurement measure_inserts(int rows_per_statement);
+  const std::vector<std::string>& insert_statements(int rows_per_statement);
   void load_bare(Connection& c, const Job& job, const Place& place);
   void load_raw(Connection& c, const Job& job, std::size_t i);
   void run_all(const PathInfo& path, bool bare, Connection& c, int worker, std::atomic<std::size_t>& next,
@@ -231,6 +259,7 @@ struct Bench::Impl {
   std::map<Form, Job> jobs;
   std::deque<Connection> connections;
   bool may_checkpoint = false;
+  std::map<int, std::vector<std::string>> inserts;  ///< by rows per statement
 };
 
 Bench::Impl::Impl(const BenchOptions& o) : options(o), database(o.connect), control(connect()), server(*control) {
@@ -278,8 +307,8 @@ Bench::Impl::Job& Bench::Impl::job(Form form) {
   pg::guarded("preparing the benchmark", [&] { make_targets(job, form); });
   connect_workers(1);
   WriteTurns turns;
-  // With swap there must be something to exchange in every partition.
-  while (run_pipeline(connections.front(), 0, turns) && options.publish == spec::Publish::swap) {
+  // Except with `create` there must be something to replace in every partition.
+  while (run_pipeline(connections.front(), 0, turns) && options.publish != spec::Publish::create) {
   }
   for (const ResolvedTarget& t : job.places.front().targets)
     job.streams.push_back(encoded_rows(*control, t.table.name.quoted()));
@@ -294,15 +323,14 @@ Bench::Impl::Job& Bench::Impl::job(Form form) {
   return job;
 }
 
-/// Every measurement begins alike: `create` without children, `swap` with full ones; nothing left to be
+/// Every measurement begins alike: `create` without children, the others with full ones; nothing left to be
 /// written.
 void Bench::Impl::clear(const PathInfo& path) {
   pqxx::work tx(control->sql());
-  for (const auto& row :
-       tx.exec("SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-               " WHERE n.nspname = 'bench' AND c.relkind = 'r' AND (c.relname LIKE 'bare%' OR "
-               "c.relispartition AND $$" +
-               std::string(options.publish == spec::Publish::swap ? "swap" : "create") + "$$ = 'create')")) {
+  for (const auto& row : tx.exec("SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+                                 " WHERE n.nspname = 'bench' AND c.relkind = 'r' AND (c.relname LIKE 'bare%' OR "
+                                 "c.relispartition AND $$" +
+                                 std::string(name_of(options.publish)) + "$$ = 'create')")) {
     tx.exec("DROP TABLE bench." + pg::quote_identifier(row[0].as<std::string>()));
   }
   cancel_pending(tx);
@@ -313,9 +341,19 @@ void Bench::Impl::clear(const PathInfo& path) {
         std::string("bench_") + name_of(path.form));
   }
   tx.commit();
+  if (options.publish == spec::Publish::remove) vacuum_targets();
   if (!may_checkpoint) return;
   pqxx::nontransaction outside(control->sql());
   outside.exec("CHECKPOINT");
+}
+
+/// `delete` leaves dead rows: their room is there for the next load, as autovacuum would have it.
+void Bench::Impl::vacuum_targets() {
+  pqxx::nontransaction outside(control->sql());
+  for (const auto& row : outside.exec("SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+                                      " WHERE n.nspname = 'bench' AND c.relkind = 'r' AND c.relispartition")) {
+    outside.exec("VACUUM bench." + pg::quote_identifier(row[0].as<std::string>()));
+  }
 }
 
 void send_all(pg::CopyIn& copy, std::span<const std::byte> rows) {
@@ -353,6 +391,9 @@ void Bench::Impl::load_raw(Connection& c, const Job& job, std::size_t i) {
     (void)w.finish();
   }
   for (TargetWriter& w : writers) w.settle(*tx);
+  for (TargetWriter& w : writers) {
+    if (w.attaches()) w.attach(*tx, TargetWriter::AttachWait::long_enough);
+  }
   if (options.publish == spec::Publish::swap) {
     tx->commit();
     tx.reset();
@@ -398,6 +439,7 @@ Bench::~Bench() = default;
 BenchMeasurement Bench::measure(BenchPath which, int connections) {
   Impl& b = *impl_;
   const PathInfo& path = info(which);
+  if (path.rows_per_insert > 0) return b.measure_inserts(path.rows_per_insert);
   const Impl::Job& job = b.job(path.form);
   BenchMeasurement m;
   m.workers = path.ahead ? connections + (connections + 1) / 2 : connections;
@@ -426,32 +468,44 @@ BenchMeasurement Bench::measure(BenchPath which, int connections) {
   return m;
 }
 
-BenchMeasurement Bench::measure_inserts(int rows, int rows_per_statement) {
-  Impl& b = *impl_;
-  (void)b.job(Form::wide);
-  std::vector<std::string> statements;
+const std::vector<std::string>& Bench::Impl::insert_statements(int rows_per_statement) {
+  std::vector<std::string>& statements = inserts[rows_per_statement];
+  if (!statements.empty()) return statements;
+  pqxx::work tx(control->sql());
+  tx.exec("CREATE TABLE IF NOT EXISTS bench.inserts (LIKE bench.sample INCLUDING INDEXES)");
+  int taken = 0;
+  for (const auto& row : tx.exec(fmt::format("SELECT * FROM bench.sample LIMIT {}", kInsertedRows))) {
+    if (taken++ % rows_per_statement == 0) statements.emplace_back("INSERT INTO bench.inserts VALUES ");
+    std::string& statement = statements.back();
+    statement += statement.back() == ' ' ? "(" : ",(";
+    for (const auto& field : row)
+      statement +=
+          (field.num() == 0 ? "" : ",") + (field.is_null() ? std::string("NULL") : pg::quote_literal(field.c_str()));
+    statement += ')';
+  }
+  tx.commit();
+  return statements;
+}
+
+/// A DELETE of what is there (nothing: the table is new), the INSERTs, a commit after each of both.
+BenchMeasurement Bench::Impl::measure_inserts(int rows_per_statement) {
+  const Job& wide = job(Form::wide);
+  const std::vector<std::string>& statements = insert_statements(rows_per_statement);
+  pqxx::nontransaction(control->sql()).exec("TRUNCATE bench.inserts");
+  clear(info(BenchPath::insert));
+  BenchMeasurement m;
+  m.workers = 1;
+  const Meter meter(server);
   {
-    pqxx::work tx(b.control->sql());
-    tx.exec("DROP TABLE IF EXISTS bench.inserts; CREATE TABLE bench.inserts (LIKE bench.sample INCLUDING INDEXES)");
-    int taken = 0;
-    for (const auto& row : tx.exec(fmt::format("SELECT * FROM bench.sample LIMIT {}", rows))) {
-      if (taken++ % rows_per_statement == 0) statements.emplace_back("INSERT INTO bench.inserts VALUES ");
-      std::string& statement = statements.back();
-      statement += statement.back() == ' ' ? "(" : ",(";
-      for (const auto& field : row)
-        statement +=
-            (field.num() == 0 ? "" : ",") + (field.is_null() ? std::string("NULL") : pg::quote_literal(field.c_str()));
-      statement += ')';
-    }
+    pqxx::work tx(control->sql());
+    tx.exec("DELETE FROM bench.inserts");
     tx.commit();
   }
-  BenchMeasurement m;
-  m.rows = rows;
-  const Meter meter(b.server);
-  pqxx::work tx(b.control->sql());
-  for (const std::string& s : statements) tx.exec(s);
+  pqxx::work tx(control->sql());
+  for (const std::string& s : statements) m.rows += static_cast<std::int64_t>(tx.exec(s).affected_rows());
   tx.commit();
   meter.finish(m);
+  m.bytes = static_cast<std::int64_t>(wide.streams.front().size()) * m.rows / options.rows;
   return m;
 }
 
@@ -459,15 +513,15 @@ std::string Bench::describe() const {
   const std::size_t targets = impl_->job(Form::wide).streams.size();
   pqxx::work tx(impl_->control->sql());
   const pqxx::row row = tx.exec1("SELECT current_setting('server_version'), current_setting('wal_level')");
-  return fmt::format("PostgreSQL {}, wal_level {}, {}, {} partitions × {} rows × {} targets × 90 columns of {}; {}",
-                     row[0].as<std::string>(), row[1].as<std::string>(),
-                     impl_->options.publish == spec::Publish::swap ? "publish: swap" : "publish: create",
-                     impl_->options.partitions, impl_->options.rows, targets,
-                     impl_->options.columns == pg::FeatureType::float8   ? "double precision"
-                     : impl_->options.columns == pg::FeatureType::float4 ? "real"
-                                                                         : "numeric",
-                     impl_->may_checkpoint ? "a CHECKPOINT before each measurement"
-                                           : "no CHECKPOINT before measurements, as the role may not");
+  return fmt::format(
+      "PostgreSQL {}, wal_level {}, publish: {}, {} partitions × {} rows × {} targets × 90 columns of {}; {}",
+      row[0].as<std::string>(), row[1].as<std::string>(), name_of(impl_->options.publish), impl_->options.partitions,
+      impl_->options.rows, targets,
+      impl_->options.columns == pg::FeatureType::float8   ? "double precision"
+      : impl_->options.columns == pg::FeatureType::float4 ? "real"
+                                                          : "numeric",
+      impl_->may_checkpoint ? "a CHECKPOINT before each measurement"
+                            : "no CHECKPOINT before measurements, as the role may not");
 }
 
 }  // namespace regfeatd::populate

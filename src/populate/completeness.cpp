@@ -100,7 +100,8 @@ std::vector<std::string> check_calendar(pqxx::transaction_base& tx, const spec::
   if (fs.calendar.cadence == 0) return {};
   try {
     pqxx::subtransaction trial(static_cast<pqxx::dbtransaction&>(tx), "zone");
-    trial.exec_params("SELECT now() AT TIME ZONE $1", fs.calendar.zone);
+    // Not by exec_params: libpqxx 6 opens a subtransaction at its first exec, and an error outside of it aborts everything.
+    trial.exec("SELECT now() AT TIME ZONE " + pg::quote_literal(fs.calendar.zone));
     trial.commit();
   } catch (const pqxx::sql_error&) {
     return {"calendar.zone: the server knows no time zone \"" + fs.calendar.zone + "\": pg_timezone_names lists them"};

@@ -6,15 +6,16 @@
 
 #include <algorithm>
 #include <chrono>
-#include <map>
 #include <optional>
 
 #include "input_series.hpp"
+#include "prepared.hpp"
 #include "regfeatd/base/fault.hpp"
 #include "regfeatd/pg/brief.hpp"
 #include "regfeatd/populate/completeness.hpp"
 #include "regfeatd/populate/input_store.hpp"
 #include "regfeatd/populate/publish.hpp"
+#include "regfeatd/populate/short_locks.hpp"
 #include "regfeatd/populate/source.hpp"
 #include "regfeatd/populate/target.hpp"
 #include "regfeatd/queue/feature_sets.hpp"
@@ -23,10 +24,6 @@
 
 namespace regfeatd::populate {
 namespace {
-
-// Rows fitted at a time: with 90 columns a block of output is 0.7 MB, which stays in the second-level cache until it is
-// encoded.
-constexpr std::size_t kBlockRows = 1024;
 
 using Clock = std::chrono::steady_clock;
 
@@ -42,51 +39,6 @@ class Stopwatch {
   double& total_ms_;
   Clock::time_point start_;
 };
-
-/// What the catalogue says of one series; asked once and kept until a fault.
-struct SeriesPlaces {
-  ResolvedSource source;
-  std::vector<ResolvedTarget> targets;
-};
-
-/// A plan that targets share, with the blocks that it is computed into.
-struct Computation {
-  Computation(const fit::Plan& plan, std::size_t inputs) : fitter(plan, kBlockRows) {
-    for (std::size_t i = 0; i < inputs; ++i) blocks.emplace_back(plan.column_count(), kBlockRows);
-  }
-  fit::Fitter fitter;
-  std::vector<fit::ColumnBlock> blocks;  ///< by input
-};
-
-/// A specification version with all that is reused between its partitions.
-struct Prepared {
-  explicit Prepared(spec::FeatureSet set) : fs(std::move(set)) {}
-  spec::FeatureSet fs;
-  std::optional<Computation> wide, compact;  ///< by storage; made when first needed
-
-  Computation& computation(const spec::Target& target) {
-    auto& slot = spec::is_compact(spec::storage_of(fs, target)) ? compact : wide;
-    if (!slot) slot.emplace(spec::written_plan(fs, target), fs.inputs.size());
-    return *slot;
-  }
-  std::vector<std::optional<pg::TupleEncoder>> encoders =
-      std::vector<std::optional<pg::TupleEncoder>>(fs.targets.size());  ///< by target
-
-  /// The encoder of a target, as it was left by the last series with the same layout.
-  pg::TupleEncoder& encoder(std::size_t target, const pg::TupleLayout& layout) {
-    auto& slot = encoders[target];
-    if (!slot || !(slot->layout() == layout)) slot.emplace(layout, kBlockRows);
-    slot->reset_null_counts();
-    return *slot;
-  }
-  std::map<std::string, SeriesPlaces> places;
-};
-
-[[noreturn]] void throw_findings(const std::vector<std::string>& findings) {
-  std::string text;
-  for (const std::string& f : findings) text += (text.empty() ? "" : "; ") + f;
-  throw Fault(FaultClass::configuration, text);
-}
 
 }  // namespace
 
@@ -113,45 +65,10 @@ const char* to_string(Step step) noexcept {
 }
 
 struct PartitionRunner::Impl {
-  std::map<std::pair<std::int64_t, int>, std::unique_ptr<Prepared>> prepared;
+  PreparedSets sets;
+  WriteBuffers buffers;
   InputStore input;
-
-  Prepared& prepare(pqxx::transaction_base& tx, const queue::Claim& claim);
-  const SeriesPlaces& places(pqxx::transaction_base& tx, Prepared& p, const std::string& series);
 };
-
-Prepared& PartitionRunner::Impl::prepare(pqxx::transaction_base& tx, const queue::Claim& claim) {
-  auto& slot = prepared[{claim.feature_set.value, claim.specification_version}];
-  if (!slot) {
-    const auto stored = queue::load_specification(tx, claim.feature_set, claim.specification_version);
-    try {
-      slot = std::make_unique<Prepared>(spec::parse_feature_set(stored.document, "specification"));
-    } catch (const spec::SpecError& e) {
-      throw Fault(FaultClass::configuration, e.what());
-    }
-  }
-  return *slot;
-}
-
-const SeriesPlaces& PartitionRunner::Impl::places(pqxx::transaction_base& tx, Prepared& p, const std::string& series) {
-  const auto known = p.places.find(series);
-  if (known != p.places.end()) return known->second;
-  std::vector<std::string> findings;
-  SeriesPlaces places;
-  places.source = resolve_source(tx, p.fs, series, findings);
-  for (const spec::Target& target : p.fs.targets) {
-    auto resolved = resolve_target(tx, p.fs, target, series, findings);
-    if (resolved) {
-      check_key_types(p.fs, places.source, *resolved, findings);
-      places.targets.push_back(std::move(*resolved));
-    } else if (findings.empty()) {
-      findings.push_back(fmt::format("target {}: it does not exist: apply the feature set again",
-                                     spec::written_table(p.fs, target, series)));
-    }
-  }
-  if (!findings.empty()) throw_findings(findings);
-  return p.places.emplace(series, std::move(places)).first->second;
-}
 
 namespace {
 
@@ -159,12 +76,13 @@ namespace {
 class PartitionWrite {
  public:
   PartitionWrite(pg::Session& session, pqxx::transaction_base& tx, Prepared& prepared, const SeriesPlaces& places,
-                 const queue::Claim& claim, InputStore& input, std::size_t send_rows, RunObserver& observer,
-                 const std::stop_token& stop, queue::Timings& timings)
+                 const queue::Claim& claim, InputStore& input, WriteBuffers& buffers, std::size_t send_rows,
+                 RunObserver& observer, const std::stop_token& stop, queue::Timings& timings)
       : session_(session),
         prepared_(prepared),
         places_(places),
         input_(input),
+        buffers_(buffers),
         send_rows_(send_rows),
         observer_(observer),
         stop_(stop),
@@ -198,33 +116,43 @@ class PartitionWrite {
 
   void settle(pqxx::transaction_base& tx) {
     for (TargetWriter& w : writers_) w.settle(tx);
+    if (!swaps()) attach(tx, TargetWriter::AttachWait::long_enough);
   }
 
-  void fend_off_vacuum(pqxx::transaction_base& tx) const {
-    for (const TargetWriter& w : writers_) w.fend_off_vacuum(tx);
+  /// The children that are exchanged, quoted.
+  [[nodiscard]] std::vector<std::string> exchanged_children() const {
+    std::vector<std::string> out;
+    for (const TargetWriter& w : writers_) {
+      if (w.swaps()) out.push_back(w.tables_to_lock().back());
+    }
+    return out;
   }
 
   /// All locks first, then all exchanges: no target is held up for another's sake.
-  void exchange(pqxx::transaction_base& tx) const {
-    std::string tables;
+  void exchange(pqxx::transaction_base& tx, const WaitBudget& budget) const {
     for (const TargetWriter& w : writers_) {
-      if (w.swaps()) tables += (tables.empty() ? "" : ", ") + w.tables_to_lock();
+      if (w.swaps()) lock_exclusively(tx, w.tables_to_lock(), budget);
     }
-    tx.exec("LOCK TABLE " + tables + " IN ACCESS EXCLUSIVE MODE");
     for (const TargetWriter& w : writers_) w.exchange(tx);
+    attach(tx, TargetWriter::AttachWait::as_it_is_set);
   }
 
  private:
+  void attach(pqxx::transaction_base& tx, TargetWriter::AttachWait wait) const {
+    for (const TargetWriter& w : writers_) {
+      if (w.attaches()) w.attach(tx, wait);
+    }
+  }
+
   void write_target(pqxx::transaction_base& tx, std::size_t t, std::int64_t total, queue::Completion& completion) {
     const spec::Target& target = prepared_.fs.targets[t];
     const ResolvedTarget& place = places_.targets[t];
     std::vector<std::size_t> inputs;
     for (const std::string& name : target.inputs) inputs.push_back(input_index(prepared_.fs, name));
-    pg::TupleEncoder& encoder = prepared_.encoder(t, place.layout);
-    Computation& computation = prepared_.computation(target);
+    fit::Fitter& fitter = prepared_.fitter(target);
+    buffers_.shape(inputs.size(), fitter.plan().column_count(), place.layout, send_rows_);
     std::vector<const double*> columns;
-    for (const std::size_t i : inputs) {
-      const fit::ColumnBlock& block = computation.blocks[i];
+    for (const fit::ColumnBlock& block : buffers_.blocks()) {
       for (std::size_t c = 0; c < block.columns(); ++c) columns.push_back(block.column(c).data());
     }
     TargetWriter& writer = writers_[t];
@@ -235,22 +163,22 @@ class PartitionWrite {
     const auto before = total * static_cast<std::int64_t>(t);
     std::int64_t done = 0;
     pending_ = 0;
-    NullCounts predicted(inputs.size(), std::vector<std::int64_t>(computation.fitter.plan().column_count(), 0));
+    NullCounts predicted(inputs.size(), std::vector<std::int64_t>(fitter.plan().column_count(), 0));
     input_.for_each([&](const InputRows& rows) {
       for (const Segment& segment : rows.segments) {
         for (std::size_t first = segment.output; first < segment.end;) {
-          const std::size_t count = std::min(kBlockRows - pending_, segment.end - first);
-          fit(computation, inputs, rows, segment, first, count);
+          const std::size_t count = std::min(buffers_.block_rows() - pending_, segment.end - first);
+          fit(fitter, inputs, rows, segment, first, count);
           first += count;
-          if (pending_ == kBlockRows) done += flush(encoder, columns, writer);
+          if (pending_ == buffers_.block_rows()) done += flush(columns, writer);
           observer_.at_rows((before + done) / static_cast<std::int64_t>(writers_.size()), total);
         }
       }
-      done += flush(encoder, columns, writer);  // its keys are in the chunk
-      predict_nulls(computation.fitter.plan(), inputs, rows, predicted);
+      done += flush(columns, writer);  // its keys are in the chunk
+      predict_nulls(fitter.plan(), inputs, rows, predicted);
     });
     observer_.at_rows((before + done) / static_cast<std::int64_t>(writers_.size()), total);
-    finish_target(t, predicted, encoder, total, completion);
+    finish_target(t, predicted, total, completion);
   }
 
   using NullCounts = std::vector<std::vector<std::int64_t>>;  ///< [input of the target][column]
@@ -267,13 +195,12 @@ class PartitionWrite {
   }
 
   /// Fits `count` rows of a segment into the blocks, behind the rows that already wait there.
-  void fit(Computation& computation, const std::vector<std::size_t>& inputs, const InputRows& rows,
-           const Segment& segment, std::size_t first, std::size_t count) {
+  void fit(fit::Fitter& fitter, const std::vector<std::size_t>& inputs, const InputRows& rows, const Segment& segment,
+           std::size_t first, std::size_t count) {
     if (stop_.stop_requested()) throw Fault(FaultClass::transient, "stopped", "57014");
     const Stopwatch watch(timings_.fit_ms);
-    for (const std::size_t i : inputs) {
-      computation.fitter.fit(series_of(rows, segment, i), first - segment.begin, count, computation.blocks[i],
-                             pending_);
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      fitter.fit(series_of(rows, segment, inputs[i]), first - segment.begin, count, buffers_.blocks()[i], pending_);
     }
     for (std::size_t r = first; r < first + count; ++r) {
       block_order_[pending_] = rows.order[r];
@@ -284,11 +211,10 @@ class PartitionWrite {
 
   /// Encodes and sends the rows that wait in the blocks, a piece at a time: while the server works on one, the next is
   /// encoded.
-  std::int64_t flush(pg::TupleEncoder& encoder, const std::vector<const double*>& columns, TargetWriter& writer) {
-    const Stopwatch watch(timings_.send_ms);
+  std::int64_t flush(const std::vector<const double*>& columns, TargetWriter& writer) {
     std::vector<const double*> piece(columns);
-    for (std::size_t first = 0; first < pending_; first += send_rows_) {
-      const std::size_t count = std::min(send_rows_, pending_ - first);
+    for (std::size_t first = 0; first < pending_; first += buffers_.encoder_rows()) {
+      const std::size_t count = std::min(buffers_.encoder_rows(), pending_ - first);
       const auto order = std::span<const OrderValue>(block_order_).subspan(first, count);
       const auto keys = prepared_.fs.key.empty()
                             ? std::span<const std::span<const std::byte>>{}
@@ -297,9 +223,10 @@ class PartitionWrite {
       std::span<const std::byte> tuples;
       {
         const Stopwatch encoding(timings_.encode_ms);
-        tuples = encoder.encode(order, keys, piece);
+        tuples = buffers_.encoder().encode(order, keys, piece);
         hash_.update(tuples);
       }
+      const Stopwatch sending(timings_.send_ms);
       writer.copy().send(tuples);
     }
     const auto sent = static_cast<std::int64_t>(pending_);
@@ -308,8 +235,7 @@ class PartitionWrite {
   }
 
   /// Ends the COPY and holds its result against what must have come out: promises 6 and 7.
-  void finish_target(std::size_t t, const NullCounts& predicted, const pg::TupleEncoder& encoder, std::int64_t total,
-                     queue::Completion& completion) {
+  void finish_target(std::size_t t, const NullCounts& predicted, std::int64_t total, queue::Completion& completion) {
     const Stopwatch watch(timings_.send_ms);
     completion.bytes_out += writers_[t].copy().bytes_sent();
     const std::int64_t taken = writers_[t].finish();
@@ -318,29 +244,35 @@ class PartitionWrite {
       throw Fault(FaultClass::fatal,
                   fmt::format("target {}: {} rows were sent but the server took {}", where, total, taken));
     }
-    const fit::Plan& plan = prepared_.computation(prepared_.fs.targets[t]).fitter.plan();
+    const fit::Plan& plan = prepared_.fitter(prepared_.fs.targets[t]).plan();
     std::size_t column = 0;
     for (const auto& of_input : predicted) {
       for (std::size_t c = 0; c < of_input.size(); ++c, ++column) {
-        const std::int64_t actual = encoder.null_counts()[column];
+        const std::int64_t actual = buffers_.encoder().null_counts()[column];
         const bool exact = fit::info(plan.column(c).metric).null_rule != fit::NullRule::value_dependent;
         if (actual < of_input[c] || (exact && actual != of_input[c])) {
           throw Fault(
               FaultClass::partition,
               fmt::format(
-                  "target {}: column \"{}\" has {} NULLs where row counts and input NULLs give {}; a result that "
-                  "overflows its type is the usual cause",
-                  where, places_.targets[t].features[column], actual, of_input[c]));
+                  "target {}: column \"{}\" has {} NULLs where row counts and input NULLs give {}; {} is the usual cause",
+                  where, places_.targets[t].features[column], actual, of_input[c], usual_cause_of_nulls(t)));
         }
         completion.nulls_out += actual;
       }
     }
   }
 
+  [[nodiscard]] const char* usual_cause_of_nulls(std::size_t t) const {
+    return spec::is_compact(spec::storage_of(prepared_.fs, prepared_.fs.targets[t]))
+               ? "a value beyond what storage: compact keeps, 1e60 (squares: 1e120) or the largest real,"
+               : "a result that overflows its type";
+  }
+
   pg::Session& session_;
   Prepared& prepared_;
   const SeriesPlaces& places_;
   InputStore& input_;
+  WriteBuffers& buffers_;
   const std::size_t send_rows_;
   RunObserver& observer_;
   const std::stop_token& stop_;
@@ -373,11 +305,15 @@ void describe_input(const Prepared& prepared, const queue::Claim& claim, InputSt
 /// The memory for the rows of a partition, asked for before they are read.
 std::size_t reserve_memory(pqxx::transaction_base& tx, const Prepared& prepared, const queue::Claim& claim,
                            const RunOptions& options) {
-  if (!options.reserve) return options.input_budget_bytes;
+  // Long look-backs take memory beside the rows: it comes from the same share.
+  const std::size_t beside = prepared.bytes() - std::min(prepared.bytes(), kKeptBytes);
+  const auto left = [&](std::size_t granted) { return granted - std::min(granted, beside); };
+  if (!options.reserve) return left(options.input_budget_bytes);
   const auto rows = queue::expected_rows(tx, claim) + prepared.fs.plan().lookback_rows();
   const std::size_t row_bytes =
       InputStore::row_bytes(prepared.fs.inputs.size(), !prepared.fs.key.empty()) + 16 * prepared.fs.key.size();
-  return options.reserve(static_cast<std::size_t>(rows) * row_bytes / 8 * 9);  // an estimate may be an eighth too low
+  return left(options.reserve(beside + static_cast<std::size_t>(rows) * row_bytes / 8 *
+                                           9));  // an estimate may be an eighth too low
 }
 
 /// Keys that are set aside have rows in the source too, though none of them is in a target.
@@ -481,12 +417,14 @@ queue::Completion read_input(pg::Session& session, pqxx::transaction_base& tx, c
 /// The fence and the exchange of staging tables, as one step that is taken back as a whole while a lock is missing.
 bool complete_and_exchange(pqxx::transaction_base& tx, const queue::Claim& claim, const queue::Completion& completion,
                            const PartitionWrite& write, const std::stop_token& stop) {
-  write.fend_off_vacuum(tx);
   bool ours = false;
-  patiently(tx, stop, [&](pqxx::transaction_base& attempt) {
-    ours = queue::complete(attempt, claim, completion);
-    if (ours) write.exchange(attempt);
-  });
+  patiently(
+      tx, stop,
+      [&](pqxx::transaction_base& attempt, const WaitBudget& budget) {
+        ours = queue::complete(attempt, claim, completion);
+        if (ours) write.exchange(attempt, budget);
+      },
+      [&] { wait_for_maintenance(tx, write.exchanged_children()); });
   return ours;
 }
 
@@ -500,9 +438,7 @@ WriteTurns::Turn wait_for_turn(WriteTurns& turns, const std::stop_token& stop, q
 PartitionRunner::PartitionRunner() : impl_(std::make_unique<Impl>()) {}
 PartitionRunner::~PartitionRunner() = default;
 
-void PartitionRunner::forget_catalogue() {
-  for (auto& [version, p] : impl_->prepared) p->places.clear();
-}
+void PartitionRunner::forget_catalogue() { impl_->sets.forget_places(); }
 
 RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, const RunOptions& options,
                                RunObserver& observer, const std::stop_token& stop, queue::Timings& timings) {
@@ -515,8 +451,8 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
     enter(Step::begin);
     Transaction tx = begin(session, options.lease);
     if (!queue::still_ours(*tx, claim)) return RunResult::fenced;
-    Prepared& prepared = impl_->prepare(*tx, claim);
-    const SeriesPlaces& places = impl_->places(*tx, prepared, claim.series);
+    Prepared& prepared = impl_->sets.get(*tx, claim);
+    const SeriesPlaces& places = prepared.places(*tx, claim.series);
 
     enter(Step::read);
     InputStore& input = impl_->input;
@@ -539,7 +475,8 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
     enter(Step::write);
     std::optional<PartitionWrite> write;
     if (!completion.unchanged)
-      write.emplace(session, *tx, prepared, places, claim, input, options.send_rows, observer, stop, timings);
+      write.emplace(session, *tx, prepared, places, claim, input, impl_->buffers, options.send_rows, observer, stop,
+                    timings);
     if (completion.empty) {
       write->clear(*tx);
     } else if (write) {
@@ -557,11 +494,15 @@ RunResult PartitionRunner::run(pg::Session& session, const queue::Claim& claim, 
     }
 
     enter(Step::complete);
+    {
+      const Stopwatch watch(timings.publish_ms);  // it may have to wait for locks
+      const bool ours = write && write->swaps() && !completion.empty
+                            ? complete_and_exchange(*tx, claim, completion, *write, stop)
+                            : queue::complete(*tx, claim, completion);
+      if (!ours) return RunResult::fenced;  // the destructor rolls back
+    }
     completion.timings = timings;
-    const bool ours = write && write->swaps() && !completion.empty
-                          ? complete_and_exchange(*tx, claim, completion, *write, stop)
-                          : queue::complete(*tx, claim, completion);
-    if (!ours) return RunResult::fenced;  // the destructor rolls back
+    queue::record_success(*tx, claim, completion);
 
     enter(Step::commit);
     {

@@ -4,10 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
-#include <random>
-#include <thread>
 
+#include "obstacles.hpp"
 #include "regfeatd/base/fault.hpp"
 #include "source_sql.hpp"
 
@@ -36,42 +34,6 @@ std::string in_range(const ResolvedTarget& target, OrderRange range) {
                      order_literal(target.order_type, range.upper));
 }
 
-/// What of a child would be lost, or take long under an exclusive lock, if another table were put in its
-/// place; empty: nothing.
-std::string obstacle_to_swap(pqxx::transaction_base& tx, std::uint32_t parent, std::uint32_t child) {
-  const pqxx::row row = tx.exec_params1(
-      "SELECT CASE "
-      "  WHEN NOT pg_has_role(c.relowner, 'USAGE') THEN 'the current role does not own it' "
-      "  WHEN NOT has_schema_privilege(c.relnamespace, 'CREATE') THEN 'there is no CREATE privilege on its "
-      "schema' "
-      "  WHEN c.relpersistence <> 'p' THEN 'it is unlogged' "
-      "  WHEN c.reltablespace <> 0 THEN 'it lies in a tablespace of its own' "
-      "  WHEN c.relrowsecurity THEN 'it has row security' "
-      "  WHEN c.relreplident <> 'd' THEN 'it has a replica identity of its own' "
-      "  WHEN EXISTS (SELECT FROM pg_partitioned_table p WHERE p.partrelid = $2::bigint::oid AND p.partdefid "
-      "<> 0) "
-      "    THEN 'there is a default partition, which every ATTACH reads' "
-      "  WHEN EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'f' AND k.confrelid IN (c.oid, "
-      "$2::bigint::oid)) THEN 'foreign keys refer to it' "
-      "  WHEN EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'f' AND k.conrelid = c.oid) THEN 'it has "
-      "foreign keys, which every ATTACH checks' "
-      "  WHEN EXISTS (SELECT FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid WHERE d.classid = "
-      "'pg_rewrite'::regclass "
-      "                  AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND r.ev_class <> "
-      "c.oid) THEN 'a view reads it by its own name' "
-      "  WHEN EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND "
-      "t.tgparentid = 0) THEN 'it has triggers of its own' "
-      "  WHEN EXISTS (SELECT FROM pg_statistic_ext s WHERE s.stxrelid = c.oid) THEN 'it has extended "
-      "statistics' "
-      "  WHEN EXISTS (SELECT FROM pg_publication_rel r WHERE r.prrelid = c.oid) THEN 'it is published for "
-      "replication by its own name' "
-      "  WHEN EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attacl IS NOT NULL) THEN 'it "
-      "has privileges on columns' "
-      "  ELSE '' END FROM pg_class c WHERE c.oid = $1::bigint::oid",
-      child, parent);
-  return row[0].as<std::string>();
-}
-
 [[noreturn]] void refuse(const ResolvedTarget& target, const std::string& how, const std::string& why) {
   throw Fault(FaultClass::configuration,
               fmt::format("target {}: publish: {} is not possible: {}", target.table.name.text(), how, why));
@@ -80,10 +42,10 @@ std::string obstacle_to_swap(pqxx::transaction_base& tx, std::uint32_t parent, s
 Placement new_child(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target,
                     const ResolvedTarget& resolved, const std::string& series, OrderRange range) {
   if (target.partition.empty()) {
-    throw Fault(
-        FaultClass::configuration,
+    throw MissingChild(
         fmt::format("target {}: no partition holds {} and the specification has no `partition:` name to create one",
-                    resolved.table.name.text(), format_order(fs.order, range.lower)));
+                    resolved.table.name.text(), format_order(fs.order, range.lower)),
+        {range});
   }
   pg::TableName child = pg::TableName::parse(spec::target_partition(fs, target, series, range));
   child.schema = resolved.table.name.schema;
@@ -92,53 +54,121 @@ Placement new_child(pqxx::transaction_base& tx, const spec::FeatureSet& fs, cons
                 fmt::format("table {} exists but is not the partition of {} for {}: attach, rename or drop it",
                             child.text(), resolved.table.name.text(), format_order(fs.order, range.lower)));
   }
-  return {Strategy::create, child, 0, false, "it is not there yet"};
+  if (const std::string obstacle = obstacle_to_attach(resolved); !obstacle.empty())
+    throw Fault(FaultClass::configuration, fmt::format("target {}: partition {} is not there: {}",
+                                                       resolved.table.name.text(), child.text(), obstacle));
+  Placement placement{Strategy::create, child, 0, false, "it is not there yet"};
+  const std::string publication = publication_of(tx, resolved.table.oid);
+  if (!publication.empty()) {
+    placement.attach_first = true;
+    placement.why += fmt::format("; attached before its load, as publication \"{}\" covers it", publication);
+  }
+  return placement;
+}
+
+bool is_empty(pqxx::transaction_base& tx, const pg::TableName& table) {
+  return !tx.exec1(fmt::format("SELECT EXISTS (SELECT FROM ONLY {})", table.quoted()))[0].as<bool>();
+}
+
+/// Why rows have to go through the parent and not into a child itself: what the parent supplies where the child does not.
+/// Empty: there is no reason. Throws Fault (configuration) for columns of the child that cannot take the rows either way.
+std::string obstacle_to_load(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target,
+                             const ResolvedTarget& resolved, const pg::ChildInfo& child) {
+  std::string reason, impossible;
+  for (const auto& row : tx.exec_params(
+           "SELECT c.attname, c.attnotnull, c.atthasdef OR c.attidentity <> '', p.atthasdef OR p.attidentity <> '' "
+           "  FROM pg_attribute c JOIN pg_attribute p ON p.attname = c.attname AND p.attrelid = $2::bigint::oid "
+           " WHERE c.attrelid = $1::bigint::oid AND c.attnum > 0 AND NOT c.attisdropped "
+           "   AND (c.attnotnull OR p.atthasdef OR p.attidentity <> '') ORDER BY c.attnum",
+           child.oid, resolved.table.oid)) {
+    const auto name = row[0].as<std::string>();
+    const bool not_null = row[1].as<bool>(), child_default = row[2].as<bool>(), parent_default = row[3].as<bool>();
+    const auto add = [&](const char* what) {
+      impossible += fmt::format("{}column \"{}\" is NOT NULL{}", impossible.empty() ? "" : "; ", name, what);
+    };
+    if (std::find(resolved.features.begin(), resolved.features.end(), name) != resolved.features.end()) {
+      if (not_null) add(", but features are NULL where a window is incomplete");
+    } else if (name != target.order_column && std::find(fs.key.begin(), fs.key.end(), name) == fs.key.end()) {
+      if (not_null && !child_default && !parent_default) add(" without a default, and no feature is written to it");
+      if (parent_default && !child_default) reason = "its column \"" + name + "\" lacks the parent's default";
+    }
+  }
+  if (!impossible.empty()) {
+    throw Fault(FaultClass::configuration,
+                fmt::format("target {}: partition {}: {}", resolved.table.name.text(), child.name.text(), impossible));
+  }
+  return reason;
+}
+
+/// DELETE and COPY by the child's name, or else by the parent's, whose privileges hold for all of its children. `unfit`: why rows
+/// have to go through the parent, if they have to.
+Placement removed_rows(pqxx::transaction_base& tx, const spec::Target& target, const ResolvedTarget& resolved,
+                       const pg::ChildInfo& child, const std::string& unfit, const std::string& why) {
+  const std::string obstacle = unfit.empty() ? obstacle_to_delete(tx, child.oid, target.order_column) : unfit;
+  if (obstacle.empty()) return {Strategy::remove, child.name, child.oid, child.owned, why};
+  const std::string other = obstacle_to_delete(tx, resolved.table.oid, target.order_column);
+  const bool by_parent = !unfit.empty() || obstacle.find("privilege") != std::string::npos;
+  if (by_parent && other.empty()) {
+    return {Strategy::remove, resolved.table.name, 0, false, why + "; through the parent: " + obstacle};
+  }
+  throw Fault(FaultClass::configuration,
+              fmt::format("target {}: partition {} cannot be written: {}{}", resolved.table.name.text(),
+                          child.name.text(), obstacle, by_parent ? "; and of the parent: " + other : ""));
 }
 
 /// A child that covers exactly the range.
-Placement replaced_child(pqxx::transaction_base& tx, const spec::Target& target, const ResolvedTarget& resolved,
-                         const pg::ChildInfo& child) {
+Placement replaced_child(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target,
+                         const ResolvedTarget& resolved, const pg::ChildInfo& child) {
   const auto placed = [&](Strategy s, const std::string& why) {
     return Placement{s, child.name, child.oid, child.owned, why};
   };
+  const std::string unfit = obstacle_to_load(tx, fs, target, resolved, child);
+  const auto needs = [&](const char* how, const std::string& obstacle) {
+    if (!obstacle.empty()) refuse(resolved, how, "partition " + child.name.text() + ": " + obstacle);
+  };
+  const bool readable =
+      tx.exec_params1("SELECT has_table_privilege($1::bigint::oid, 'SELECT')", child.oid)[0].as<bool>();
   switch (target.publish) {
     case Publish::create:
       refuse(resolved, "create", "partition " + child.name.text() + " exists; drop it, or choose another way");
     case Publish::truncate:
+      needs("truncate", unfit);
+      needs("truncate", obstacle_to_truncate(tx, child.oid, readable && is_empty(tx, child.name)));
       return placed(Strategy::truncate, "publish: truncate");
     case Publish::remove:
-      return placed(Strategy::remove, "publish: delete");
-    case Publish::swap: {
-      const std::string obstacle = obstacle_to_swap(tx, resolved.table.oid, child.oid);
-      if (!obstacle.empty()) refuse(resolved, "swap", "partition " + child.name.text() + ": " + obstacle);
+      return removed_rows(tx, target, resolved, child, unfit, "publish: delete");
+    case Publish::swap:
+      needs("swap", unfit);
+      needs("swap", obstacle_to_swap(tx, resolved, child.oid));
       return placed(Strategy::swap, "publish: swap");
-    }
     case Publish::automatic:
       break;
   }
-  // Without ownership it is a finding anyway; it must not hide the others.
-  if (!child.owned && !tx.exec_params("SELECT has_table_privilege($1::oid, 'SELECT')", child.oid)[0][0].as<bool>()) {
-    return placed(Strategy::remove, "the current role may not read it");
+  const auto removed = [&](const std::string& why) { return removed_rows(tx, target, resolved, child, unfit, why); };
+  if (!unfit.empty()) return removed("it cannot take the rows by itself");
+  if (!readable) return removed("the current role may not read it");
+  if (is_empty(tx, child.name)) {
+    const std::string obstacle = obstacle_to_truncate(tx, child.oid, true);
+    return obstacle.empty() ? placed(Strategy::truncate, "it is there and empty")
+                            : removed("it is empty, and cannot be truncated: " + obstacle);
   }
-  if (!tx.exec1(fmt::format("SELECT EXISTS (SELECT FROM ONLY {})", child.name.quoted()))[0].as<bool>()) {
-    return placed(Strategy::truncate, "it is there and empty");
-  }
-  const std::string obstacle = obstacle_to_swap(tx, resolved.table.oid, child.oid);
+  const std::string obstacle = obstacle_to_swap(tx, resolved, child.oid);
   return obstacle.empty() ? placed(Strategy::swap, "it holds rows")
-                          : placed(Strategy::remove, "it holds rows, and cannot be exchanged: " + obstacle);
+                          : removed("it holds rows, and cannot be exchanged: " + obstacle);
 }
 
-/// The first part of a range that none of the children holds.
-std::optional<OrderRange> first_gap(std::vector<pg::ChildInfo> children, OrderRange range) {
+/// The parts of a range that none of the children holds.
+std::vector<OrderRange> gaps_between(std::vector<pg::ChildInfo> children, OrderRange range) {
   std::sort(children.begin(), children.end(),
             [](const auto& a, const auto& b) { return a.bounds.lower < b.bounds.lower; });
+  std::vector<OrderRange> gaps;
   OrderValue covered = range.lower;
   for (const pg::ChildInfo& c : children) {
-    if (c.bounds.lower > covered) return OrderRange{covered, c.bounds.lower};
+    if (c.bounds.lower > covered) gaps.push_back({covered, c.bounds.lower});
     covered = std::max(covered, c.bounds.upper);
   }
-  if (covered < range.upper) return OrderRange{covered, range.upper};
-  return std::nullopt;
+  if (covered < range.upper) gaps.push_back({covered, range.upper});
+  return gaps;
 }
 
 /// The children that hold rows of a range. Throws Fault (configuration) when they leave a part of it without
@@ -152,15 +182,15 @@ std::vector<pg::ChildInfo> homes_of(pqxx::transaction_base& tx, const spec::Feat
   auto others = children;
   std::erase_if(others, is_default);
   if (others.empty()) return children;
-  const auto gap = first_gap(others, range);
-  if (!gap) return others;
+  const auto gaps = gaps_between(others, range);
+  if (gaps.empty()) return others;
   if (has_default) return children;
-  throw Fault(
-      FaultClass::configuration,
-      fmt::format("target {}: no partition holds {} to {}, but others hold the rest of {} to {}: "
-                  "create the one that is missing",
-                  resolved.table.name.text(), format_order(fs.order, gap->lower), format_order(fs.order, gap->upper),
-                  format_order(fs.order, range.lower), format_order(fs.order, range.upper)));
+  throw MissingChild(fmt::format("target {}: no partition holds {} to {}, but others hold the rest of {} to {}: "
+                                 "create the one that is missing",
+                                 resolved.table.name.text(), format_order(fs.order, gaps[0].lower),
+                                 format_order(fs.order, gaps[0].upper), format_order(fs.order, range.lower),
+                                 format_order(fs.order, range.upper)),
+                     gaps);
 }
 
 }  // namespace
@@ -197,12 +227,25 @@ Placement place(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const sp
   const auto children = homes_of(tx, fs, resolved, range);
   if (children.empty()) return new_child(tx, fs, target, resolved, series, range);
   if (children.size() == 1 && children[0].kind == 'r' && !children[0].is_default) {
-    if (children[0].bounds == range) return replaced_child(tx, target, resolved, children[0]);
+    if (children[0].bounds == range) return replaced_child(tx, fs, target, resolved, children[0]);
     needs_child("partition " + children[0].name.text() + " covers another range");
-    if (covers(children[0].bounds, range))
-      return {Strategy::remove, children[0].name, 0, false, "its table covers a larger range"};
+    if (covers(children[0].bounds, range)) {
+      Placement placement =
+          removed_rows(tx, target, resolved, children[0], obstacle_to_load(tx, fs, target, resolved, children[0]),
+                       "its table covers a larger range");
+      placement.child = 0;  // not the partition's alone: it is not analysed for it
+      placement.child_owned = false;
+      return placement;
+    }
   }
   needs_child("no single child covers the range");
+  if (const std::string obstacle = obstacle_to_delete(tx, resolved.table.oid, target.order_column); !obstacle.empty()) {
+    throw Fault(
+        FaultClass::configuration,
+        fmt::format("target {}: several children meet the range, or a default partition, so it is written by its "
+                    "own name: {}",
+                    resolved.table.name.text(), obstacle));
+  }
   return {Strategy::remove, resolved.table.name, 0, false, "several children meet the range, or a default partition"};
 }
 
@@ -216,6 +259,20 @@ TargetWriter::TargetWriter(const ResolvedTarget& resolved, Placement placement, 
       staging_{placement_.table.schema, fmt::format("regfeatd_staging_{}_{}_{}", partition_id_, epoch_, number)} {}
 
 pg::TableName TargetWriter::destination() const { return swaps() ? staging_ : placement_.table; }
+
+/// An identity column is the parent's alone, but its rows are loaded into the child: they are numbered by the same sequence.
+void TargetWriter::number_rows(pqxx::transaction_base& tx) {
+  const pqxx::row row = tx.exec_params1(
+      "SELECT string_agg(format('ALTER COLUMN %I SET DEFAULT nextval(%L)', attname, pg_get_serial_sequence($1, attname)), ', '), "
+      "       string_agg(format('ALTER COLUMN %I DROP DEFAULT', attname), ', ') "
+      "  FROM pg_attribute WHERE attrelid = $1::regclass AND attidentity <> '' AND NOT attisdropped",
+      resolved_.table.name.quoted());
+  if (row[0].is_null()) return;
+  tx.exec(fmt::format("ALTER TABLE {} {}", destination().quoted(), row[0].as<std::string>()));
+  // From PostgreSQL 17 on, ATTACH makes the column the parent's identity, beside which there is no default.
+  if (tx.conn().server_version() >= 170000)
+    after_load_ = fmt::format("ALTER TABLE {} {}", destination().quoted(), row[1].as<std::string>());
+}
 
 /// A table by itself, like a child of the target but for its keys, which come after the load.
 void TargetWriter::create_child(pqxx::transaction_base& tx, const std::string& like) {
@@ -234,6 +291,7 @@ void TargetWriter::create_child(pqxx::transaction_base& tx, const std::string& l
       "attstattarget >= 0",
       like);
   if (!set[0].is_null()) tx.exec(fmt::format("ALTER TABLE {} {}", destination().quoted(), set[0].as<std::string>()));
+  number_rows(tx);
 }
 
 void TargetWriter::clear(pqxx::transaction_base& tx) {
@@ -254,6 +312,7 @@ void TargetWriter::start(pg::Session& session, pqxx::transaction_base& tx) {
   switch (placement_.strategy) {
     case Strategy::create:
       create_child(tx, resolved_.table.name.quoted());
+      if (placement_.attach_first) attach(tx, AttachWait::long_enough);
       break;
     case Strategy::swap:
       create_child(tx, placement_.table.quoted());
@@ -284,45 +343,86 @@ std::int64_t TargetWriter::finish() {
   return rows;
 }
 
-/// The keys and indexes of the child that is replaced, its own ones too, on the staging table.
-void TargetWriter::build_keys(pqxx::transaction_base& tx) {
-  int number = 0;
-  for (const auto& row :
-       tx.exec_params("SELECT ic.relname, pg_get_constraintdef(k.oid), i.indisunique, "
-                      "       substr(pg_get_indexdef(i.indexrelid), 1 + length(format('CREATE %sINDEX %I ON %I.%I', "
-                      "                CASE WHEN i.indisunique THEN 'UNIQUE ' ELSE '' END, ic.relname, n.nspname, "
-                      "c.relname))) "
-                      "  FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid JOIN pg_class c ON c.oid = "
-                      "i.indrelid "
-                      "  JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_constraint k ON k.conindid = "
-                      "i.indexrelid AND k.contype IN ('p', 'u', 'x') "
-                      " WHERE i.indrelid = $1::bigint::oid AND i.indisvalid ORDER BY i.indexrelid",
-                      placement_.child)) {
-    const std::string name = quote_identifier(fmt::format("{}_{}", staging_.name, ++number));
-    if (row[1].is_null()) {
-      tx.exec(fmt::format("CREATE {}INDEX {} ON {}{}", row[2].as<bool>() ? "UNIQUE " : "", name, staging_.quoted(),
-                          row[3].as<std::string>()));
-    } else {
-      tx.exec(fmt::format("ALTER TABLE {} ADD CONSTRAINT {} {}", staging_.quoted(), name, row[1].as<std::string>()));
-    }
-    rename_keys_ += fmt::format("; ALTER INDEX {}.{} RENAME TO {}", quote_identifier(staging_.schema), name,
-                                quote_identifier(row[0].as<std::string>()));
+namespace {
+
+/// A key or an index, as it can be built on another table.
+struct KeyDefinition {
+  std::string name;
+  std::string constraint;  ///< PRIMARY KEY (...), for one that is a constraint; otherwise "", and:
+  bool unique = false;
+  std::string index;  ///< USING ... to the end
+
+  [[nodiscard]] std::string build_on(const pg::TableName& table, const std::string& new_name = "") const {
+    const std::string called = new_name.empty() ? "" : quote_identifier(new_name) + ' ';
+    if (constraint.empty())
+      return fmt::format("CREATE {}INDEX {}ON {}{}; ", unique ? "UNIQUE " : "", called, table.quoted(), index);
+    return fmt::format("ALTER TABLE {} ADD {}{}; ", table.quoted(), called.empty() ? "" : "CONSTRAINT " + called,
+                       constraint);
   }
+};
+
+/// The keys and indexes of a table, in the order of their making. Of a partitioned one without those that only ATTACH builds as
+/// they are: in a tablespace of their own, or constraints with storage options.
+std::vector<KeyDefinition> keys_of(pqxx::transaction_base& tx, std::uint32_t table) {
+  std::vector<KeyDefinition> keys;
+  for (const auto& row : tx.exec_params(R"(
+SELECT ic.relname, coalesce(pg_get_constraintdef(k.oid), ''), i.indisunique,
+       substr(pg_get_indexdef(i.indexrelid),
+              1 + length(format('CREATE %sINDEX %I ON %s%I.%I', CASE WHEN i.indisunique THEN 'UNIQUE ' ELSE '' END, ic.relname,
+                                CASE c.relkind WHEN 'p' THEN 'ONLY ' ELSE '' END, n.nspname, c.relname)))
+  FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid JOIN pg_class c ON c.oid = i.indrelid
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+  LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.conrelid = c.oid AND k.contype IN ('p', 'u', 'x')
+ WHERE i.indrelid = $1::bigint::oid
+   AND CASE c.relkind WHEN 'p' THEN ic.reltablespace = 0 AND (k.oid IS NULL OR ic.reloptions IS NULL) ELSE i.indisvalid END
+ ORDER BY i.indexrelid)",
+                                        table)) {
+    keys.push_back({row[0].as<std::string>(), row[1].as<std::string>(), row[2].as<bool>(), row[3].as<std::string>()});
+  }
+  return keys;
 }
 
-/// Privileges and storage options of the child that is replaced.
+}  // namespace
+
+/// For `swap` the keys and indexes of the child that is replaced, its own ones too; for `create` the parent's, which ATTACH then
+/// finds and takes over. Left to ATTACH, they would be built under its lock on the parent.
+void TargetWriter::build_keys(pqxx::transaction_base& tx) {
+  std::string sql;
+  int number = 0;
+  for (const KeyDefinition& key : keys_of(tx, swaps() ? placement_.child : resolved_.table.oid)) {
+    if (!swaps()) {
+      sql += key.build_on(placement_.table);  // the server gives the name that ATTACH would have given
+      continue;
+    }
+    const std::string name = fmt::format("{}_{}", staging_.name, ++number);
+    sql += key.build_on(staging_, name);
+    rename_keys_ += fmt::format("; ALTER INDEX {}.{} RENAME TO {}", quote_identifier(staging_.schema),
+                                quote_identifier(name), quote_identifier(key.name));
+  }
+  if (!sql.empty()) tx.exec(sql);
+}
+
+/// Privileges and storage options of the child that is replaced, and no others: not those that ALTER DEFAULT PRIVILEGES gave the
+/// staging table.
 void TargetWriter::copy_grants(pqxx::transaction_base& tx) const {
   const pqxx::row row = tx.exec_params1(
-      "SELECT (SELECT string_agg(format('GRANT %s ON %s TO %s%s', a.privilege_type, $2::text, "
-      "                                 CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE "
-      "quote_ident(pg_get_userbyid(a.grantee)) END, "
-      "                                 CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END), '; "
-      "') "
-      "          FROM aclexplode(c.relacl) a WHERE a.grantee <> c.relowner), "
-      "       array_to_string(c.reloptions, ', ') FROM pg_class c WHERE c.oid = $1::bigint::oid",
+      R"(
+WITH child AS (SELECT relowner, relacl, reloptions FROM pg_class WHERE oid = $1::bigint::oid),
+     given AS (SELECT a.grantee FROM pg_class s, aclexplode(s.relacl) a WHERE s.oid = $2::text::regclass AND a.grantee <> s.relowner
+               UNION SELECT relowner FROM child WHERE relacl IS NOT NULL)
+SELECT (SELECT string_agg(format('REVOKE ALL ON %s FROM %s; ', $2::text,
+                                 CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END), '')
+          FROM given),
+       (SELECT string_agg(format('GRANT %s ON %s TO %s%s; ', a.privilege_type, $2::text,
+                                 CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
+                                 CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END), '')
+          FROM child, aclexplode(child.relacl) a),
+       (SELECT format('ALTER TABLE %s SET (%s)', $2::text, array_to_string(reloptions, ', ')) FROM child
+         WHERE reloptions IS NOT NULL))",
       placement_.child, staging_.quoted());
-  if (!row[0].is_null()) tx.exec(row[0].as<std::string>());
-  if (!row[1].is_null()) tx.exec(fmt::format("ALTER TABLE {} SET ({})", staging_.quoted(), row[1].as<std::string>()));
+  std::string sql;
+  for (const auto& part : row) sql += part.is_null() ? "" : part.as<std::string>();
+  if (!sql.empty()) tx.exec(sql);
 }
 
 void TargetWriter::analyze(pqxx::transaction_base& tx) const {
@@ -337,28 +437,40 @@ void TargetWriter::analyze(pqxx::transaction_base& tx) const {
 }
 
 void TargetWriter::settle(pqxx::transaction_base& tx) {
+  if (!after_load_.empty()) tx.exec(after_load_);
   if (swaps()) {
     build_keys(tx);
     copy_grants(tx);
-  } else if (placement_.strategy == Strategy::create) {
-    const std::string child = placement_.table.quoted();
-    tx.exec(
-        fmt::format("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({}); ALTER TABLE {} DROP "
-                    "CONSTRAINT regfeatd_bounds",
-                    resolved_.table.name.quoted(), child, order_literal(resolved_.order_type, range_.lower),
-                    order_literal(resolved_.order_type, range_.upper), child));
+  } else if (attaches()) {
+    build_keys(tx);
   }
   analyze(tx);
 }
 
-void TargetWriter::fend_off_vacuum(pqxx::transaction_base& tx) const {
-  // Whoever waits for a second in this mode has autovacuum cancelled, and readers and writers pass by
-  // meanwhile; the short waits of `exchange` would never last that second.
-  if (swaps()) tx.exec(fmt::format("LOCK TABLE ONLY {} IN SHARE UPDATE EXCLUSIVE MODE", placement_.table.quoted()));
+void TargetWriter::attach(pqxx::transaction_base& tx, AttachWait wait) const {
+  const std::string parent = resolved_.table.name.quoted(), child = placement_.table.quoted();
+  // Only others who want to attach, or maintain the parent, wait behind us: it may take longer than other locks.
+  const char* lock_timeout = wait == AttachWait::long_enough ? "SET LOCAL lock_timeout = '1min'; " : "";
+  try {
+    tx.exec(
+        fmt::format("{}ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({}); ALTER TABLE {} DROP "
+                    "CONSTRAINT regfeatd_bounds",
+                    lock_timeout, parent, child, order_literal(resolved_.order_type, range_.lower),
+                    order_literal(resolved_.order_type, range_.upper), child));
+  } catch (const pqxx::sql_error& e) {
+    if (e.sqlstate() != "55P03") throw;
+    throw Fault(
+        FaultClass::transient,
+        fmt::format("target {}: the lock to attach partition {} did not come (pg_locks shows who holds the parent in "
+                    "SHARE UPDATE EXCLUSIVE mode or a stronger one: ANALYZE, CREATE INDEX, ALTER TABLE); it is tried "
+                    "again later",
+                    resolved_.table.name.text(), placement_.table.text()),
+        "55P03");
+  }
 }
 
-std::string TargetWriter::tables_to_lock() const {
-  return swaps() ? fmt::format("ONLY {}, ONLY {}", resolved_.table.name.quoted(), placement_.table.quoted()) : "";
+std::vector<std::string> TargetWriter::tables_to_lock() const {
+  return {resolved_.table.name.quoted(), placement_.table.quoted()};
 }
 
 void TargetWriter::exchange(pqxx::transaction_base& tx) const {
@@ -376,37 +488,6 @@ void TargetWriter::exchange(pqxx::transaction_base& tx) const {
 
 std::int64_t drop_leftovers(pqxx::transaction_base& tx) {
   return tx.exec1("SELECT regfeat.drop_leftovers()")[0].as<std::int64_t>();
-}
-
-void patiently(pqxx::transaction_base& tx, const std::stop_token& stop,
-               const std::function<void(pqxx::transaction_base&)>& body) {
-  using std::chrono::milliseconds;
-  constexpr milliseconds kLongestPause{1000};
-  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds{30};
-  thread_local std::mt19937 random{std::random_device{}()};
-  for (milliseconds pause{20};; pause = std::min(kLongestPause, 2 * pause)) {
-    std::string said;
-    try {
-      pqxx::subtransaction attempt(static_cast<pqxx::dbtransaction&>(tx), "publish");
-      attempt.exec("SET LOCAL lock_timeout = '40ms'");
-      body(attempt);
-      attempt.commit();
-      return;
-    } catch (const pqxx::sql_error& e) {
-      if (e.sqlstate() != "55P03") throw;
-      said = e.what();
-    }
-    if (stop.stop_requested()) throw Fault(FaultClass::transient, "stopped", "57014");
-    if (std::chrono::steady_clock::now() > give_up) {
-      throw Fault(FaultClass::transient,
-                  "the target's table is in use all the time, for half a minute now (pg_locks shows by "
-                  "whom); it is tried again later: " +
-                      said,
-                  "55P03");
-    }
-    std::this_thread::sleep_for(
-        milliseconds{std::uniform_int_distribution<long>(pause.count() / 2, pause.count())(random)});
-  }
 }
 
 }  // namespace regfeatd::populate

@@ -57,6 +57,23 @@ bool has_deterministic_collation(pqxx::transaction_base& tx, const ResolvedSourc
       .empty();
 }
 
+/// What the server has against a statement, in a subtransaction of its own; its rows go to `result`. nullopt: nothing.
+/// Throws Fault where the moment was bad and not the statement.
+std::optional<std::string> refusal(pqxx::transaction_base& tx, const std::string& statement,
+                                   pqxx::result* result = nullptr) {
+  try {
+    pqxx::subtransaction trial(static_cast<pqxx::dbtransaction&>(tx), "trial");
+    const pqxx::result got = trial.exec(statement);
+    trial.commit();
+    if (result != nullptr) *result = got;
+    return std::nullopt;
+  } catch (const pqxx::sql_error&) {
+    const Fault fault = pg::to_fault(std::current_exception());
+    if (fault.fault_class() == FaultClass::transient || fault.fault_class() == FaultClass::fatal) throw fault;
+    return fault.what();
+  }
+}
+
 void resolve_query(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series,
                    ResolvedSource& out, std::vector<std::string>& findings) {
   out.query = fill_series(fs.source.query, series);
@@ -64,12 +81,8 @@ void resolve_query(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const
   out.query_order_column = fs.source.query_order_column;
   out.query_order_type = fs.order == OrderKind::time ? ColumnType::timestamptz : ColumnType::int8;
   pqxx::result described;
-  try {
-    pqxx::subtransaction trial(static_cast<pqxx::dbtransaction&>(tx), "describe");
-    described = trial.exec("SELECT q.* FROM (" + select_source_query_text(out) + ") q LIMIT 0");
-    trial.commit();
-  } catch (const pqxx::sql_error& e) {
-    findings.push_back(fmt::format("source query: {}", pg::to_fault(std::current_exception()).what()));
+  if (const auto said = refusal(tx, "SELECT q.* FROM (" + select_source_query_text(out) + ") q LIMIT 0", &described)) {
+    findings.push_back("source query: " + *said);
     return;
   }
   const auto find = [&](const std::string& name) -> std::optional<std::pair<ColumnType, std::string>> {
@@ -83,7 +96,7 @@ void resolve_query(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const
   };
   if (const auto order = find(out.query_order_column)) {
     out.query_order_type = order->first;
-    const pg::ColumnInfo column{out.query_order_column, order->first, order->second, true, false, false};
+    const pg::ColumnInfo column{out.query_order_column, order->first, order->second};
     check_order_column(fs, "query", out.query_order_column, &column, findings);
   } else {
     check_order_column(fs, "query", out.query_order_column, nullptr, findings);
@@ -115,6 +128,33 @@ void resolve_query(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const
   }
 }
 
+/// Of a table of which the current role may read some columns.
+void check_readable(const pg::TableInfo& table, const pg::ColumnInfo& column, std::vector<std::string>& findings) {
+  if (!table.can_select || column.can_select) return;  // the former is a finding already
+  const std::string finding =
+      fmt::format("source {}: no SELECT privilege on column \"{}\"", table.name.text(), column.name);
+  if (std::find(findings.begin(), findings.end(), finding) == findings.end()) findings.push_back(finding);
+}
+
+/// The server's own opinion of the query that partitions are read with: whether it joins these types, whether the role may run
+/// it, views included. Nothing is read.
+void try_reading(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const ResolvedSource& source,
+                 std::vector<std::string>& findings) {
+  const OrderRange range = spec::partition_holding(fs, fs.partitioning.range.lower);
+  const auto said = refusal(tx, "EXPLAIN " + select_rows(fs, source, range, std::nullopt));
+  if (!said) return;
+  if (source.tables.size() == 1) {
+    findings.push_back(fmt::format("source {}: it cannot be read: {}", source.tables[0].name.text(), *said));
+    return;
+  }
+  std::string tables;
+  for (const auto& table : source.tables) tables += (tables.empty() ? "" : ", ") + table.name.text();
+  findings.push_back(fmt::format(
+      "source {}: the join cannot be read: {}; key and order columns need types that compare with those of the "
+      "first table: change them, or take a query source that casts them",
+      tables, *said));
+}
+
 void resolve_input(const spec::FeatureSet& fs, const spec::Input& input, const std::string& series,
                    const std::vector<std::optional<pg::TableInfo>>& tables, ResolvedSource& out,
                    std::vector<std::string>& findings) {
@@ -143,6 +183,7 @@ void resolve_input(const spec::FeatureSet& fs, const spec::Input& input, const s
     return;
   }
   const pg::ColumnInfo& column = *tables[holders.front()]->column(input.column);
+  check_readable(*tables[holders.front()], column, findings);
   out.input_numeric.back() = column.type == ColumnType::numeric;
   if (!pg::is_number(column.type)) {
     findings.push_back(fmt::format("source {}: column \"{}\" (input {}) is {}; expected a number",
@@ -152,6 +193,7 @@ void resolve_input(const spec::FeatureSet& fs, const spec::Input& input, const s
 
 void resolve_tables(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const std::string& series,
                     ResolvedSource& out, std::vector<std::string>& findings) {
+  const std::size_t before = findings.size();
   std::vector<std::optional<pg::TableInfo>> tables;
   out.key_index = !fs.key.empty();
   for (std::size_t t = 0; t < fs.source.tables.size(); ++t) {
@@ -168,7 +210,10 @@ void resolve_tables(pqxx::transaction_base& tx, const spec::FeatureSet& fs, cons
     if (!table.can_select) findings.push_back(fmt::format("source {}: no SELECT privilege", name));
     const pg::ColumnInfo* order = table.column(resolved.order_column);
     check_order_column(fs, name, resolved.order_column, order, findings);
-    if (order != nullptr) resolved.order_type = order->type;
+    if (order != nullptr) {
+      resolved.order_type = order->type;
+      check_readable(table, *order, findings);
+    }
     for (const std::string& key : fs.key) {
       const pg::ColumnInfo* column = table.column(key);
       if (column == nullptr) {
@@ -179,11 +224,13 @@ void resolve_tables(pqxx::transaction_base& tx, const spec::FeatureSet& fs, cons
             "their bytes; take a query source that casts it",
             name, key, column->type_name));
       }
+      if (column != nullptr) check_readable(table, *column, findings);
       if (t == 0) out.key_types.push_back(column == nullptr ? "text" : column->type_name);
     }
     out.key_index = out.key_index && pg::has_index(tx, table.oid, fs.key, resolved.order_column);
   }
   for (const spec::Input& input : fs.inputs) resolve_input(fs, input, series, tables, out, findings);
+  if (findings.size() == before) try_reading(tx, fs, out, findings);
 }
 
 /// The key of the row that `copy` stands on, as COPY IN wants it. false: there is NULL in it.

@@ -43,6 +43,8 @@ class Validation {
 
  private:
   void load(const std::string& name);
+  [[nodiscard]] bool asked_for(const std::string& series, const OrderRange& range) const;
+  void look_at_scope(const std::vector<queue::ListedWork>& listed);
   [[nodiscard]] std::vector<queue::FinishedWork> choose(std::vector<queue::FinishedWork> all);
   void look_at_tables(const std::vector<queue::FinishedWork>& chosen);
   void check(const queue::FinishedWork& work);
@@ -86,13 +88,47 @@ void Validation::load(const std::string& name) {
   }
 }
 
-std::vector<queue::FinishedWork> Validation::choose(std::vector<queue::FinishedWork> all) {
+bool Validation::asked_for(const std::string& series, const OrderRange& range) const {
   const Restriction& only = options_.restriction;
-  std::erase_if(all, [&](const queue::FinishedWork& w) {
-    if (!only.series.empty() && std::find(only.series.begin(), only.series.end(), w.series) == only.series.end())
-      return true;
-    return (only.from && w.range.upper <= *only.from) || (only.to && w.range.lower >= *only.to);
-  });
+  if (!only.series.empty() && std::find(only.series.begin(), only.series.end(), series) == only.series.end())
+    return false;
+  return !(only.from && range.upper <= *only.from) && !(only.to && range.lower >= *only.to);
+}
+
+/// Silence must not be taken for success: unknown series are an error, and what there is nothing to say about is said.
+void Validation::look_at_scope(const std::vector<queue::ListedWork>& listed) {
+  std::set<std::string> known;
+  std::map<std::string, std::int64_t> states;  // of those that were asked for
+  std::int64_t asked = 0;
+  for (const queue::ListedWork& w : listed) {
+    known.insert(w.series);
+    if (!asked_for(w.series, w.range)) continue;
+    ++asked;
+    if (w.state != "done" && w.state != "empty") ++states[w.state];
+  }
+  std::string unknown;
+  for (const std::string& s : options_.restriction.series) {
+    if (!known.contains(s)) unknown += (unknown.empty() ? "" : ", ") + s;
+  }
+  if (!unknown.empty())
+    throw Fault(FaultClass::configuration,
+                fmt::format("--series {}: feature set {} has no such series", unknown, fs_.name));
+  for (const auto& [state, n] : states) report_.unfinished += n;
+  if (listed.empty()) {
+    report_.nothing_looked_at = "the feature set has no partitions";
+  } else if (asked == 0) {
+    report_.nothing_looked_at =
+        fmt::format("none of its {} partitions is between --from and --to", format_count(std::ssize(listed)));
+  } else if (asked == report_.unfinished) {
+    std::string how;
+    for (const auto& [state, n] : states)
+      how += fmt::format("{}{} {}", how.empty() ? "" : ", ", format_count(n), state);
+    report_.nothing_looked_at = fmt::format("no partition that was asked for is finished: {}", how);
+  }
+}
+
+std::vector<queue::FinishedWork> Validation::choose(std::vector<queue::FinishedWork> all) {
+  std::erase_if(all, [&](const queue::FinishedWork& w) { return !asked_for(w.series, w.range); });
   report_.counts.partitions_of = static_cast<std::int64_t>(all.size());
   if (options_.sample == 0 || options_.sample >= all.size()) return all;
   std::vector<queue::FinishedWork> chosen;
@@ -324,6 +360,8 @@ ValidateReport Validation::run(const std::string& name,
   std::vector<queue::FinishedWork> chosen;
   {
     pqxx::work tx(session_.sql());
+    begin_reading(tx);
+    look_at_scope(queue::listed_work(tx, id_));
     chosen = choose(queue::finished_work(tx, id_));
   }
   report_.run = queue::begin_validation(session_, fs_.name, options_.seed);
@@ -332,6 +370,8 @@ ValidateReport Validation::run(const std::string& name,
     check(chosen[i]);
     on_partition(i + 1, chosen.size());
   }
+  if (report_.nothing_looked_at.empty() && report_.counts.partitions == 0 && report_.findings.empty())
+    report_.nothing_looked_at = "every partition changed while it was looked at";
   queue::end_validation(session_, report_.run, report_.counts);
   return std::move(report_);
 }

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <set>
+#include <utility>
 
 namespace regfeatd::populate {
 namespace {
@@ -21,9 +22,7 @@ constexpr const char* kIndexes = R"(
   WITH RECURSIVE tree AS (
     SELECT $1::oid AS oid, 0 AS depth UNION ALL SELECT i.inhrelid, t.depth + 1 FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid)
   SELECT t.depth, t.oid::regclass::text, x.indexrelid IS NOT NULL, coalesce(x.indisvalid AND x.indisready, true),
-         CASE WHEN x.indisunique THEN 'unique ' ELSE '' END || '(' ||
-           (SELECT string_agg(pg_get_indexdef(x.indexrelid, k, true), ', ' ORDER BY k) FROM generate_series(1, x.indnkeyatts) k) || ')' ||
-           CASE WHEN x.indpred IS NULL THEN '' ELSE ' WHERE ' || pg_get_expr(x.indpred, x.indrelid, true) END
+         regfeat.index_text(x.indexrelid)
     FROM tree t LEFT JOIN pg_index x ON x.indrelid = t.oid
    ORDER BY t.depth, 2, 5)";
 
@@ -38,9 +37,18 @@ std::vector<Table> read_tables(pqxx::transaction_base& tx, const ResolvedTarget&
   return out;
 }
 
+/// Those that the table had when its feature set was applied last.
+std::set<std::string> applied_indexes(pqxx::transaction_base& tx, const ResolvedTarget& target) {
+  std::set<std::string> out;
+  for (const auto& r :
+       tx.exec_params("SELECT unnest(indexes) FROM regfeat.target WHERE target = $1::oid::regclass", target.table.oid))
+    out.insert(r[0].as<std::string>());
+  return out;
+}
+
 /// What more than half of three and more tables have and another lacks.
 void compare(const std::vector<const Table*>& tables, const std::string& kind,
-             const std::function<void(const Table&, const std::string&)>& report) {
+             const std::function<void(const Table&, const std::string& index, const std::string&)>& report) {
   if (tables.size() < 3) return;
   std::map<std::string, std::size_t> count;
   for (const Table* t : tables) {
@@ -50,7 +58,7 @@ void compare(const std::vector<const Table*>& tables, const std::string& kind,
     if (2 * n <= tables.size()) continue;
     for (const Table* t : tables) {
       if (!t->indexes.contains(index))
-        report(*t, fmt::format("it has no index {}; {} of {} {} have one", index, n, tables.size(), kind));
+        report(*t, index, fmt::format("it has no index {}; {} of {} {} have one", index, n, tables.size(), kind));
     }
   }
 }
@@ -76,6 +84,7 @@ std::vector<queue::Finding> audit_indexes(pqxx::transaction_base& tx, const spec
   std::vector<queue::Finding> findings;
   std::map<std::size_t, std::vector<Table>> parents;       // by target of the specification
   std::map<std::size_t, std::vector<std::string>> series;  // of `parents`
+  std::set<std::pair<std::string, std::string>> told;      // table and index
   const auto report = [&](const std::string& of, const char* what, const std::string& table,
                           const std::string& message) {
     queue::Finding f;
@@ -91,15 +100,28 @@ std::vector<queue::Finding> audit_indexes(pqxx::transaction_base& tx, const spec
       for (const std::string& index : table.invalid)
         report(t.series, "index_invalid", table.name, fmt::format("its index {} is not valid: REINDEX it", index));
     }
+    std::set<std::string> gone = applied_indexes(tx, t.resolved);
+    for (const auto* there : {&tables.front().indexes, &tables.front().invalid}) {
+      for (const std::string& index : *there) gone.erase(index);
+    }
     if (made_by_apply(tx, t.resolved) && !has_row_key(fs, fs.targets[t.target], t.resolved)) {
       report(t.series, "index_missing", t.resolved.table.name.text(),
              "it was made with a primary key on its order and key columns, which is gone: rows could be "
              "doubled");
+      std::erase_if(gone, [](const std::string& index) { return index.starts_with("unique "); });
+    }
+    for (const std::string& index : gone) {
+      told.emplace(tables.front().name, index);
+      report(t.series, "index_missing", tables.front().name,
+             fmt::format("its index {} is gone, which it had when its feature set was applied: create it again, or "
+                         "apply again when it is not wanted any more",
+                         index));
     }
     std::vector<const Table*> children;
     for (std::size_t i = 1; i < tables.size(); ++i) children.push_back(&tables[i]);
-    compare(children, "partitions of this table",
-            [&](const Table& c, const std::string& m) { report(t.series, "index_missing", c.name, m); });
+    compare(children, "partitions of this table", [&](const Table& c, const std::string&, const std::string& m) {
+      report(t.series, "index_missing", c.name, m);
+    });
     parents[t.target].push_back(tables.front());
     series[t.target].push_back(t.series);
   }
@@ -108,7 +130,8 @@ std::vector<queue::Finding> audit_indexes(pqxx::transaction_base& tx, const spec
     const auto& names = series[entry.first];
     std::vector<const Table*> all;
     for (const Table& t : tables) all.push_back(&t);
-    compare(all, "tables of this target", [&](const Table& t, const std::string& m) {
+    compare(all, "tables of this target", [&](const Table& t, const std::string& index, const std::string& m) {
+      if (told.contains({t.name, index})) return;
       report(names[static_cast<std::size_t>(&t - tables.data())], "index_missing", t.name, m);
     });
   }

@@ -6,6 +6,7 @@
 #include <numbers>
 #include <queue>
 #include <random>
+#include <tuple>
 
 namespace regfeatd::queue {
 namespace {
@@ -15,12 +16,15 @@ constexpr double kHalfLife = 50;       // partitions after which a measurement c
 constexpr int kSimulations = 200;
 constexpr std::size_t kTailPartitions = 64;  // at least so many are drawn one by one
 constexpr double kSimilarWorkers = 0.12;     // numbers of workers whose logarithms differ by this measure the same
-constexpr double kFarWeight = 0.005;         // of measurements at quite other numbers of workers
-constexpr int kUsualPartitions = 4;          // with kUsualForgotten: see add_usual
-constexpr double kUsualForgotten = 15;       // partitions
-constexpr double kUsualExponent = 0.3;       // cost of a row ~ workers^this before two numbers of workers were seen
-constexpr double kOwnSpeed = 0.06;           // with so much written its own speed counts as much as that of the others
-constexpr double kLeastProgress = 0.02;      // of a running partition, to tell anything by it
+constexpr double kFarPartitions = 1;  // measurements at quite other numbers of workers weigh as so many at this one
+constexpr double kUnseenPartitions = 0.1;  // weight in the curve of a number of workers that was not measured
+constexpr int kUsualPartitions = 4;        // with kUsualForgotten: see add_usual
+constexpr double kUsualForgotten = 15;     // partitions
+constexpr double kUsualExponent = 0.3;     // cost of a row ~ workers^this before two numbers of workers were seen
+constexpr double kOwnSpeed = 0.06;         // with so much written its own speed counts as much as that of the others
+constexpr double kLeastProgress = 0.02;    // of a running partition, to tell anything by it
+constexpr double kWrittenUnseen = 0.1;     // partitions: however many were unchanged, the next may have to be written
+constexpr double kUnchangedHalfLife = 5;   // partitions; those of one kind come together
 constexpr double kPatienceWithoutHistory_s = 600;
 // A bootstrap of few measurements claims too much. How much too much was measured on the replays of
 // tests/unit/queue.
@@ -35,6 +39,12 @@ class Draws {
   double uniform() { return std::max(std::uniform_real_distribution<double>(0, 1)(generator_), 1e-12); }
   double exponential() { return -std::log(uniform()); }
   double normal() { return std::sqrt(2 * exponential()) * std::cos(2 * std::numbers::pi * uniform()); }
+  /// A share of which `for_it` and `against` were seen.
+  double share(double for_it, double against) {
+    const double a = std::gamma_distribution<double>(for_it, 1)(generator_);
+    const double b = std::gamma_distribution<double>(against, 1)(generator_);
+    return a + b > 0 ? a / (a + b) : 0;
+  }
 
  private:
   std::mt19937_64 generator_{20240701};
@@ -53,7 +63,10 @@ struct EtaModel::Fit {
   std::vector<double> weight;     ///< recency times likeness
   std::vector<double> effective;  ///< rows and fixed rows
   double mean = 0;
-  double doubt = 0;  ///< standard deviation of the logarithm of the mean, beyond what the samples show
+  double fixed_rows = 0;
+  double unchanged_s_per_row = 0;     ///< of partitions that need not be written
+  double unchanged = 0, written = 0;  ///< such, and others, among the latest
+  double doubt = 0;                   ///< standard deviation of the logarithm of the mean, beyond what the samples show
 };
 
 double schedule(std::vector<double> free_at_s, const std::vector<double>& seconds, int workers) {
@@ -135,6 +148,8 @@ void EtaModel::finished(const FinishedPartition& p) {
     ++empties_;
     return;
   }
+  count_unchanged(p, took - idle_within(p.started_s, p.finished_s));
+  if (p.unchanged) return;
   const double workers = std::max(1.0, mean_workers(p.started_s, p.finished_s));
   double seconds = took - idle_within(p.started_s, p.finished_s);
   if (seconds < took) {
@@ -168,6 +183,16 @@ void EtaModel::finished(const FinishedPartition& p) {
   }
 }
 
+/// Unchanged partitions cost what reading costs, and tell nothing of those that are written.
+void EtaModel::count_unchanged(const FinishedPartition& p, double seconds) {
+  const double keep = std::exp2(-1 / kUnchangedHalfLife);
+  recent_unchanged_ = keep * recent_unchanged_ + (p.unchanged ? 1 : 0);
+  recent_written_ = keep * recent_written_ + (p.unchanged ? 0 : 1);
+  if (!p.unchanged) return;
+  unchanged_seconds_ = recency(1) * unchanged_seconds_ + std::max(seconds, 1e-6);
+  unchanged_rows_ = recency(1) * unchanged_rows_ + p.rows;
+}
+
 void EtaModel::observe(double now_s, const std::vector<RunningPartition>& running) {
   bool moved = running_.empty() || running.empty();
   std::map<std::int64_t, double> rows_done;
@@ -180,6 +205,7 @@ void EtaModel::observe(double now_s, const std::vector<RunningPartition>& runnin
     if (running_.empty()) last_life_s_.reset();  // nobody worked: that silence is none
     sign_of_life(now_s);
   }
+  if (running.empty()) recent_unchanged_ = recent_written_ = 0;  // what comes next is another job
   running_ = running;
   rows_done_ = std::move(rows_done);
 }
@@ -205,25 +231,29 @@ double EtaModel::scaling_exponent() const {
   }
   if (weights == 0) return kUsualExponent;
   constexpr double kPrior = 2;
-  return std::clamp((kPrior * kUsualExponent + xy - x * y / weights) / (kPrior + xx - x * x / weights), 0.0, 1.2);
+  return std::clamp((kPrior * kUsualExponent + xy - x * y / weights) / (kPrior + xx - x * x / weights), 0.0, 1.0);
 }
 
 std::optional<EtaModel::Fit> EtaModel::fit(double workers) const {
   if (samples_.empty() || workers <= 0) return std::nullopt;
   Fit out;
   const double exponent = scaling_exponent();
-  double alike = 0, far = 0, distance = 0, seconds = 0, rows = 0, weights = 0, squares = 0;
+  std::vector<double> likeness;
+  double alike = 0, all = 0, distance = 0, seconds = 0, rows = 0, weights = 0, squares = 0;
+  for (std::size_t i = 0; i < samples_.size(); ++i) {
+    const double away = std::log(workers / samples_[i].workers);
+    const double recent = recency(samples_.size() - 1 - i);
+    likeness.push_back(std::exp(-(away / kSimilarWorkers) * (away / kSimilarWorkers)));
+    alike += recent * likeness.back();
+    all += recent;
+    distance += recent * std::abs(away);
+  }
+  const double far = std::min(1.0, kFarPartitions / std::max(all - alike, 1e-9));
   for (std::size_t i = 0; i < samples_.size(); ++i) {
     const Sample& s = samples_[i];
-    const double away = std::log(workers / s.workers);
-    const double likeness = std::exp(-(away / kSimilarWorkers) * (away / kSimilarWorkers));
-    const double recent = recency(samples_.size() - 1 - i);
-    const double w = recent * (kFarWeight + (1 - kFarWeight) * likeness);
-    alike += recent * likeness;
-    far += recent;
-    distance += recent * std::abs(away);
+    const double w = recency(samples_.size() - 1 - i) * (far + (1 - far) * likeness[i]);
     out.effective.push_back(s.rows + fixed_rows_);
-    out.ratio.push_back(s.seconds / out.effective.back() * std::exp(exponent * away));
+    out.ratio.push_back(s.seconds / out.effective.back() * std::pow(workers / s.workers, exponent));
     out.weight.push_back(w);
     seconds += w * out.ratio.back() * out.effective.back();
     rows += w * out.effective.back();
@@ -232,7 +262,11 @@ std::optional<EtaModel::Fit> EtaModel::fit(double workers) const {
   }
   out.mean = seconds / rows;
   const double seen = weights * weights / squares;  // as many measurements of equal weight
-  const double scaling = 0.3 * distance / far / (1 + alike);
+  out.fixed_rows = fixed_rows_;
+  out.unchanged_s_per_row = unchanged_rows_ > 0 ? unchanged_seconds_ / unchanged_rows_ : 0;
+  out.unchanged = recent_unchanged_;
+  out.written = recent_written_;
+  const double scaling = 0.3 * distance / all / (1 + alike);
   out.doubt = std::hypot(scaling, kUsualSpread / std::pow(0.5 + seen, 1.5));
   return out;
 }
@@ -240,43 +274,56 @@ std::optional<EtaModel::Fit> EtaModel::fit(double workers) const {
 std::optional<PartitionCost> EtaModel::cost(int workers) const {
   const auto f = fit(std::max(workers, 1));
   if (!f) return std::nullopt;
-  return PartitionCost{f->mean, fixed_rows_, empty_s_};
+  double rows = 0;
+  for (const Sample& s : samples_) rows += s.rows / static_cast<double>(samples_.size());
+  return PartitionCost{f->mean, fixed_rows_, empty_s_, rows};
 }
 
 std::optional<double> EtaModel::rows_per_second(int workers) const {
   const auto c = cost(workers);
   if (!c || workers <= 0) return std::nullopt;
-  double rows = 0;
-  for (const Sample& s : samples_) rows += s.rows / static_cast<double>(samples_.size());
-  return workers * rows / (c->seconds_per_row * (rows + c->fixed_rows));
+  return workers * c->usual_rows / (c->seconds_per_row * (c->usual_rows + c->fixed_rows));
 }
 
 std::vector<CurvePoint> EtaModel::curve() const {
-  struct Sum {
-    double seconds = 0, rows = 0, weight = 0;
-  };
-  std::map<int, Sum> levels;
-  for (std::size_t i = 0; i < samples_.size(); ++i) {
-    const Sample& s = samples_[i];
-    const double w = recency(samples_.size() - 1 - i);
-    Sum& level = levels[static_cast<int>(std::lround(s.workers))];
-    level.seconds += w * s.seconds;
-    level.rows += w * (s.rows + fixed_rows_);
-    level.weight += w;
-  }
   std::vector<CurvePoint> out;
-  for (const auto& [workers, sum] : levels) out.push_back({workers, sum.seconds / sum.rows, sum.rows, sum.weight});
+  for (std::size_t i = 0; i < samples_.size(); ++i) {
+    const auto workers = static_cast<std::size_t>(std::max(1L, std::lround(samples_[i].workers)));
+    if (out.size() < workers) out.resize(workers);
+    out[workers - 1].partitions += recency(samples_.size() - 1 - i);
+  }
+  // More workers are never slower together: where measurements say so, they were taken at different times, of different
+  // partitions. Such neighbours are taken as equally fast, by their weights.
+  struct Pool {
+    double log_speed, weight;
+    int first;
+  };
+  std::vector<Pool> pools;
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const int workers = static_cast<int>(i) + 1;
+    out[i].workers = workers;
+    pools.push_back({std::log(workers / fit(workers)->mean), out[i].partitions + kUnseenPartitions, workers});
+    while (pools.size() > 1 && pools[pools.size() - 2].log_speed > pools.back().log_speed) {
+      const Pool last = pools.back();
+      pools.pop_back();
+      Pool& before = pools.back();
+      before.log_speed =
+          (before.weight * before.log_speed + last.weight * last.log_speed) / (before.weight + last.weight);
+      before.weight += last.weight;
+    }
+  }
+  for (std::size_t i = 0, pool = 0; i < out.size(); ++i) {
+    if (pool + 1 < pools.size() && pools[pool + 1].first <= out[i].workers) ++pool;
+    out[i].seconds_per_row = out[i].workers / std::exp(pools[pool].log_speed);
+  }
   return out;
 }
 
-namespace {
-
 /// One possible world: what a row costs, and how partitions scatter around it.
-class World {
+class EtaModel::World {
  public:
-  World(const std::vector<double>& ratio, const std::vector<double>& weight, const std::vector<double>& effective,
-        double doubt, Draws& draws)
-      : ratio_(ratio), draws_(draws) {
+  World(const Fit& fit, Draws& draws) : fit_(fit), draws_(draws) {
+    const auto& [ratio, weight, effective] = std::tie(fit.ratio, fit.weight, fit.effective);
     // A Bayesian bootstrap. Neighbours in time share their fate: so a drift of the server widens the
     // interval.
     const std::size_t block = std::max<std::size_t>(1, ratio.size() / 20);
@@ -294,28 +341,31 @@ class World {
       rows += w * effective[i];
     }
     // Ratios are drawn whatever their partition's size; their mean is that of the rows.
-    shift_ = std::exp(doubt * draws.normal()) * (seconds / rows) / (mean / total);
+    shift_ = std::exp(fit.doubt * draws.normal()) * (seconds / rows) / (mean / total);
     mean_ = mean / total * shift_;
+    if (fit.unchanged > 0) unchanged_ = draws.share(fit.unchanged, fit.written + kWrittenUnseen);
     deviation_ = std::sqrt(std::max(0.0, square / total - (mean / total) * (mean / total))) * shift_;
   }
 
-  double partition() {
+  /// Seconds that a partition takes.
+  double partition(double rows) {
+    if (unchanged_ > 0 && draws_.uniform() < unchanged_) return fit_.unchanged_s_per_row * rows;
     const double at = draws_.uniform() * cumulated_.back();
-    return shift_ * ratio_[static_cast<std::size_t>(std::upper_bound(cumulated_.begin(), cumulated_.end() - 1, at) -
-                                                    cumulated_.begin())];
+    const auto drawn = std::upper_bound(cumulated_.begin(), cumulated_.end() - 1, at) - cumulated_.begin();
+    return shift_ * fit_.ratio[static_cast<std::size_t>(drawn)] * (rows + fit_.fixed_rows);
   }
-  double many(double rows, double squared_rows) {
-    return std::max(0.0, mean_ * rows + deviation_ * std::sqrt(squared_rows) * draws_.normal());
+  /// Seconds of many, by the sums of their rows and of their effective rows and the squares of these.
+  double many(double rows, double effective, double squares) {
+    const double written = std::max(0.0, mean_ * effective + deviation_ * std::sqrt(squares) * draws_.normal());
+    return (1 - unchanged_) * written + unchanged_ * fit_.unchanged_s_per_row * rows;
   }
 
  private:
-  const std::vector<double>& ratio_;
+  const Fit& fit_;
   Draws& draws_;
   std::vector<double> cumulated_;
-  double shift_ = 1, mean_ = 0, deviation_ = 0;
+  double shift_ = 1, mean_ = 0, deviation_ = 0, unchanged_ = 0;
 };
-
-}  // namespace
 
 std::optional<Eta> EtaModel::estimate(double now_s, const RemainingWork& work) const {
   if (work.running.empty() && work.pending_rows.empty() && work.earlier.partitions + work.earlier.empty <= 0)
@@ -331,13 +381,14 @@ std::optional<Eta> EtaModel::estimate(double now_s, const RemainingWork& work) c
   const std::size_t bulk = work.pending_rows.size() - tail;
   const PendingSum& earlier = work.earlier;
   const double bulk_count = static_cast<double>(bulk) + earlier.partitions;
-  double bulk_rows = earlier.rows + earlier.partitions * fixed_rows_;
+  double bulk_rows = earlier.rows, bulk_effective = earlier.rows + earlier.partitions * fixed_rows_;
   double bulk_squares = earlier.squared_rows + fixed_rows_ * (2 * earlier.rows + earlier.partitions * fixed_rows_);
   double bulk_empty_s = earlier.empty * empty_s_;
   for (std::size_t i = 0; i < bulk; ++i) {
     const double rows = work.pending_rows[i];
     const double effective = rows > 0 ? rows + fixed_rows_ : 0;
-    bulk_rows += effective;
+    bulk_rows += rows;
+    bulk_effective += effective;
     bulk_squares += effective * effective;
     if (rows <= 0) bulk_empty_s += empty_s_;
   }
@@ -358,20 +409,19 @@ std::optional<Eta> EtaModel::estimate(double now_s, const RemainingWork& work) c
   std::vector<double> ends;
   std::vector<double> free, seconds;
   for (int s = 0; s < kSimulations; ++s) {
-    World world(f->ratio, f->weight, f->effective, f->doubt, draws);
+    World world(*f, draws);
     free.clear();
     for (const RunningPartition& r : work.running) {
-      const double effective = r.rows + fixed_rows_;
       const double elapsed = std::max(0.0, now_s - r.started_s - idle_within(r.started_s, now_s));
       const double progress = r.rows > 0 ? std::clamp(r.rows_done / r.rows, 0.0, 0.95) : 0;
-      double total = world.partition() * effective;
+      double total = world.partition(r.rows);
       if (progress > kLeastProgress) {
         // Its own speed counts the more the more of it is written.
         const double own = progress / (progress + kOwnSpeed);
         free.push_back((1 - progress) * ((1 - own) * total + own * elapsed / progress));
         continue;
       }
-      for (int i = 0; i < 10 && total <= elapsed; ++i) total = world.partition() * effective;
+      for (int i = 0; i < 10 && total <= elapsed; ++i) total = world.partition(r.rows);
       free.push_back(total > elapsed ? total - elapsed : 0.5 * elapsed * draws.exponential());
     }
     if (bulk_count > 0 || bulk_empty_s > 0) {
@@ -379,16 +429,16 @@ std::optional<Eta> EtaModel::estimate(double now_s, const RemainingWork& work) c
       std::sort(free.begin(), free.end());
       if (free.size() > n) free.erase(free.begin(), free.end() - workers);
       free.resize(n, 0.0);
-      double sum = bulk_empty_s + world.many(bulk_rows, bulk_squares);
+      double sum = bulk_empty_s + world.many(bulk_rows, bulk_effective, bulk_squares);
       for (const double t : free) sum += t;
-      const double one = bulk_rows / std::max(bulk_count, 1.0) * f->mean;
+      const double one = bulk_effective / std::max(bulk_count, 1.0) * f->mean;
       for (std::size_t i = 0; i < n; ++i)
         free[i] = std::max(0.0, sum / workers + one * ((static_cast<double>(i) + 0.5) / static_cast<double>(n) - 0.5));
     }
     seconds.clear();
     for (std::size_t i = bulk; i < work.pending_rows.size(); ++i) {
       const double rows = work.pending_rows[i];
-      seconds.push_back(rows > 0 ? world.partition() * (rows + fixed_rows_) : empty_s_);
+      seconds.push_back(rows > 0 ? world.partition(rows) : empty_s_);
     }
     ends.push_back(schedule(free, seconds, workers));
   }

@@ -108,7 +108,7 @@ std::vector<KnownPartition> known_partitions(pqxx::transaction_base& tx, const S
   std::vector<KnownPartition> known;
   for (
       const auto& row : tx.exec_params(
-          "SELECT p.partition_id, p.series, p.lower_bound, p.upper_bound, p.removed, "
+          "SELECT p.partition_id, p.series, p.lower_bound, p.upper_bound, p.removed, p.state = 'cancelled' AND NOT p.removed, "
           "       p.state IN ('pending', 'cancelled') OR (s.output_identity IS NOT DISTINCT FROM $2 AND s.calendar IS NOT DISTINCT FROM $3) "
           "  FROM regfeat.partition p LEFT JOIN regfeat.attempt a USING (attempt_id) "
           "  LEFT JOIN regfeat.specification s ON s.feature_set_id = p.feature_set_id "
@@ -119,7 +119,8 @@ std::vector<KnownPartition> known_partitions(pqxx::transaction_base& tx, const S
                      row[1].as<std::string>(),
                      {row[2].as<OrderValue>(), row[3].as<OrderValue>()},
                      row[4].as<bool>(),
-                     row[5].as<bool>()});
+                     row[5].as<bool>(),
+                     row[6].as<bool>()});
   }
   return known;
 }
@@ -197,16 +198,20 @@ EnqueueCounts enqueue(pqxx::transaction_base& tx, const StoredFeatureSet& featur
           .affected_rows());
   const auto existing = static_cast<std::int64_t>(wanted.size()) - counts.added;
   if (existing > 0) {
+    tx.exec_params(
+        "UPDATE regfeat.partition p SET input_fingerprint = NULL "
+        "  FROM unnest($2::text[], $3::bigint[], $4::boolean[]) AS w(series, lower, rewrite) "
+        " WHERE p.feature_set_id = $1 AND p.series = w.series AND p.lower_bound = w.lower AND w.rewrite",
+        feature_set.id.value, pg::array_literal(series), pg::array_literal(lower), pg::array_literal(rewrite));
     counts.requeued = static_cast<std::int64_t>(
         tx.exec_params(
               "UPDATE regfeat.partition p SET state = 'pending', epoch = epoch + 1, attempts = 0, disturbances = 0, "
               "       not_before = '-infinity', daemon_id = NULL, worker = NULL, backend_pid = NULL, changed_at = now(), "
-              "       removed = false, upper_bound = w.upper, message = 'the specification changed', "
-              "       input_fingerprint = CASE WHEN NOT w.rewrite THEN input_fingerprint END "
-              "  FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::boolean[], $6::boolean[]) AS w(series, lower, upper, requeue, rewrite) "
+              "       removed = false, upper_bound = w.upper, message = 'the specification changed' "
+              "  FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::boolean[]) AS w(series, lower, upper, requeue) "
               " WHERE p.feature_set_id = $1 AND p.series = w.series AND p.lower_bound = w.lower AND w.requeue",
               feature_set.id.value, pg::array_literal(series), pg::array_literal(lower), pg::array_literal(upper),
-              pg::array_literal(requeue), pg::array_literal(rewrite))
+              pg::array_literal(requeue))
             .affected_rows());
   }
   counts.unchanged = existing - counts.requeued;

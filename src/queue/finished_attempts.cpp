@@ -11,7 +11,7 @@ constexpr const char* kAttempts = R"(
                                      OR a.finished_at < now() - interval '5 seconds') AS settled,
          extract(epoch FROM a.finished_at - a.started_at)::float8,
          coalesce(a.rows_in, 0), coalesce(a.rows_out, 0), coalesce(a.bytes_out, 0), coalesce(a.nulls_out, 0),
-         a.claim_ms, a.read_ms, a.fit_ms, a.send_ms, a.publish_ms, a.commit_ms
+         a.claim_ms, a.read_ms, a.fit_ms, a.encode_ms, a.send_ms, a.publish_ms, a.commit_ms
     FROM regfeat.attempt a JOIN regfeat.feature_set f USING (feature_set_id)
    WHERE a.attempt_id >= $2 AND a.daemon_id = $1
    ORDER BY a.attempt_id)";
@@ -25,8 +25,9 @@ FinishedAttempt attempt_of(const pqxx::row& r) {
   a.rows_out = r[6].as<std::int64_t>();
   a.bytes_out = r[7].as<std::int64_t>();
   a.nulls_out = r[8].as<std::int64_t>();
-  for (pqxx::row_size_type i = 0; i < 6; ++i) {
-    if (!r[9 + i].is_null()) a.phase_seconds[static_cast<std::size_t>(i)] = r[9 + i].as<double>() / 1000;
+  for (std::size_t i = 0; i < a.phase_seconds.size(); ++i) {
+    const auto field = r[9 + static_cast<pqxx::row_size_type>(i)];
+    if (!field.is_null()) a.phase_seconds[i] = field.as<double>() / 1000;
   }
   return a;
 }

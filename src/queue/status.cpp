@@ -14,18 +14,19 @@ std::optional<T> maybe(const pqxx::field& f) {
 
 std::string text(const pqxx::field& f) { return f.is_null() ? std::string() : f.as<std::string>(); }
 
-// Progress rows count while they are young: an ETA that nobody renews is none.
+// An ETA that has passed while work is left is due any moment; one that nobody renews is none, see
+// regfeat.current_progress.
 constexpr const char* kStatus = R"(
   SELECT s.feature_set, s.partitions, s.pending, s.running, s.done, s.empty, s.failed, s.cancelled, s.percent, s.rows_done, s.rows_total,
          s.rows_per_second, extract(epoch FROM s.eta - now())::float8, extract(epoch FROM s.eta_low - now())::float8,
-         extract(epoch FROM s.eta_high - now())::float8, s.running, s.stalled_workers,
+         extract(epoch FROM s.eta_high - now())::float8, s.workers, s.stalled_workers,
          CASE WHEN s.paused_at IS NOT NULL OR s.breaker_until IS NOT NULL THEN coalesce(s.paused_reason, 'paused') END,
          coalesce(g.bytes_done, 0), g.bytes_total, y.rows_per_second_now, y.stalled, y.limited_by, coalesce(g.slow_partitions, 0),
          (SELECT coalesce(sum(d.workers_configured), 0) FROM regfeat.daemon d WHERE d.state IN ('running', 'draining') AND d.heartbeat_at + d.lease >= now()),
          s.blocked, s.blocked_reason
     FROM regfeat.status s
     LEFT JOIN regfeat.latest_progress g USING (feature_set)
-    LEFT JOIN regfeat.latest_progress y ON y.feature_set = s.feature_set AND y.at > now() - interval '1 minute' AND s.pending + s.running > 0
+    LEFT JOIN regfeat.current_progress y ON y.feature_set_id = g.feature_set_id AND s.pending + s.running > 0
    ORDER BY s.feature_set)";
 
 std::vector<FeatureSetStatus> status_in(pqxx::transaction_base& tx) {
@@ -39,9 +40,11 @@ std::vector<FeatureSetStatus> status_in(pqxx::transaction_base& tx) {
     s.rows_done = maybe<std::int64_t>(r[9]).value_or(0);
     s.rows_total = maybe<std::int64_t>(r[10]);
     s.rows_per_second = maybe<double>(r[11]);
-    s.eta_s = maybe<double>(r[12]);
-    s.eta_low_s = maybe<double>(r[13]);
-    s.eta_high_s = maybe<double>(r[14]);
+    std::optional<double>* const etas[] = {&s.eta_s, &s.eta_low_s, &s.eta_high_s};
+    for (pqxx::row_size_type i = 0; i < 3; ++i) {
+      *etas[i] = maybe<double>(r[12 + i]);
+      if (*etas[i]) *etas[i] = std::max(0.0, **etas[i]);
+    }
     s.workers = r[15].as<std::int64_t>();
     s.stalled_workers = r[16].as<std::int64_t>();
     s.paused_reason = text(r[17]);
@@ -79,9 +82,9 @@ std::vector<WorkerStatus> workers_in(pqxx::transaction_base& tx) {
       const auto& r : tx.exec(
           "SELECT d.name, w.worker, w.step, f.name, p.series, regfeat.order_text(f.order_kind, p.lower_bound), w.rows_done, "
           "       w.rows_total, extract(epoch FROM now() - w.step_started_at)::float8 "
-          "  FROM regfeat.worker w JOIN regfeat.daemon d USING (daemon_id) LEFT JOIN regfeat.partition p ON p.partition_id = w.partition_id "
+          "  FROM regfeat.worker w JOIN regfeat.daemons d USING (daemon_id) LEFT JOIN regfeat.partition p ON p.partition_id = w.partition_id "
           "  LEFT JOIN regfeat.feature_set f ON f.feature_set_id = p.feature_set_id "
-          " WHERE d.state IN ('running', 'draining') ORDER BY d.name, d.daemon_id, w.worker")) {
+          " WHERE d.alive ORDER BY d.name, d.daemon_id, w.worker")) {
     out.push_back({r[0].as<std::string>(), r[1].as<int>(), r[2].as<std::string>(), text(r[3]), text(r[4]), text(r[5]),
                    r[6].as<std::int64_t>(), r[7].as<std::int64_t>(), maybe<double>(r[8]).value_or(0)});
   }

@@ -31,6 +31,16 @@ std::vector<FinishedWork> finished_work(pqxx::transaction_base& tx, FeatureSetId
   return out;
 }
 
+std::vector<ListedWork> listed_work(pqxx::transaction_base& tx, FeatureSetId id) {
+  std::vector<ListedWork> out;
+  for (const auto& r : tx.exec_params("SELECT series, state, lower_bound, upper_bound FROM regfeat.partition "
+                                      " WHERE feature_set_id = $1 AND NOT removed ORDER BY series, lower_bound",
+                                      id.value)) {
+    out.push_back({r[0].as<std::string>(), r[1].as<std::string>(), {r[2].as<OrderValue>(), r[3].as<OrderValue>()}});
+  }
+  return out;
+}
+
 bool untouched(pqxx::transaction_base& tx, const FinishedWork& work) {
   return !tx.exec_params(
                 "SELECT FROM regfeat.partition WHERE partition_id = $1 AND epoch = $2 AND state IN ('done', "

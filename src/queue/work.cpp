@@ -121,17 +121,24 @@ bool complete(pqxx::transaction_base& tx, const Claim& claim, const Completion& 
   if (!held) return false;
   record_quarantine(tx, claim, c.quarantined);
   record_presence(tx, claim, c.presence);
-  const Timings& t = c.timings;
-  tx.exec_params(
-      "UPDATE regfeat.attempt SET outcome = $2, finished_at = clock_timestamp(), rows_in = $3, rows_out = $4, bytes_out = $5, nulls_out = $6, "
-      "       claim_ms = $7, read_ms = $8, fit_ms = $9, send_ms = $10, publish_ms = $11, wait_ms = $12 WHERE attempt_id = $1",
-      claim.attempt.value, c.unchanged ? "unchanged" : state, c.rows_in, c.rows_out, c.bytes_out, c.nulls_out,
-      t.claim_ms, t.read_ms, t.fit_ms, t.send_ms, t.publish_ms, t.wait_ms);
   tx.exec_params(
       "UPDATE regfeat.feature_set SET breaker_faults = 0, breaker_partition_id = NULL, breaker_until = NULL, breaker_reason = NULL "
       " WHERE feature_set_id = $1 AND breaker_faults > 0",
       claim.feature_set.value);
   return true;
+}
+
+void record_success(pqxx::transaction_base& tx, const Claim& claim, const Completion& c) {
+  const Timings& t = c.timings;
+  tx.exec_params(
+      "UPDATE regfeat.attempt SET outcome = $2, finished_at = clock_timestamp(), rows_in = $3, rows_out = $4, bytes_out = $5, nulls_out = $6, "
+      "       claim_ms = $7, read_ms = $8, fit_ms = $9, send_ms = $10, publish_ms = $11, wait_ms = $12, encode_ms = $13 WHERE attempt_id = $1",
+      claim.attempt.value,
+      c.unchanged ? "unchanged"
+      : c.empty   ? "empty"
+                  : "done",
+      c.rows_in, c.rows_out, c.bytes_out, c.nulls_out, t.claim_ms, t.read_ms, t.fit_ms, t.send_ms, t.publish_ms,
+      t.wait_ms, t.encode_ms);
 }
 
 bool committed(pg::Session& session, const Claim& claim) {
@@ -171,11 +178,11 @@ void record_attempt(pqxx::transaction_base& tx, const Claim& claim, const std::s
   tx.exec_params(
       "UPDATE regfeat.attempt SET outcome = $2, finished_at = clock_timestamp(), fault_class = nullif($3, ''), step = $4, "
       "       sqlstate = nullif($5, ''), message = $6, context = nullif($7, ''), claim_ms = $8, read_ms = $9, fit_ms = $10, "
-      "       send_ms = $11, publish_ms = $12, wait_ms = $13 WHERE attempt_id = $1 AND (outcome = 'running' OR (outcome = 'lost' AND $2 = 'fenced'))",
+      "       send_ms = $11, publish_ms = $12, wait_ms = $13, encode_ms = $14 WHERE attempt_id = $1 AND (outcome = 'running' OR (outcome = 'lost' AND $2 = 'fenced'))",
       claim.attempt.value, outcome, fault == nullptr ? std::string() : std::string(to_string(fault->fault_class())),
       step, fault == nullptr ? std::string() : fault->sqlstate(), message,
       fault == nullptr ? std::string() : fault->context(), t.claim_ms, t.read_ms, t.fit_ms, t.send_ms, t.publish_ms,
-      t.wait_ms);
+      t.wait_ms, t.encode_ms);
 }
 
 /// Opens the breaker once configuration faults have hit enough different partitions in a row. While it is open, faults

@@ -65,7 +65,7 @@ void dense(benchmark::State& state, const pg::DenseRows& rows) {
     for (std::size_t r = 0; r < kRows; r += pg::DenseRows::kRows) {
       std::byte* to[pg::DenseRows::kRows];
       for (std::size_t k = 0; k < pg::DenseRows::kRows; ++k) to[k] = out.data() + (r + k) * kColumns * 12;
-      rows.encode(to, block.columns, r);
+      rows.float8(to, block.columns, r);
     }
     benchmark::ClobberMemory();
   }

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,8 @@ using namespace regfeatd;
 
 constexpr std::size_t kRows = 1024;
 
-void encode(pg::FeatureType type, int repetitions) {
+/// `null_every`: of so many rows one has a NULL, in one of the columns; 0: none has.
+void encode(pg::FeatureType type, std::size_t null_every, int repetitions) {
   constexpr std::size_t kColumns = 90;
   std::vector<std::vector<double>> values(kColumns, std::vector<double>(kRows));
   std::vector<const double*> columns;
@@ -25,6 +27,10 @@ void encode(pg::FeatureType type, int repetitions) {
     for (std::size_t r = 0; r < kRows; ++r)
       values[c][r] = std::sin(static_cast<double>(r * kColumns + c)) * std::pow(10, static_cast<double>(c % 9) - 4);
     columns.push_back(values[c].data());
+  }
+  if (null_every > 0) {
+    for (std::size_t r = 0; r < kRows; r += null_every)
+      values[r / null_every % kColumns][r] = std::numeric_limits<double>::quiet_NaN();
   }
   pg::TupleEncoder encoder({pg::OrderType::int8, 0, std::vector(kColumns, type)}, kRows);
   std::size_t bytes = 0;
@@ -58,15 +64,18 @@ int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "";
   const int repetitions = argc > 2 ? std::atoi(argv[2]) : 0;
   if (what == "encode-double") {
-    encode(pg::FeatureType::float8, repetitions);
+    encode(pg::FeatureType::float8, 0, repetitions);
+  } else if (what == "encode-double-nulls") {
+    encode(pg::FeatureType::float8, 128, repetitions);
   } else if (what == "encode-real") {
-    encode(pg::FeatureType::float4, repetitions);
+    encode(pg::FeatureType::float4, 0, repetitions);
   } else if (what == "encode-numeric") {
-    encode(pg::FeatureType::numeric, repetitions);
+    encode(pg::FeatureType::numeric, 0, repetitions);
   } else if (what == "fit") {
     fit_rows(repetitions);
   } else {
-    std::fprintf(stderr, "usage: instructions encode-double|encode-real|encode-numeric|fit REPETITIONS\n");
+    std::fprintf(stderr,
+                 "usage: instructions encode-double|encode-double-nulls|encode-real|encode-numeric|fit REPETITIONS\n");
     return 64;
   }
   return 0;

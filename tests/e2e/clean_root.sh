@@ -43,9 +43,9 @@ clean_root_requirements() {
   work=$(mktemp -d /var/tmp/regfeatd-root.XXXXXX)
 }
 
-# package VERSION: a package of this build in $work/regfeatd_VERSION.deb
+# package VERSION: a package of this build in $work/regfeatd_VERSION.deb; built with a umask that must not get into it
 package() {
-  (cd "$work" && cpack --config "$REGFEATD_BUILD_DIR/CPackConfig.cmake" -D "CPACK_PACKAGE_VERSION=$1" -B "$work/cpack-$1" >"$work/cpack.log" 2>&1) ||
+  (umask 077 && cd "$work" && cpack --config "$REGFEATD_BUILD_DIR/CPackConfig.cmake" -D "CPACK_PACKAGE_VERSION=$1" -B "$work/cpack-$1" >"$work/cpack.log" 2>&1) ||
     { cat "$work/cpack.log"; fail "cpack $1"; }
   mv "$work/cpack-$1"/regfeatd_"$1"_*.deb "$work/regfeatd_$1.deb"
   rm -rf -- "$work/cpack-$1"

@@ -77,7 +77,16 @@ check_status "no host answers: may pass, exit 69" 69 "cannot connect" "$regfeatd
 sql "ALTER ROLE loader SET default_transaction_read_only = on"
 check_status "a server that only reads is passed over" 69 "connect to the writer" "$regfeatd" status --conninfo "$several"
 check "unless a reader is asked for" "$regfeatd" status --conninfo "$several target_session_attrs=any"
+service() { printf '[s]\nhost=127.0.0.1\nport=%s\ndbname=regfeatd\nuser=loader\n%s\n' "$port" "$1" >"$work/service"; }
+export PGSERVICEFILE=$work/service
+service ""
+check_status "a service file that is silent wants a writer too" 69 "connect to the writer" "$regfeatd" status --conninfo service=s
+service target_session_attrs=any
+check "unless it asks for a reader" "$regfeatd" status --conninfo service=s
+check "also when PGSERVICE names it" env PGSERVICE=s "$regfeatd" status
 sql "ALTER ROLE loader RESET default_transaction_read_only"
+service target_session_attrs=read-only
+check_status "and when it wants readers alone, a writer is passed over" 69 "session is not read-only" "$regfeatd" status --conninfo service=s
 
 # -- passwords -----------------------------------------------------------------------------------------------------------
 check_status "a password among the arguments is refused" 78 "--conninfo holds a password" "$regfeatd" status --conninfo "$several password=pw-hunter2-secret"
@@ -143,6 +152,8 @@ sleep 1000
 TOKEN
 chmod +x "$work/broken" "$work/hanging"
 check_status "a failing command is named, with its complaint" 69 'failed with status 255: Unable to locate credentials (debug: ***)' with_command "$work/broken"
+check_status "of what it printed nothing is in the complaint, whichever line it stands in" 69 'failed with status 3: oops, it was *** and ***' \
+  with_command '[/bin/sh, -c, "echo; echo tok-secret-2; echo export TOKEN tok-secret-3; echo first >\&2; echo oops, it was tok-secret-2 and tok-secret-3 >\&2; exit 3"]'
 check_status "a command that is not there" 78 "cannot run \"$work/nothing\"" with_command "$work/nothing"
 check_status "a silent command" 69 "printed nothing" with_command "/bin/true"
 sed "s#^  password_command:.*#  password_command: $work/hanging\n  password_command_timeout: 300ms#" "$work/regfeatd.yaml" >"$work/hanging.yaml"

@@ -110,8 +110,19 @@ primary_sql "SELECT count(*) FROM regfeat.requeue('undisturbed', NULL, '2024-01-
 "$regfeatd" run --config "$work/regfeatd.yaml" >"$work/log" 2>&1 &
 daemon=$!
 eventually "the job is under way" reached primary_sql 10
+# The server takes no more writes while sessions are open and partitions in hand, as one does that became a reader.
+primary_sql "ALTER SYSTEM SET default_transaction_read_only = on"
+primary_sql "SELECT pg_reload_conf()" >/dev/null
+eventually "open sessions meet a server that only reads" grep -q "in a read-only transaction" "$work/log"
+eventually "and new ones are refused, which the log says" grep -q "cannot connect, trying again.*connect to the writer" "$work/log"
+primary_sql "ALTER SYSTEM RESET default_transaction_read_only"
+primary_sql "SELECT pg_reload_conf()" >/dev/null
+at_reader=$(done_at primary_sql)
+eventually "it goes on when there is a writer again" reached primary_sql $((at_reader + 5))
 # A finished partition whose table does not survive: only looking at its rows tells.
 primary_sql "ALTER TABLE bars.reg_eurusd_2024_01_02 SET UNLOGGED"
+# Another one with as many rows as were written, of which one is not as it was written: only the checksum tells.
+primary_sql "UPDATE bars.reg_eurusd_2024_01_03 SET prediction_w60 = prediction_w60 + 1e-9 WHERE time = '2024-01-03 12:00Z'"
 primary_sql "SELECT pg_current_wal_lsn()" >"$work/lsn"
 caught_up() { [[ $(standby_sql "SELECT pg_last_wal_replay_lsn() >= '$(<"$work/lsn")'") == t ]]; }
 eventually "the standby has followed" caught_up
@@ -144,6 +155,7 @@ check_equal "and the other job's too" "$expected" "$(content standby_sql undistu
 check "it says that the writer moved" grep -q "another server has become the writer" "$work/log"
 check "it says which acknowledged commits were lost" grep -q "a commit that was acknowledged is missing on the new writer" "$work/log"
 check "it found the table that did not survive" grep -q "a finished partition is not what was recorded.*bars.reg_eurusd.* has 0 rows" "$work/log"
+check "and the rows that are not what was written" grep -Eq "a finished partition is not what was recorded.*its rows have the checksum [0-9a-f]+, [0-9a-f]+ was written" "$work/log"
 check_equal "a role without privileges tells writers apart too" "$(standby_sql 'SELECT identity FROM regfeat.writer ORDER BY writer_id DESC LIMIT 1')" \
   "$(standby_sql "CREATE ROLE plain IN ROLE regfeat_daemon; SET ROLE plain; SELECT identity FROM regfeat.note_writer()")"
 check_equal "two writers are on record" 2 "$(standby_sql 'SELECT count(*) FROM regfeat.writer')"

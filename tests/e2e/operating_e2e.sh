@@ -13,6 +13,8 @@
 #   <!-- test: stand-in NAME -->     stand_in_NAME below does it instead, and says what it stands for
 #   <!-- test: not run: REASON -->   not run, and the reason printed
 #
+# All is done as if in one shell: folder and umask are those that the block before left.
+#
 # From "Operating from psql" on the page is generated from a run of its own, and not walked here.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=check.sh
@@ -109,13 +111,19 @@ says() {
   done <"$2"
 }
 
+# in_the_shell COMMANDS: in the folder and with the umask that the commands before it left
+in_the_shell() {
+  inside bash -c 'source ~/shell-state; trap '\''echo "umask $(umask); cd ${PWD@Q}" >~/shell-state'\'' EXIT; set -euo pipefail; eval "$1"' bash "$1"
+}
+inside bash -c 'echo "umask 022; cd" >~/shell-state'
+
 # run_block N LANGUAGE: its status; what it prints goes to $work/output
 run_block() {
   local status=0
   cp "$work/blocks/$1" "$root/root/block"
   case $2 in
-    sh) inside bash -c 'cd; exec bash -euo pipefail block </dev/null' >"$work/output" 2>&1 || status=$? ;;
-    sql) inside bash -c 'cd; exec psql -X -P pager=off -v ON_ERROR_STOP=1 -f block service=oncall </dev/null' >"$work/output" 2>&1 || status=$? ;;
+    sh) in_the_shell 'source ~/block </dev/null' >"$work/output" 2>&1 || status=$? ;;
+    sql) in_the_shell 'psql -X -P pager=off -v ON_ERROR_STOP=1 -f ~/block service=oncall </dev/null' >"$work/output" 2>&1 || status=$? ;;
   esac
   return "$status"
 }
@@ -132,7 +140,7 @@ for ((i = 0; i < ${#index[@]}; i++)); do
   case $comment in
     "not run: "*) echo "not run, ${comment#not run: }: $what"; skipped=$((skipped + 1)); continue ;;
     "stand-in "*) echo "stand-in: $("stand_in_${comment#stand-in }"): $what"; skipped=$((skipped + 1)); continue ;;
-    "file "*) inside tee "${comment#file }" <"$work/blocks/$block" >/dev/null; ok "$what"; run=$((run + 1)); continue ;;
+    "file "*) in_the_shell "cat >${comment#file }" <"$work/blocks/$block"; ok "$what"; run=$((run + 1)); continue ;;
     "exit "*) expected_status=${comment#exit } ;;
     eventually | -) ;;
     *) fail "$what" "unknown comment: $comment" ;;

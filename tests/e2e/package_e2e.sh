@@ -17,6 +17,7 @@ trap 'clean_root_cleanup $?' EXIT
 package 0.0.9
 package 0.1.0
 ok "cpack builds the package"
+check_equal "anybody can enter its folders, whoever built it" "" "$(dpkg-deb -c "$work/regfeatd_0.1.0.deb" | grep '^d' | grep -v '^drwxr-xr-x' || true)"
 if command -v lintian >/dev/null; then
   errors=$(lintian --tag-display-limit 0 --suppress-tags bogus-mail-host,bogus-mail-host-in-debian-changelog --fail-on none "$work/regfeatd_0.1.0.deb" 2>/dev/null | grep '^E:' || true)
   check_equal "lintian finds no error" "" "$errors"
@@ -88,8 +89,7 @@ check_equal "it stopped by itself" success "$(property Result)"
 inside sed -i 's|^workers: .*|wokers: 3|' /etc/regfeatd/regfeatd.yaml
 check_status "a wrong key: the start fails" 1 "" inside systemctl start regfeatd
 check_equal "with status 78" 78 "$(property ExecMainStatus)"
-sleep 1
-check_equal "and is not tried again" 0 "$(property NRestarts)"
+check_equal "and it waits for no other try" "failed failed 0" "$(property ActiveState) $(property SubState) $(property NRestarts)"
 check "the journal names the key" inside bash -c "journalctl -u regfeatd | grep -F 'did you mean \"workers\"'"
 
 # -- purge ----------------------------------------------------------------------------------------------------------
@@ -97,8 +97,10 @@ check "the journal names the key" inside bash -c "journalctl -u regfeatd | grep 
 inside sed -i 's|^wokers: .*|workers: 2|' /etc/regfeatd/regfeatd.yaml
 inside systemctl reset-failed regfeatd
 check "it starts once more" inside systemctl start regfeatd
+check "an instance is enabled" inside systemctl enable regfeatd@two
 check "purge with the service running" inside dpkg --purge regfeatd
 check_equal "no process is left" "" "$(inside pgrep -x regfeatd || true)"
 check_equal "no user, no configuration, no program" "" \
   "$(inside bash -c 'getent passwd regfeatd; ls -d /etc/regfeatd /usr/bin/regfeatd /usr/share/regfeatd /usr/share/doc/regfeatd 2>/dev/null' || true)"
+check_equal "nothing is left enabled" "" "$(inside find /etc/systemd/system -name 'regfeatd*')"
 check_equal "the database is as it was" 24 "$(sql "SELECT count(*) FROM regfeat.partition")"

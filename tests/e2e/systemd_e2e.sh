@@ -93,7 +93,7 @@ conninfo="host=127.0.0.1 port=$port dbname=regfeatd user=loader"
 configure() { # FILE: key: value lines
   printf 'database: { conninfo: "%s" }\nheartbeat: 500ms\npoll: 200ms\nprogress: 200ms\nshutdown_grace: 10s\n%s\n' "$conninfo" "$2" >"$root/etc/regfeatd/$1"
 }
-configure regfeatd.yaml "workers: 1"
+configure regfeatd.yaml $'workers: 1\nthrottle: { rows_per_second: 40000 }'  # so that it can be watched
 configure two.yaml "daemon_name: two"
 for unit in regfeatd.service regfeatd@.service; do  # the test's patience is shorter than an operator's
   mkdir "$root/etc/systemd/system/$unit.d"
@@ -136,7 +136,8 @@ check_equal "as its own user" regfeatd "$(inside ps -o user= -C regfeatd | sort 
 eventually "its status says that there is nothing to do" says "idle: nothing to do"
 
 check "apply" "$daemon_binary" apply "$work/spec.yaml" --conninfo "$("${pg[@]}" conninfo) options='-c role=loader'"
-eventually "its status says how far it is" says "bars "
+says_how_far() { [[ $(show StatusText) =~ ^bars\ [0-9]+\.[0-9]\ %,\ ETA\ [0-9]+ ]]; }
+eventually "its status says how far it is, and when it will be done" says_how_far
 configure regfeatd.yaml "workers: 3"
 check "systemctl reload" inside systemctl reload regfeatd
 eventually "changes the number of workers" sql_is "SELECT workers_configured FROM regfeat.daemons WHERE alive" 3
@@ -185,5 +186,22 @@ configure regfeatd.yaml "workers: many"
 inside systemctl reset-failed regfeatd 2>/dev/null || true
 if inside systemctl start regfeatd 2>/dev/null; then fail "a configuration that cannot work does not start"; fi
 check_equal "exit status 78" 78 "$(show ExecMainStatus)"
-sleep 1  # ten times RestartSec
-check_equal "is not tried again" "failed 0" "$(show ActiveState) $(show NRestarts)"
+check_equal "is not tried again" "failed failed 0" "$(show ActiveState) $(show SubState) $(show NRestarts)"
+
+# -- secrets and the journal ---------------------------------------------------------------------------------------------
+cat >"$root/etc/regfeatd/regfeatd.yaml" <<YAML
+database:
+  conninfo: "$conninfo"
+  password_command: [/bin/sh, -c, "echo tok-in-a-unit; echo refused, it was tok-in-a-unit >&2; exit 3"]
+YAML
+inside systemctl reset-failed regfeatd
+inside systemctl start --no-block regfeatd
+eventually "the journal has the complaint of a command" logged 'refused, it was \*\*\*'
+inside systemctl stop regfeatd
+sql "ALTER ROLE loader PASSWORD 'another-one'"
+configure regfeatd.yaml "workers: 1"
+inside systemctl reset-failed regfeatd 2>/dev/null || true
+inside systemctl start --no-block regfeatd
+eventually "and that a password is not accepted" logged 'check ~/.pgpass'
+inside systemctl stop regfeatd
+check_equal "no password and no token stands in the journal" "" "$(inside journalctl --no-pager | grep -E 'tok-in-a-unit|in-the-credstore|another-one' || true)"

@@ -277,6 +277,39 @@ TEST(CompactStorage, AWideTableOfTheNameIsAClearError) {
   EXPECT_EQ(db.text("SELECT to_regclass('f_x_compact')"), "");
 }
 
+// docs/compact-storage.md, "How equal": what lies outside of what is kept.
+TEST(CompactStorage, SmallValuesAreKeptAsZeroWithTheNullsThatComeOfIt) {
+  const Database db;
+  db.migrate();
+  db.exec(
+      "CREATE SCHEMA s; CREATE TABLE s.x (t timestamptz PRIMARY KEY, v double precision);"
+      "INSERT INTO s.x SELECT timestamptz '2024-07-01 00:00+00' + i * interval '1 minute', (i * 7919 % 997) * 1e-70 FROM generate_series(0, 99) i");
+  apply_and_run(db, {specification("wide", "inference", "{ w15: 15 }", "double"),
+                     specification("compact", "inference", "{ w15: 15 }", "compact")});
+  for (const std::string metric : {"t_coef2", "t_coef1", "f_stat", "durbin_watson", "r2_adj"}) {
+    EXPECT_EQ(db.count(fmt::format("SELECT count({}_w15) FROM wide_x", metric)), 86) << metric;
+    EXPECT_EQ(db.count(fmt::format("SELECT count({}_w15) FROM compact_x", metric)), 0) << metric;
+  }
+  for (const std::string metric : {"p_coef2", "p_coef1", "sigma", "coef2", "n_obs", "forecast"})
+    EXPECT_EQ(db.count(fmt::format("SELECT count({}_w15) FROM compact_x", metric)), 86) << metric;
+}
+
+TEST(CompactStorage, LargeValuesFailWithTheColumnAndTheBound) {
+  const Database db;
+  db.migrate();
+  db.exec(
+      "CREATE SCHEMA s; CREATE TABLE s.x (t timestamptz PRIMARY KEY, v double precision);"
+      "INSERT INTO s.x SELECT timestamptz '2024-07-01 00:00+00' + i * interval '1 minute', (i * 7919 % 997) * 1e65 FROM generate_series(0, 99) i");
+  const TemporaryFile file("spec.yaml", specification("compact", "coefficients", "{ w15: 15 }", "compact"));
+  ASSERT_EQ(db.regfeatd({"apply", file.path()}).exit_status, 0);
+  const TemporaryFile config("regfeatd.yaml", "retry: { attempts: 1 }\n");
+  EXPECT_EQ(db.regfeatd({"run", "--once", "--config", config.path()}).exit_status, 1);
+  EXPECT_EQ(
+      db.text("SELECT substring(message FROM 'target .*') FROM regfeat.failures"),
+      "target public.compact_x_compact: column \"a2_w15\" has 100 NULLs where row counts and input NULLs give 14; a value "
+      "beyond what storage: compact keeps, 1e60 (squares: 1e120) or the largest real, is the usual cause");
+}
+
 TEST(CompactStorage, PlanShowsTheDdlAndTheViewFollowsTheSpecification) {
   const Database db;
   db.migrate();

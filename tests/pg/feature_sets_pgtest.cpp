@@ -593,6 +593,38 @@ TEST(FeatureSets, ApplyRefillsATargetThatIsGone) {
   EXPECT_EQ(db.checksum("players.form_features", "id, at"), before);
 }
 
+TEST(FeatureSets, WhatAnOperatorCancelledStaysCancelledThoughColumnsAreAdded) {
+  const Database db;
+  db.migrate();
+  make_players(db);
+  ASSERT_EQ(apply_text(db, players({}, "form", "g3: 3")).exit_status, 0);
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  db.exec(
+      "SELECT regfeat.requeue('form', \"from\" => '2020-10-18'); SELECT regfeat.cancel('form', \"from\" => '2020-10-18')");
+  const std::string cancelled = "SELECT count(*) FROM regfeat.partition WHERE state = 'cancelled'";
+  ASSERT_EQ(db.count(cancelled), 4);
+  const Finished wider = apply_text(db, players({}, "form", "g3: 3, g4: 4"));
+  EXPECT_NE(wider.out.find("36 requeued, 4 unchanged"), std::string::npos) << wider.out;
+  EXPECT_EQ(db.count(cancelled), 4);
+  const auto cancel_again = [&] {
+    db.exec("SELECT regfeat.requeue('form', \"from\" => '2020-10-18')");
+    ASSERT_EQ(run_once(db).exit_status, 0);
+    db.exec(
+        "SELECT regfeat.requeue('form', \"from\" => '2020-10-18'); SELECT regfeat.cancel('form', \"from\" => '2020-10-18')");
+  };
+  cancel_again();
+  // A column of the same specification that was lost: who wants the partition after all gets it written, though it has not changed.
+  db.exec("ALTER TABLE players.form_features DROP COLUMN n_obs_g4");
+  const Finished again = apply_text(db, players({}, "form", "g3: 3, g4: 4"));
+  EXPECT_NE(again.out.find("36 requeued, 4 unchanged"), std::string::npos) << again.out;
+  db.exec("SELECT regfeat.requeue('form', \"from\" => '2020-10-18')");
+  ASSERT_EQ(run_once(db).exit_status, 0);
+  EXPECT_EQ(db.count("SELECT count(*) FROM players.form_features WHERE (n_obs_g4 IS NULL) <> (id IN (SELECT id FROM ("
+                     "  SELECT id, at a, count(*) OVER (PARTITION BY id ORDER BY at) n FROM players.games) g "
+                     "  WHERE g.id = form_features.id AND g.a = form_features.at AND n < 4))"),
+            0);
+}
+
 TEST(FeatureSets, NothingIsClaimedUnderASpecificationThatIsBeingReplaced) {
   const Database db;
   db.migrate();

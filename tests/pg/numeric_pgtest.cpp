@@ -34,5 +34,32 @@ TEST(NumericInput, HasTheBitsOfTheServersCast) {
   EXPECT_EQ(rows, 60'006);
 }
 
+TEST(NumericOutput, AnOverflowIsLoggedWithItsTableAndColumn) {
+  const Database db;
+  db.migrate();
+  db.exec(
+      "CREATE TABLE public.x (n int PRIMARY KEY, v double precision);"
+      "INSERT INTO public.x SELECT i, 100 * sin(i) FROM generate_series(1, 50) i;"
+      "CREATE TABLE public.features (n int PRIMARY KEY, narrow_prediction numeric(3, 2), narrow_rmse numeric)");
+  const TemporaryFile file("spec.yaml", R"(feature_set: narrow
+series: [x]
+partition: { by: 100, from: 0, to: 100 }
+source: { tables: [ { table: "public.{series}", sequence: n } ] }
+inputs: { v: { column: v } }
+windows: { w5: 5 }
+metrics: [ coefficients.prediction, coefficients.rmse ]
+targets: [ { input: v, table: public.features, sequence: n, column: "narrow_{metric}" } ]
+)");
+  const Finished applied = db.regfeatd({"apply", file.path()});
+  ASSERT_EQ(applied.exit_status, 0) << applied.out;
+  const TemporaryFile config("regfeatd.yaml", "retry: { attempts: 1 }\n");
+  const Finished f = db.regfeatd({"run", "--once", "--config", config.path()});
+  EXPECT_EQ(f.exit_status, 1);
+  EXPECT_NE(f.out.find("sqlstate=22003"), std::string::npos) << f.out;
+  EXPECT_NE(f.out.find("context=\"COPY features, line 5, column narrow_prediction; statement: COPY "),
+            std::string::npos)
+      << f.out;
+}
+
 }  // namespace
 }  // namespace regfeatd::test

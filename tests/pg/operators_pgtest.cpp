@@ -110,6 +110,39 @@ TEST_F(Operators, PriorityGoesFirst) {
             "2024-07-04 00:00:00+00");
 }
 
+/// What is blocked has no say in whose turn it is.
+TEST_F(Operators, ABlockedPartitionLendsItsPriorityToNoOther) {
+  db_.exec(
+      "UPDATE regfeat.partition SET priority = 5;"  // of demo, which the other set waits for
+      "INSERT INTO regfeat.feature_set (name, specification_version, order_kind) VALUES ('dependent', 1, 'time');"
+      "INSERT INTO regfeat.dependency (feature_set_id, requires_id, lookback) SELECT d.feature_set_id, f.feature_set_id, 0 "
+      "  FROM regfeat.feature_set d, regfeat.feature_set f WHERE d.name = 'dependent' AND f.name = 'demo';"
+      "INSERT INTO regfeat.partition (feature_set_id, series, lower_bound, upper_bound, claim_rank, priority) "
+      "SELECT d.feature_set_id, p.series, p.lower_bound, p.upper_bound, p.claim_rank, 10 "
+      "  FROM regfeat.feature_set d, regfeat.partition p WHERE d.name = 'dependent' AND p.series = 'eurusd'");
+  const auto claimed = [&] {
+    const auto claim = queue::claim(*session_, daemon_, 0);
+    return claim
+               ? db_.text(fmt::format(
+                     "SELECT f.name || ' ' || p.priority FROM regfeat.partition p JOIN regfeat.feature_set f USING (feature_set_id) WHERE partition_id = {}",
+                     claim->partition.value))
+               : "nothing";
+  };
+  const auto free_first_day = [&](int priority) {
+    db_.exec(fmt::format(
+        "UPDATE regfeat.partition SET state = 'done' WHERE partition_id = (SELECT min(partition_id) FROM regfeat.partition WHERE series = 'eurusd');"
+        "UPDATE regfeat.partition q SET priority = {} FROM regfeat.feature_set d WHERE d.feature_set_id = q.feature_set_id AND d.name = 'dependent' "
+        "   AND q.lower_bound = (SELECT min(lower_bound) FROM regfeat.partition)",
+        priority));
+  };
+  EXPECT_EQ(claimed(), "demo 5") << "all of the dependent set is blocked";
+  free_first_day(0);
+  EXPECT_EQ(claimed(), "demo 5") << "blocked ones of 10, a free one of 0";
+  free_first_day(6);
+  EXPECT_EQ(claimed(), "dependent 6");
+  EXPECT_EQ(claimed(), "demo 5");
+}
+
 TEST_F(Operators, TheBreakerOpensProbesAndCloses) {
   const Fault fault(FaultClass::configuration, "relation does not exist", "42P01");
   for (int i = 0; i < queue::kBreakerFaults; ++i) {

@@ -33,13 +33,9 @@ std::string with_publish(std::string specification, const std::string& publish) 
 /// One day of one pair, whose values stand in two tables.
 class Publishing {
  public:
-  explicit Publishing(int days = 1, const std::string& publish = "auto") : days_(days) {
-    db.migrate();
-    db.make_bars("eurusd", days);
-    apply(publish);
-    const auto session = db.session();
-    daemon_ = queue::register_daemon(*session, {"test", "test", 0, ""}, std::chrono::minutes{5}, 1);
-  }
+  explicit Publishing(int days = 1, const std::string& publish = "auto") : days_(days) { set_up(publish); }
+  /// On a cluster of the test's own.
+  explicit Publishing(const Cluster& cluster) : db(cluster.conninfo()), days_(1) { set_up("auto"); }
 
   void apply(const std::string& publish) const {
     const TemporaryFile file("spec.yaml", with_publish(bars_specification({"eurusd"}, days_), publish));
@@ -88,6 +84,14 @@ class Publishing {
   int backend = 0;  ///< of `run_here`
 
  private:
+  void set_up(const std::string& publish) {
+    db.migrate();
+    db.make_bars("eurusd", days_);
+    apply(publish);
+    const auto session = db.session();
+    daemon_ = queue::register_daemon(*session, {"test", "test", 0, ""}, std::chrono::minutes{5}, 1);
+  }
+
   int days_;
 };
 
@@ -320,6 +324,57 @@ TEST(Swap, ALongReaderHoldsUpTheExchangeButNoOtherReader) {
   EXPECT_EQ(p.leftovers(), 0);
 }
 
+TEST(Swap, HoldsNothingBetweenItsTries) {
+  Publishing p;
+  Nothing nothing;
+  ASSERT_EQ(p.run_here(nothing), populate::RunResult::done);
+  const std::string old = p.generation();
+  p.next_generation();
+  const auto long_reader = p.db.session();
+  auto reading = std::make_unique<pqxx::work>(long_reader->sql());
+  reading->exec("SELECT count(*) FROM bqx.reg_rate_eurusd");
+  std::jthread run([&] { EXPECT_EQ(p.run_here(nothing), populate::RunResult::done); });
+  while (p.db.count("SELECT count(*) FROM regfeat.staging") == 0) std::this_thread::sleep_for(milliseconds{2});
+  // DDL takes the parent, then its children: with one of them held all the time it would wait, and with it every reader of the
+  // parent, until the exchange gives up. The limit is less than that, and far more than a try and a wait for maintenance.
+  const auto ddl = p.db.session();
+  pqxx::work tx(ddl->sql());
+  tx.exec("SET LOCAL lock_timeout = '15s'");
+  EXPECT_NO_THROW(tx.exec("LOCK TABLE bqx.reg_bqx_eurusd IN ACCESS EXCLUSIVE MODE"));
+  EXPECT_EQ(p.db.count("SELECT count(*) FROM regfeat.staging"), 2)
+      << "the exchange is over, and this test shows nothing";
+  tx.commit();
+  reading->commit();
+  reading.reset();
+  run.join();
+  EXPECT_NE(p.generation(), old);
+  EXPECT_EQ(p.leftovers(), 0);
+}
+
+TEST(Swap, HasAnAutovacuumOfTheChildCancelled) {
+  const Cluster cluster({"--set", "autovacuum_naptime=1"});
+  Publishing p(cluster);
+  Nothing nothing;
+  ASSERT_EQ(p.run_here(nothing), populate::RunResult::done);
+  // Enough dead rows for a vacuum that outlasts all tries by far.
+  for (int i = 0; i < 8; ++i) p.db.exec("UPDATE bqx.reg_rate_eurusd_2024_07_01 SET b_idx_w15 = b_idx_w15");
+  p.db.exec(
+      "ALTER TABLE bqx.reg_rate_eurusd_2024_07_01 SET (autovacuum_vacuum_threshold = 1, autovacuum_vacuum_scale_factor = 0, "
+      "  autovacuum_vacuum_cost_limit = 1, autovacuum_vacuum_cost_delay = 100)");
+  const std::string vacuum =
+      "SELECT count(*) FROM pg_locks WHERE mode = 'ShareUpdateExclusiveLock' AND granted AND relation = ";
+  const std::string oid = p.db.text("SELECT 'bqx.reg_rate_eurusd_2024_07_01'::regclass::oid");
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds{90};
+  while (p.db.count(vacuum + oid) == 0 && std::chrono::steady_clock::now() < give_up)
+    std::this_thread::sleep_for(milliseconds{20});
+  ASSERT_EQ(p.db.count(vacuum + oid), 1) << "autovacuum never came";
+  const std::string old = p.generation();
+  p.next_generation();
+  EXPECT_EQ(p.run_here(nothing), populate::RunResult::done);
+  EXPECT_NE(p.db.text("SELECT 'bqx.reg_rate_eurusd_2024_07_01'::regclass::oid"), oid) << "it was not exchanged";
+  EXPECT_NE(p.generation(), old);
+}
+
 TEST(Swap, ARequeueBetweenLoadAndExchangeFencesAndTheLeftoverGoes) {
   Publishing p;
   Nothing nothing;
@@ -395,6 +450,59 @@ TEST(Swap, IsNotChosenWhereSomethingWouldBeLostAndRefusedWhereItIsAskedFor) {
                              "bqx.reg_rate_eurusd_2024_07_01: a view reads it by its own name"),
             std::string::npos)
       << refused.out;
+}
+
+TEST(Create, BuildsKeysAndStatisticsBeforeItAsksForTheParentsLock) {
+  Publishing p;
+  Nothing nothing;
+  p.db.exec("CREATE INDEX by_level ON bqx.reg_rate_eurusd (b_idx_w15)");
+  const auto other = p.db.session();
+  auto attaching = std::make_unique<pqxx::work>(other->sql());
+  attaching->exec("LOCK TABLE ONLY bqx.reg_rate_eurusd IN SHARE UPDATE EXCLUSIVE MODE");
+  std::jthread run([&] { EXPECT_EQ(p.run_here(nothing), populate::RunResult::done); });
+  const std::string waits =
+      "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'bqx.reg_rate_eurusd'::regclass";
+  while (p.db.count(waits) == 0) std::this_thread::sleep_for(milliseconds{2});
+  // What it has made, nobody else can see yet; its locks everybody can: on two tables and their three indexes. On the parents it
+  // has none that another ATTACH would meet.
+  const std::string held = fmt::format(
+      "SELECT count(DISTINCT l.relation) FROM pg_locks l LEFT JOIN pg_class c ON c.oid = l.relation "
+      " WHERE l.pid = {} AND l.granted AND l.locktype = 'relation' AND l.mode ",
+      p.backend);
+  EXPECT_EQ(p.db.count(held + "= 'AccessExclusiveLock' AND c.oid IS NULL"), 5);
+  EXPECT_EQ(p.db.count(held + "IN ('ShareUpdateExclusiveLock', 'AccessExclusiveLock') AND c.relkind = 'p'"), 0);
+  attaching->commit();
+  attaching.reset();
+  run.join();
+  EXPECT_EQ(p.db.count("SELECT count(*) FROM bqx.reg_rate_eurusd"), p.db.count("SELECT count(*) FROM bqx.m1_eurusd"));
+  EXPECT_EQ(p.db.text("SELECT string_agg(attname, ' ') FROM pg_stats WHERE tablename = 'reg_rate_eurusd_2024_07_01'"),
+            "ts_utc");
+}
+
+TEST(Create, KeysAndIndexesAreThoseThatAttachWouldHaveBuilt) {
+  Publishing p;
+  Nothing nothing;
+  p.db.exec(
+      "CREATE INDEX \"by the value\" ON bqx.reg_rate_eurusd (b_idx_w15 DESC) WHERE b_idx_w15 > 0; "
+      "CREATE INDEX by_level ON bqx.reg_rate_eurusd (abs(b_idx_w30)) INCLUDE (b_idx_w15) WITH (fillfactor = 70); "
+      "CREATE UNIQUE INDEX twice ON bqx.reg_rate_eurusd (ts_utc, b_idx_w15) NULLS NOT DISTINCT; "
+      "CREATE INDEX ON ONLY bqx.reg_rate_eurusd (b_idx_agg); "
+      "ALTER TABLE bqx.reg_rate_eurusd ADD CONSTRAINT packed UNIQUE (ts_utc, b_idx_w30) WITH (fillfactor = 60); "
+      "ALTER TABLE bqx.reg_rate_eurusd ADD CONSTRAINT later UNIQUE (b_idx_agg, ts_utc) DEFERRABLE INITIALLY DEFERRED");
+  ASSERT_EQ(p.run_here(nothing), populate::RunResult::done);
+  p.db.exec(
+      "CREATE TABLE bqx.reg_rate_eurusd_2030_01_01 (LIKE bqx.reg_rate_eurusd); "
+      "ALTER TABLE bqx.reg_rate_eurusd ATTACH PARTITION bqx.reg_rate_eurusd_2030_01_01 FOR VALUES FROM ('2030-01-01') TO ('2030-01-02')");
+  const auto keys_of = [&](const std::string& day) {
+    return p.db.text(fmt::format(
+        "SELECT string_agg(replace(concat_ws(' ', i.indexrelid::regclass, pg_get_indexdef(i.indexrelid), h.inhparent::regclass, "
+        "                                    k.conname, pg_get_constraintdef(k.oid), c.reloptions), '{0}', 'DAY'), E'\\n' ORDER BY h.inhparent) "
+        "  FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid LEFT JOIN pg_inherits h ON h.inhrelid = i.indexrelid "
+        "  LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid WHERE i.indrelid = 'bqx.reg_rate_eurusd_{0}'::regclass",
+        day));
+  };
+  EXPECT_EQ(keys_of("2024_07_01"), keys_of("2030_01_01"));
+  EXPECT_EQ(p.db.count("SELECT count(*) FROM pg_index WHERE indrelid = 'bqx.reg_rate_eurusd_2024_07_01'::regclass"), 7);
 }
 
 TEST(Truncate, IsTheDefaultForAnEmptyChild) {

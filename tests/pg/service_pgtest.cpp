@@ -14,6 +14,7 @@
 #include <cstring>
 #include <ctime>
 #include <fstream>
+#include <regex>
 
 #include "chaos.hpp"
 
@@ -51,6 +52,15 @@ class NotifySocket {
     for (const auto until = Clock::now() + 30s; Clock::now() < until;) {
       std::string message = next(100ms);
       if (message.find(text) != std::string::npos) return message;
+    }
+    return {};
+  }
+  /// The same with a regular expression.
+  std::string wait_for_match(const std::string& pattern) {
+    const std::regex expression(pattern);
+    for (const auto until = Clock::now() + 30s; Clock::now() < until;) {
+      std::string message = next(100ms);
+      if (std::regex_search(message, expression)) return message;
     }
     return {};
   }
@@ -145,8 +155,9 @@ TEST_F(Service, ReadyProgressReloadStop) {
       eventually([&] { return db_.count("SELECT count(*) FROM regfeat.partition WHERE state = 'running'") == 1; }));
   for (int i = 0; i < 12; ++i) EXPECT_EQ(socket_.wait_for("WATCHDOG=1"), "WATCHDOG=1");
 
-  std::ofstream(config.path())
-      << "workers: 3\nprogress: 100ms\nretry: { base: 50ms, cap: 100ms }\nshutdown_grace: 7s\n";
+  std::ofstream(config.path())  // slow enough to be watched
+      << "workers: 3\nprogress: 100ms\nretry: { base: 50ms, cap: 100ms }\nshutdown_grace: 7s\n"
+         "throttle: { rows_per_second: 15000 }\n";
   const auto before = monotonic_us();
   process.signal(SIGHUP);
   const std::string reloading = socket_.wait_for("RELOADING=1");
@@ -160,6 +171,7 @@ TEST_F(Service, ReadyProgressReloadStop) {
   EXPECT_TRUE(eventually([&] { return db_.text("SELECT workers_configured FROM regfeat.daemons") == "3"; }));
 
   lock.reset();
+  EXPECT_NE(socket_.wait_for_match(R"(STATUS=bars ([1-9]\d?\.\d|0\.[1-9]) %, ETA \d+)"), "");
   EXPECT_NE(socket_.wait_for("STATUS=idle"), "");
   process.signal(SIGTERM);
   const std::string stopping = socket_.wait_for("STOPPING=1");

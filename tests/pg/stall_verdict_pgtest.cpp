@@ -65,12 +65,17 @@ TEST_P(StallVerdict, NamesTheWorkerAndItsStepUntilItGoesOn) {
   EXPECT_TRUE(verdict.starts_with("nothing finished and no row was written for ")) << verdict;
   EXPECT_NE(verdict.find(", where "), std::string::npos) << "two partitions have been measured: " << verdict;
   EXPECT_EQ(db_.text("SELECT concat_ws(' ', done, running, workers) FROM regfeat.status"), "2 1 1");
+  EXPECT_EQ(db_.text("SELECT num_nonnulls(rows_per_second, eta, eta_low, eta_high) FROM regfeat.status"), "0")
+      << "nothing is foretold while nothing moves";
   const std::string screen = db_.regfeatd({"status"}).out;
   EXPECT_NE(screen.find("  stalled: nothing finished"), std::string::npos) << screen;
   EXPECT_NE(screen.find(named), std::string::npos) << screen;
+  EXPECT_NE(screen.find("ETA unknown while stalled"), std::string::npos) << screen;
+  EXPECT_EQ(screen.find(" rows/s"), std::string::npos) << screen;
   const auto document = nlohmann::json::parse(db_.regfeatd({"status", "--json"}).out);
   EXPECT_NE(document["feature_sets"][0]["stalled"].get<std::string>().find(named), std::string::npos)
       << document.dump();
+  EXPECT_TRUE(document["feature_sets"][0]["eta"].is_null()) << document.dump();
 
   db_.exec("DELETE FROM public.held");
   ASSERT_TRUE(eventually([&] {

@@ -73,6 +73,28 @@ TEST(Throttling, RestingWorkersClaimNothing) {
             3);
 }
 
+TEST(Throttling, ReportsBetweenSlowCommitsGiveNoWorkerBack) {
+  const Database db;
+  apply_bars_job(db, {"eurusd"}, 12);
+  // Several reports come while one partition is computed, and every commit is slow.
+  db.exec(R"(
+    CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END $$;
+    CREATE CONSTRAINT TRIGGER slow AFTER UPDATE ON regfeat.partition DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.state = 'done') EXECUTE FUNCTION slow();)");
+  const TemporaryFile config("regfeatd.yaml",
+                             "workers: 4\nprogress: 100ms\npoll: 50ms\nthrottle: { commit_latency: 100ms, "
+                             "rows_per_second: 3000 }\n");
+  const Finished f = db.regfeatd({"run", "--once", "--config", config.path()});
+  EXPECT_EQ(f.exit_status, 0) << f.out;
+  const std::string one = "throttle LIKE '%: 1 of 4 workers: %'";
+  EXPECT_GT(db.count("SELECT count(*) FROM regfeat.progress WHERE " + one), 0);
+  EXPECT_EQ(
+      db.text(fmt::format(
+          "SELECT string_agg(throttle, E'\\n' ORDER BY at) FROM regfeat.progress WHERE running > 0 AND {0} IS NOT TRUE "
+          "   AND at > (SELECT min(at) FROM regfeat.progress WHERE {0})",
+          one)),
+      "");
+}
+
 /// Rows that progress shows never run ahead of the rate, however the rows are cut into partitions and
 /// workers.
 TEST(Throttling, RowsStayBelowTheRateAndAReloadLiftsIt) {

@@ -108,6 +108,21 @@ TEST_F(Validate, FindsADroppedIndex) {
   EXPECT_EQ(findings(), "index_missing");
 }
 
+TEST_F(Validate, FindsADroppedIndexOfASingleTable) {
+  db_.exec("CREATE INDEX r2_index ON bqx.reg_bqx_usdjpy (r2_bqx_agg) WHERE r2_bqx_agg > 0.5");
+  EXPECT_EQ(validate().exit_status, 0);
+  const TemporaryFile file("spec.yaml", bars_specification({"eurusd", "gbpusd", "usdjpy"}, kDays));
+  ASSERT_EQ(db_.regfeatd({"apply", file.path()}).exit_status, 0);
+  EXPECT_EQ(validate().exit_status, 0);
+  expect_found(
+      "DROP INDEX bqx.r2_index", "index_missing",
+      "series = 'usdjpy' AND target = 'bqx.reg_bqx_usdjpy' AND message LIKE '%(r2_bqx_agg) WHERE r2_bqx_agg > %is gone%'");
+  EXPECT_EQ(db_.count("SELECT count(*) FROM regfeat.validation"), 1);
+  // Whoever does not want it any more says so.
+  ASSERT_EQ(db_.regfeatd({"apply", file.path()}).exit_status, 0);
+  EXPECT_EQ(validate().exit_status, 0);
+}
+
 TEST_F(Validate, FindsAnIndexThatOneTableLacks) {
   for (const std::string pair : {"eurusd", "gbpusd", "usdjpy"})
     db_.exec(fmt::format("CREATE INDEX ON bqx.reg_bqx_{} (r2_bqx_agg)", pair));
@@ -167,6 +182,29 @@ targets: [ {{ input: v, table: s.features, sequence: n, column: "{{metric}}_{{wi
     EXPECT_EQ(f.exit_status, ahead ? 1 : 0) << f.out;
     EXPECT_EQ(f.out.find("leak") != std::string::npos, ahead) << f.out;
   }
+}
+
+TEST_F(Validate, DoesNotCallItSuccessWhenNothingWasLookedAt) {
+  const Finished unknown = validate({"--series", "eurusd,nosuch,noother"});
+  EXPECT_EQ(unknown.exit_status, 78) << unknown.out;
+  EXPECT_NE(unknown.out.find("--series nosuch, noother: feature set bars has no such series"), std::string::npos)
+      << unknown.out;
+  const Finished never = validate({"--from", "2031-01-01"});
+  EXPECT_EQ(never.exit_status, 1) << never.out;
+  EXPECT_NE(never.out.find("nothing was looked at: none of its 12 partitions is between --from and --to"),
+            std::string::npos)
+      << never.out;
+  db_.exec("SELECT regfeat.requeue('bars', series => 'gbpusd')");
+  const Finished part = validate({"--sample", "2"});
+  EXPECT_EQ(part.exit_status, 0) << part.out;
+  EXPECT_NE(part.out.find("4 partitions are not finished and were not looked at"), std::string::npos) << part.out;
+  db_.exec("SELECT regfeat.requeue('bars')");
+  const Finished none = validate();
+  EXPECT_EQ(none.exit_status, 1) << none.out;
+  EXPECT_NE(none.out.find("nothing was looked at: no partition that was asked for is finished: 12 pending"),
+            std::string::npos)
+      << none.out;
+  EXPECT_EQ(none.out.find("no findings"), std::string::npos) << none.out;
 }
 
 TEST_F(Validate, NamesWhatIsNotThere) {

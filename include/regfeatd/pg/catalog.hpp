@@ -36,6 +36,7 @@ struct ColumnInfo {
   bool bytewise = true;   ///< equal values have equal bytes, numeric aside (1.0 and 1.00)
   bool not_null = false;
   bool has_default = false;  ///< also identity and generated columns
+  bool can_select = true;    ///< the current role may read it
 };
 
 struct UniqueKey {

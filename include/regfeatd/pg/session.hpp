@@ -31,6 +31,10 @@ struct ConnectOptions {
 /// What the settings say, with the application name `regfeatd/<part>`; of a daemon's worker `part` is `<daemon>/<worker>`.
 [[nodiscard]] ConnectOptions connect_options(const spec::Settings& settings, const std::string& part);
 
+/// Our defaults for target_session_attrs and connect_timeout go into the environment, where it is silent: there libpq lets
+/// connection string and service file go before them. Once, before threads are started.
+void set_environment_defaults() noexcept;
+
 /// Ends, from any thread, what a session is doing. Harmless when nothing runs. It may outlive the session.
 class Canceller {
  public:

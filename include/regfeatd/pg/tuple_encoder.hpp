@@ -53,18 +53,28 @@ class TupleEncoder {
   [[nodiscard]] static std::size_t tuple_bytes(const TupleLayout& layout) noexcept;
 
  private:
+  /// Neighbouring features of one type that are encoded alike in the rows at hand.
+  struct Run {
+    std::size_t first, count;
+    FeatureType type;
+    bool dense;  ///< none of them is NULL
+  };
+
   std::byte* encode_head(std::byte* to, OrderValue position, std::span<const std::byte> key) const;
-  void encode_dense(std::span<const OrderValue> order, std::span<const std::span<const std::byte>> keys,
-                    std::span<const double* const> columns);
-  void encode_general(std::span<const OrderValue> order, std::span<const std::span<const std::byte>> keys,
+  void find_runs(std::size_t rows, std::span<const double* const> columns);
+  [[nodiscard]] std::size_t null_savings(std::span<const double* const> columns, std::size_t row) const;
+  void encode_in_runs(std::span<const OrderValue> order, std::span<const std::span<const std::byte>> keys,
                       std::span<const double* const> columns);
-  bool count_nulls(std::size_t rows, std::span<const double* const> columns);
+  void encode_by_value(std::span<const OrderValue> order, std::span<const std::span<const std::byte>> keys,
+                       std::span<const double* const> columns);
   void reserve(std::size_t rows, std::span<const std::span<const std::byte>> keys);
 
   TupleLayout layout_;
-  bool all_float8_;
+  bool fixed_lengths_;  ///< no numeric: a field that is not NULL has the length of its type
   std::size_t max_rows_;
+  std::size_t max_row_bytes_;  ///< without keys
   std::vector<std::int64_t> null_counts_;
+  std::vector<Run> runs_;
   std::vector<std::byte> buffer_;
   std::size_t used_bytes_ = 0;
 };

@@ -20,7 +20,7 @@ struct BenchOptions {
   int partitions = 12;
   int rows = 30'700;                                  ///< of a partition; at most 44,640, the minutes of a month
   pg::FeatureType columns = pg::FeatureType::float8;  ///< of the targets
-  spec::Publish publish = spec::Publish::create;      ///< create or swap
+  spec::Publish publish = spec::Publish::create;      ///< not automatic
   std::size_t send_rows = RunOptions{}.send_rows;     ///< of the pipeline
 };
 
@@ -33,9 +33,12 @@ enum class BenchPath {
   raw_compact,   ///< `raw` of what `storage: compact` keeps
   compact,       ///< `ahead` with `storage: compact`
   compact_real,  ///< `ahead` with `storage: [compact, real]`
+  insert,  ///< a sample of one target's rows, as text, an INSERT for each: how the worker before this program wrote
+  insert_1000,  ///< the same, 1,000 rows to an INSERT
 };
 /// Its name in words, as results show it.
 [[nodiscard]] const char* to_string(BenchPath path) noexcept;
+[[nodiscard]] bool is_insert(BenchPath path) noexcept;
 
 struct BenchMeasurement {
   double seconds = 0;
@@ -43,7 +46,7 @@ struct BenchMeasurement {
   std::optional<double> server_cpu_s;  ///< absent: the server is not on this machine
   int workers = 0;                     ///< threads, each with a connection
   std::int64_t rows = 0;               ///< of all targets
-  std::int64_t bytes = 0;              ///< of COPY stream; 0 for INSERTs
+  std::int64_t bytes = 0;              ///< of the rows as a COPY stream, however they were sent
   queue::Timings timings;              ///< pipeline only: summed over its workers
 };
 
@@ -56,11 +59,8 @@ class Bench {
   ~Bench();
 
   /// All partitions once, `connections` of them sent at a time. Clearing up and a CHECKPOINT come before and are
-  /// not in the result.
+  /// not in the result. INSERTs are measured on one connection only.
   BenchMeasurement measure(BenchPath path, int connections);
-  /// `rows` rows of one target, `rows_per_statement` in each INSERT, in one transaction on one connection, as
-  /// text.
-  BenchMeasurement measure_inserts(int rows, int rows_per_statement);
 
   /// What the figures stand on: server version, WAL level, whether a CHECKPOINT may precede each measurement.
   [[nodiscard]] std::string describe() const;

@@ -1,11 +1,11 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
-#include <stop_token>
 #include <string>
+#include <vector>
 
+#include "regfeatd/base/fault.hpp"
 #include "regfeatd/pg/copy.hpp"
 #include "regfeatd/populate/target.hpp"
 #include "regfeatd/queue/work.hpp"
@@ -23,20 +23,33 @@ enum class Strategy {
 
 struct Placement {
   Strategy strategy = Strategy::remove;
-  pg::TableName table;       ///< what COPY writes into; for `swap` the child that is replaced
-  std::uint32_t child = 0;   ///< its oid, where it is a child that exists
-  bool child_owned = false;  ///< the current role may act as its owner
-  std::string why;           ///< for people: what decided it
+  pg::TableName table;        ///< what COPY writes into; for `swap` the child that is replaced
+  std::uint32_t child = 0;    ///< its oid, where it is a child that exists
+  bool child_owned = false;   ///< the current role may act as its owner
+  std::string why;            ///< for people: what decided it
+  bool attach_first = false;  ///< `create`: load into a partition, because replication sees nothing else
 };
 
-/// Decides from the catalogue how a partition is published. Throws Fault (configuration) when the
-/// specification's choice is not possible, or when the child's name is taken by a table that is not a child.
+/// No child of a target holds these parts of a partition's range, and none is to be created.
+class MissingChild : public Fault {
+ public:
+  MissingChild(const std::string& message, std::vector<OrderRange> ranges)
+      : Fault(FaultClass::configuration, message), ranges_(std::move(ranges)) {}
+  [[nodiscard]] const std::vector<OrderRange>& ranges() const noexcept { return ranges_; }
+
+ private:
+  std::vector<OrderRange> ranges_;
+};
+
+/// Decides from the catalogue how a partition is published. Throws MissingChild; and Fault (configuration) when the
+/// specification's choice is not possible, when the child's name is taken by a table that is not a child, or when a column of
+/// the child cannot take the rows.
 [[nodiscard]] Placement place(pqxx::transaction_base& tx, const spec::FeatureSet& fs, const spec::Target& target,
                               const ResolvedTarget& resolved, const std::string& series, OrderRange range);
 
 /// One target of one partition on its way into the database. In this order: `start`, any number of
-/// `copy().send`, `finish`; once all targets are loaded, `settle`; and for `swap`, `exchange` in the
-/// transaction that completes the partition, which may be a later one than the load's.
+/// `copy().send`, `finish`; once all targets are loaded, `settle`; once all are settled, `attach` where `attaches`; and
+/// for `swap`, `exchange` in the transaction that completes the partition, which may be a later one than the load's.
 class TargetWriter {
  public:
   /// `number`: of the target in its feature set. `resolved` is borrowed.
@@ -49,13 +62,21 @@ class TargetWriter {
   [[nodiscard]] pg::CopyIn& copy() { return *copy_; }
   /// Ends the COPY; the rows the server took.
   std::int64_t finish();
-  /// Builds keys and statistics and, but for `swap`, makes the rows part of the target.
+  /// Builds keys and statistics, of a table of its own without a lock that anybody meets.
   void settle(pqxx::transaction_base& tx);
-  /// Waits until no maintenance holds the child; its readers and writers are not disturbed.
-  void fend_off_vacuum(pqxx::transaction_base& tx) const;
-  /// The locks of `exchange`, on their own, so that those of all targets are taken before anything is
-  /// changed.
-  [[nodiscard]] std::string tables_to_lock() const;
+  /// Whether `attach` has to make the loaded table a partition: of `create`, unless it was attached before its load.
+  [[nodiscard]] bool attaches() const noexcept {
+    return placement_.strategy == Strategy::create && !placement_.attach_first;
+  }
+  enum class AttachWait {
+    long_enough,   ///< for the parent's lock: a minute
+    as_it_is_set,  ///< by the transaction's lock_timeout
+  };
+  /// Throws Fault (transient, 55P03) when the parent's lock does not come.
+  void attach(pqxx::transaction_base& tx, AttachWait wait) const;
+  /// Of a `swap`: the quoted tables that `exchange` takes ACCESS EXCLUSIVE, the parent and the child that goes. On their
+  /// own, so that the locks of all targets are taken before anything is changed.
+  [[nodiscard]] std::vector<std::string> tables_to_lock() const;
   /// Puts the staging table in the child's place.
   void exchange(pqxx::transaction_base& tx) const;
   /// For an empty partition: removes what the range held before.
@@ -63,6 +84,7 @@ class TargetWriter {
 
  private:
   void create_child(pqxx::transaction_base& tx, const std::string& like);
+  void number_rows(pqxx::transaction_base& tx);
   void build_keys(pqxx::transaction_base& tx);
   void copy_grants(pqxx::transaction_base& tx) const;
   void analyze(pqxx::transaction_base& tx) const;
@@ -73,6 +95,7 @@ class TargetWriter {
   OrderRange range_;
   std::int64_t partition_id_, epoch_;
   pg::TableName staging_;
+  std::string after_load_;   ///< SQL that takes back defaults which only the load needs
   std::string rename_keys_;  ///< SQL that gives the staging table's keys the names of those they replace
   std::unique_ptr<pg::CopyIn> copy_;
 };
@@ -80,11 +103,5 @@ class TargetWriter {
 /// Drops staging tables whose attempt is over and that were not put in place: an attempt that was killed
 /// between its load and its exchange leaves one. Does nothing where there is none. How many were dropped.
 std::int64_t drop_leftovers(pqxx::transaction_base& tx);
-
-/// Runs `body` in a subtransaction; where it meets a lock that is not free within a tenth of a second, takes
-/// all of it back, lets the others pass, and tries again, for half a minute at most. So nobody ever queues up
-/// behind us for longer than that tenth. Throws Fault (transient) when the time or `stop` ends it.
-void patiently(pqxx::transaction_base& tx, const std::stop_token& stop,
-               const std::function<void(pqxx::transaction_base&)>& body);
 
 }  // namespace regfeatd::populate

@@ -22,6 +22,8 @@ struct ValidateOptions {
 struct ValidateReport {
   std::int64_t run = 0;  ///< regfeat.validation_run
   queue::ValidationCounts counts;
+  std::int64_t unfinished = 0;    ///< partitions that were asked for but are neither done nor empty: not looked at
+  std::string nothing_looked_at;  ///< why; empty: something was
   std::int64_t changed_meanwhile =
       0;  ///< partitions that were requeued or recomputed while they were looked at: not judged
   std::vector<queue::Finding> findings;
@@ -29,7 +31,8 @@ struct ValidateReport {
 
 /// Compares what the tables hold with what they should hold (docs/validate.md lists the checks), partition by
 /// partition, each in one read-only transaction; findings go to regfeat.validation as they come.
-/// `on_partition(done, of)` is called after each. Throws Fault (configuration) for an unknown feature set.
+/// `on_partition(done, of)` is called after each. Throws Fault (configuration) for an unknown feature set
+/// and for a series that it does not have.
 [[nodiscard]] ValidateReport validate(pg::Session& session, const std::string& feature_set,
                                       const ValidateOptions& options,
                                       const std::function<void(std::size_t, std::size_t)>& on_partition);

@@ -14,6 +14,7 @@ namespace regfeatd::queue {
 struct FinishedPartition {
   double started_s = 0, finished_s = 0;
   double rows = 0;
+  bool unchanged = false;  ///< its rows were read and found to be there already: nothing was written
 };
 
 struct RunningPartition {
@@ -54,14 +55,15 @@ struct Stall {
 struct CurvePoint {
   int workers = 0;
   double seconds_per_row = 0;
-  double rows = 0, partitions = 0;  ///< measured, the older ones counting less
+  double partitions = 0;  ///< measured, the older ones counting less; 0: none
 };
 
 /// What a partition costs: seconds = seconds_per_row * (rows + fixed_rows), with `workers` at once.
 struct PartitionCost {
   double seconds_per_row = 0;
   double fixed_rows = 0;
-  double empty_s = 0;  ///< a partition without rows
+  double empty_s = 0;     ///< a partition without rows
+  double usual_rows = 0;  ///< of a partition
 };
 
 /// When a job will be done, learnt from the partitions that finished. docs/progress.md says how and how well.
@@ -85,7 +87,8 @@ class EtaModel {
   [[nodiscard]] std::optional<double> rows_per_second(int workers) const;
   /// What partitions cost with so many workers. nullopt: unknown.
   [[nodiscard]] std::optional<PartitionCost> cost(int workers) const;
-  /// The numbers of workers that were seen, ascending.
+  /// From one worker to as many as were seen. More workers are never slower together: seconds_per_row / workers does not
+  /// grow.
   [[nodiscard]] std::vector<CurvePoint> curve() const;
   /// Between numbers of workers that were not measured the cost of a row grows like workers^exponent.
   [[nodiscard]] double scaling_exponent() const;
@@ -94,22 +97,26 @@ class EtaModel {
   struct Sample {
     double seconds = 0, rows = 0, workers = 0;
   };
-  struct Fit;  // the samples as seen from one number of workers
+  struct Fit;   // the samples as seen from one number of workers
+  class World;  // one way in which it may go
 
   static void add_usual(Fit& f, std::size_t measured);
   [[nodiscard]] double mean_workers(double from_s, double to_s) const;
   [[nodiscard]] double idle_within(double from_s, double to_s) const;
   [[nodiscard]] std::optional<Fit> fit(double workers) const;
   void sign_of_life(double at_s);
+  void count_unchanged(const FinishedPartition& p, double seconds);
   [[nodiscard]] double patience_s() const;
 
   std::deque<Sample> samples_;  ///< with rows, oldest first
   double fixed_rows_ = 0;
   double empty_s_ = 0;
   std::size_t empties_ = 0;
-  std::deque<std::pair<double, int>> workers_;    ///< since when, how many
-  std::deque<std::pair<double, double>> stalls_;  ///< intervals in which nothing moved
-  std::map<std::int64_t, double> rows_done_;      ///< at the last look
+  double unchanged_seconds_ = 0, unchanged_rows_ = 0;  ///< measured, the older ones counting less
+  double recent_unchanged_ = 0, recent_written_ = 0;   ///< of the job at hand likewise, by kUnchangedHalfLife
+  std::deque<std::pair<double, int>> workers_;         ///< since when, how many
+  std::deque<std::pair<double, double>> stalls_;       ///< intervals in which nothing moved
+  std::map<std::int64_t, double> rows_done_;           ///< at the last look
   std::vector<RunningPartition> running_;
   std::optional<double> last_life_s_;
   double least_patience_s_ = 30;

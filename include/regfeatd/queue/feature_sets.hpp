@@ -33,7 +33,8 @@ struct WantedPartition {
   OrderRange range;
   std::optional<std::int64_t> estimated_rows;
   bool requeue = false;  ///< it is there, but its rows are not what the specification says
-  bool rewrite = false;  ///< its target lacks columns or rows: not to be passed over as unchanged
+  bool rewrite =
+      false;  ///< its target lacks columns or rows: whenever it is computed, not to be passed over as unchanged
 };
 
 /// A partition as the work table holds it.
@@ -41,7 +42,8 @@ struct KnownPartition {
   PartitionId id;
   std::string series;
   OrderRange range;
-  bool removed = false;  ///< taken out by an earlier apply
+  bool removed = false;    ///< taken out by an earlier apply
+  bool cancelled = false;  ///< by an operator
   bool current =
       false;  ///< pending, cancelled by an operator, or last tried under a specification with the same output and calendar
 };

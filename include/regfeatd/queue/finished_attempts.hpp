@@ -14,11 +14,12 @@ namespace regfeatd::queue {
 
 /// An attempt that is over, as regfeat.attempt has it.
 struct FinishedAttempt {
-  static constexpr std::array<const char*, 6> kPhases{"claim", "read", "fit", "send", "publish", "commit"};
+  static constexpr std::array<const char*, 7> kPhases{"claim", "read", "fit", "encode", "send", "publish", "commit"};
   std::string feature_set, outcome;
   double seconds = 0;
   std::int64_t rows_in = 0, rows_out = 0, bytes_out = 0, nulls_out = 0;
-  std::array<std::optional<double>, 6> phase_seconds;  ///< in the order of kPhases; absent: it did not get so far
+  std::array<std::optional<double>, kPhases.size()>
+      phase_seconds;  ///< in the order of kPhases; absent: it did not get so far
 };
 
 /// Hands out every attempt of one daemon once, soon after it is over. Not thread-safe.

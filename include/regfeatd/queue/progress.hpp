@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -26,7 +27,7 @@ class ProgressWriter {
   ProgressWriter();
   ~ProgressWriter();
 
-  /// A progress row for each feature set whose newest one is older than half of `interval`, and one for the
+  /// `interval`: until the next call, as far as can be told. A progress row for each feature set whose newest one is older than half of `interval`, and one for the
   /// daemon. After a throw it may be called again, also with another session: nothing is counted twice.
   /// `stalled_after`: the shortest silence that is called a stall.
   void write(pg::Session& session, DaemonId self, std::chrono::microseconds interval,
@@ -40,6 +41,7 @@ class ProgressWriter {
   // An attempt has its time before its COMMIT, so that one that becomes visible late is looked for again.
   std::map<std::int64_t, double> counted_;  ///< recent attempts of the daemon's own, by id, and when they finished
   double counted_until_s_ = 0;
+  double committing_since_s_ = INFINITY;  ///< of the COMMITs under way at the last row the first
 };
 
 /// Written after the fact, many at once: a transaction cannot know how long its own COMMIT takes.

@@ -41,7 +41,7 @@ struct DaemonStatus {
   int workers_active = 0, workers_configured = 0;
 };
 
-/// A worker as last reported.
+/// A worker of a daemon that is alive, as last reported.
 struct WorkerStatus {
   std::string daemon;
   int worker = 0;

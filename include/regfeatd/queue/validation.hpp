@@ -33,6 +33,13 @@ struct FinishedWork {
 };
 /// Those in state done or empty that the specification still names, by series and range.
 [[nodiscard]] std::vector<FinishedWork> finished_work(pqxx::transaction_base& tx, FeatureSetId id);
+/// A partition in any state.
+struct ListedWork {
+  std::string series, state;
+  OrderRange range;
+};
+/// All that the specification still names, by series and range.
+[[nodiscard]] std::vector<ListedWork> listed_work(pqxx::transaction_base& tx, FeatureSetId id);
 /// Whether nothing has happened to a partition since `work` was read.
 [[nodiscard]] bool untouched(pqxx::transaction_base& tx, const FinishedWork& work);
 

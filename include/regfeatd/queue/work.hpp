@@ -32,9 +32,8 @@ struct Claim {
 
 /// Phase timings of an attempt, milliseconds.
 struct Timings {
-  double claim_ms = 0, read_ms = 0, fit_ms = 0, send_ms = 0, publish_ms = 0;
+  double claim_ms = 0, read_ms = 0, fit_ms = 0, encode_ms = 0, send_ms = 0, publish_ms = 0;
   double commit_ms = 0;  ///< recorded after the fact, see record_commit_times
-  double encode_ms = 0;  ///< a part of send_ms
   double wait_ms = 0;    ///< for a turn to send rows
 
   Timings& operator+=(const Timings& other) noexcept {
@@ -96,9 +95,12 @@ struct Completion {
 /// Whether the claim still holds: a look without a lock, to save work that could not be committed.
 [[nodiscard]] bool still_ours(pqxx::transaction_base& tx, const Claim& claim);
 
-/// The fence: inside the transaction that copied the rows, locks the work row, compares its epoch and writes the
-/// completion. false: somebody requeued, cancelled or took over the partition, nothing was written, roll back.
+/// The fence: inside the transaction that copied the rows, locks the work row, compares its epoch and writes what the
+/// partition is now. `record_success` is to follow. false: somebody requeued, cancelled or took over the partition, nothing was written, roll back.
 [[nodiscard]] bool complete(pqxx::transaction_base& tx, const Claim& claim, const Completion& completion);
+
+/// The attempt's own row, the last statement before COMMIT: so its times know of all that came before.
+void record_success(pqxx::transaction_base& tx, const Claim& claim, const Completion& completion);
 
 /// Whether an attempt whose COMMIT went unanswered did commit; if so the attempt says it. Waits until the server has decided it.
 [[nodiscard]] bool committed(pg::Session& session, const Claim& claim);

@@ -4,7 +4,18 @@ import {clock} from './format.js';
 
 const NS = 'http://www.w3.org/2000/svg';
 const LEFT = 52, RIGHT = 8, TOP = 8, BOTTOM = 22;
-const GAP_S = 600;  // older points of the history are minutes apart; a longer silence breaks the line
+
+/** Seconds between the points of the history that are as old as this (docs/http.md). */
+const stepOf = age => age < 900 ? 3 : age < 7200 ? 30 : 300;
+const LATE_S = 12;  // reports that come late are no silence, nor are readings of the page, which may be 8 s apart
+
+/** Says of two neighbours whether nothing was reported between them: apart by more than the history's own step, and than what is
+ *  usual between these points, whatever `progress` is set to. */
+export function silences(points, now) {
+  const excess = points.slice(1).map((p, i) => Math.max(0, p.t - points[i].t - stepOf(now - points[i].t))).sort((a, b) => a - b);
+  const usual = excess.length ? excess[excess.length >> 1] : 0;
+  return (before, after) => after.t - before.t > 1.5 * stepOf(now - before.t) + LATE_S + 3 * usual;
+}
 
 function node(name, attributes, text) {
   const e = document.createElementNS(NS, name);
@@ -45,9 +56,9 @@ export class Chart {
     new ResizeObserver(() => this.draw()).observe(box);
   }
 
-  show(points, from, to) {
+  show(points, from, to, now) {
     const seen = this.at == null ? null : this.points[this.at]?.t;
-    Object.assign(this, {points: points.filter(p => p.t >= from && p.t <= to), from, to: Math.max(to, from + 1)});
+    Object.assign(this, {silent: silences(points, now), points: points.filter(p => p.t >= from && p.t <= to), from, to: Math.max(to, from + 1)});
     this.at = seen == null ? null : this.points.findIndex(p => p.t === seen);
     if (this.at === -1) this.at = null;
     this.draw();
@@ -108,9 +119,9 @@ export class Chart {
     const runs = [];
     let last = null;
     for (const p of this.points) {
-      if (last == null || p.t - last > GAP_S) runs.push([]);
+      if (last == null || this.silent(last, p)) runs.push([]);
       runs.at(-1).push(p);
-      last = p.t;
+      last = p;
     }
     return runs;
   }

@@ -9,6 +9,7 @@ export const STATES = {
 };
 const LEGEND = ['D', 's', 'r', '.', 'F', 'e', 'c'];
 const WIDEST = 8000;  // pixels of a canvas; browsers refuse much larger ones
+const tallest = () => 32000 / Math.max(2, devicePixelRatio || 1);
 
 export class HeatMap {
   /** describe(cell) gives the nodes of a tooltip; keep(cell or null) is told what the user wants to see below the map. */
@@ -19,7 +20,7 @@ export class HeatMap {
     canvas.addEventListener('click', e => { this.point(e); this.keepCell(this.cursor); });
     canvas.addEventListener('keydown', e => this.key(e));
     canvas.addEventListener('blur', () => this.moveTo(null));
-    canvas.parentElement.addEventListener('scroll', () => this.hideTip());
+    canvas.parentElement.addEventListener('scroll', () => this.scrolled());
     addEventListener('scroll', () => this.hideTip(), {passive: true});
     new ResizeObserver(() => this.draw()).observe(canvas.parentElement);
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.draw());
@@ -53,7 +54,7 @@ export class HeatMap {
     const {series, from, states} = this.map, rows = series.length, columns = from.length;
     this.cells = [];
     states.forEach((row, r) => { for (let c = 0; c < row.length; ++c) if (row[c] !== ' ') this.cells.push({r, c}); });
-    if (rows > 1 && columns > 1 && columns * 4 + 60 <= WIDEST) return this.matrix(width, rows, columns);
+    if (rows > 1 && columns > 1 && columns * 4 + 60 <= WIDEST && rows * 2 + 20 <= tallest()) return this.matrix(width, rows, columns);
     return this.flow(width);
   }
 
@@ -62,7 +63,8 @@ export class HeatMap {
     pen.font = '12px system-ui, sans-serif';
     const label = Math.min(Math.ceil(Math.max(...this.map.series.map(s => pen.measureText(s).width))) + 10, Math.max(60, width * .28));
     const w = Math.max(4, Math.min(30, Math.floor((width - label) / columns)));
-    const h = rows <= 12 ? Math.max(18, Math.min(24, w)) : rows <= 40 ? Math.max(13, Math.min(18, w)) : Math.max(4, Math.min(w, Math.floor(560 / rows)));
+    const least = Math.min(4, Math.floor((tallest() - 20) / rows));
+    const h = rows <= 12 ? Math.max(18, Math.min(24, w)) : rows <= 40 ? Math.max(13, Math.min(18, w)) : Math.max(least, Math.min(w, Math.floor(560 / rows)));
     const top = 20;
     Object.assign(this, {label, w, h, top, width: label + w * columns, height: top + h * rows, perLine: 0});
     for (const cell of this.cells) Object.assign(cell, {x: label + cell.c * w, y: top + cell.r * h});
@@ -73,7 +75,8 @@ export class HeatMap {
   }
 
   flow(width) {
-    const size = Math.max(5, Math.min(22, Math.floor(Math.sqrt(width * 380 / Math.max(1, this.cells.length)))));
+    const fitting = height => Math.floor(Math.sqrt(width * height / Math.max(1, this.cells.length)));
+    const size = Math.max(1, Math.min(Math.max(5, Math.min(22, fitting(380))), fitting(.9 * tallest())));
     const perLine = Math.max(1, Math.floor(width / size));
     Object.assign(this, {label: 0, top: 0, w: size, h: size, perLine, width, height: size * Math.ceil(this.cells.length / perLine)});
     this.cells.forEach((cell, i) => Object.assign(cell, {x: i % perLine * size, y: Math.floor(i / perLine) * size}));
@@ -186,6 +189,12 @@ export class HeatMap {
 
   hideTip() { this.tip.hidden = true; }
 
+  /** The frame was scrolled: by a key, which the tooltip follows, or by hand. */
+  scrolled() {
+    if (this.followed && this.cursor) this.fillTip(); else this.hideTip();
+    this.followed = false;
+  }
+
   keepCell(cell) {
     this.kept = cell;
     this.keep(cell);
@@ -216,9 +225,13 @@ export class HeatMap {
   reveal(cell) {
     if (!cell) return;
     const frame = this.canvas.parentElement;
-    if (cell.x < frame.scrollLeft + this.label) frame.scrollLeft = cell.x - this.label;
-    if (cell.x + this.w > frame.scrollLeft + frame.clientWidth) frame.scrollLeft = cell.x + this.w - frame.clientWidth;
-    const y = frame.getBoundingClientRect().top + cell.y;
+    const {scrollLeft, scrollTop} = frame;
+    if (cell.x < scrollLeft + this.label) frame.scrollLeft = cell.x - this.label;
+    if (cell.x + this.w > scrollLeft + frame.clientWidth) frame.scrollLeft = cell.x + this.w - frame.clientWidth;
+    if (cell.y < scrollTop + this.top) frame.scrollTop = cell.y - this.top;
+    if (cell.y + this.h > scrollTop + frame.clientHeight) frame.scrollTop = cell.y + this.h - frame.clientHeight;
+    this.followed = frame.scrollLeft !== scrollLeft || frame.scrollTop !== scrollTop;
+    const y = frame.getBoundingClientRect().top + cell.y - frame.scrollTop;
     if (y < 0 || y + this.h > innerHeight) scrollBy(0, y - innerHeight / 2);
     this.moveTo(cell, true);
   }

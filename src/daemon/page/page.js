@@ -33,7 +33,7 @@ async function ask(path) {
 async function poll() {
   try {
     const next = await ask('/api/status');
-    if (history.size === 0 || next.at_seconds - (status?.at_seconds ?? 0) > 30) await loadHistory();
+    if (history.size === 0 || next.at_seconds - (status?.at_seconds ?? 0) > 10) await loadHistory();
     status = next;
     lastNews = Date.now();
     failures = 0;
@@ -165,7 +165,7 @@ function showCharts() {
     to = current()?.partitions.running > 0 ? now : points.at(-1)?.t ?? now;
     if (to - from < 20) from = to - 20;
   }
-  for (const chart of charts) chart.show(points, from, to);
+  for (const chart of charts) chart.show(points, from, to, now);
 }
 
 byId('range').append(...RANGES.map(([name]) => {
@@ -200,9 +200,18 @@ function table(id, columns, rows, none) {
 
 const tag = (text, kind = '') => element('span', {class: 'tag ' + kind}, text);
 
+/** What the address asks for; it is typed by people, and may be no encoded text at all. */
+function wishedSet() {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return location.hash.slice(1);
+  }
+}
+
 function showSets() {
   const nav = byId('sets');
-  const wished = decodeURIComponent(location.hash.slice(1));
+  const wished = wishedSet();
   if (status.feature_sets.some(s => s.name === wished)) chosen = wished;
   if (!current()) chosen = (status.feature_sets.find(s => s.partitions.running > 0) ?? status.feature_sets[0])?.name ?? null;
   if (status.feature_sets.length < 2) return nav.replaceChildren();
@@ -239,6 +248,7 @@ function showNotices(s) {
 function etaNodes(s) {
   const p = s.partitions;
   if (p.pending + p.running === 0) return [p.failed > 0 ? 'finished, with failures' : 'complete'];
+  if (!s.eta && s.stalled) return ['time left: unknown while stalled'];
   if (!s.eta) return [s.workers.active > 0 ? 'time left: unknown yet' : 'waiting for a worker'];
   const e = s.eta, out = [`${duration(e.seconds)} left`];
   const band = e.low_seconds != null && e.high_seconds != null ? `${duration(e.low_seconds)} to ${duration(e.high_seconds)}, ` : '';

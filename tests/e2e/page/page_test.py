@@ -148,6 +148,40 @@ class Page(unittest.TestCase):
         finally:
             self.world.sql("DELETE FROM regfeat.feature_set WHERE name = 'charted'")
 
+    def test_charts_are_broken_where_nothing_was_reported(self):
+        # Reports every 2 s (recent) and 10 s (older), each with a silence of 118 s; and a set that reports once a minute without any.
+        self.world.sql("""
+          INSERT INTO regfeat.feature_set (name, specification_version, order_kind, paused_at, paused_reason)
+            SELECT n, 1, 'time', now(), 'only to look at' FROM unnest(ARRAY['outage', 'seldom']) n;
+          INSERT INTO regfeat.partition (feature_set_id, series, lower_bound, upper_bound, claim_rank, state)
+            SELECT feature_set_id, 'one', 0, 86400000000, 0, 'pending' FROM regfeat.feature_set WHERE name IN ('outage', 'seldom');
+          INSERT INTO regfeat.progress (feature_set_id, at, pending, running, done, empty, failed, cancelled, rows_done, rows_per_second, workers_active, workers_configured)
+            SELECT f.feature_set_id, now() - s * interval '1 second', 1, 0, 0, 0, 0, 0, 1, 1000, 1, 1
+              FROM regfeat.feature_set f,
+                   LATERAL (SELECT generate_series(0, 60, 2) AS s UNION SELECT generate_series(178, 240, 2) UNION SELECT generate_series(2000, 2100, 10)
+                            UNION SELECT generate_series(2218, 2400, 10)) x WHERE f.name = 'outage'
+            UNION ALL
+            SELECT f.feature_set_id, now() - s * interval '1 second', 1, 0, 0, 0, 0, 0, 1, 1000, 1, 1
+              FROM regfeat.feature_set f, generate_series(0, 1200, 60) s WHERE f.name = 'seldom'""")
+        try:
+            end = time.monotonic() + 60
+            while '"seldom"' not in self.read("api/history") and time.monotonic() < end:
+                time.sleep(0.5)
+            lines = "return document.querySelectorAll('#chart-speed path.main').length"
+            for name, of_run, of_day in (("outage", 2, 4), ("seldom", 1, 1)):
+                self.load(name)
+                self.page.wait(f"return document.getElementById('summary-title').innerText === '{name}' && document.querySelector('#chart-speed path.main')")
+                self.assertEqual(self.page.run(lines), of_run, name)
+                self.page.click("#range label:last-of-type")
+                self.page.wait("return document.querySelector('#range input:checked').value === '24 h'")
+                self.assertEqual(self.page.run(lines), of_day, name)
+        finally:
+            self.world.sql("DELETE FROM regfeat.feature_set WHERE name IN ('outage', 'seldom')")
+
+    def test_an_address_that_is_no_encoded_text_is_a_name_that_is_not_there(self):
+        self.load("100%")
+        self.page.wait("return document.getElementById('summary-title').innerText === 'bars'")
+
     def test_charts_show_the_run(self):
         stored = [float(r[0]) for r in self.world.sql("SELECT rows_per_second FROM regfeat.progress WHERE rows_per_second IS NOT NULL")]
         workers = {r[0] for r in self.world.sql("SELECT workers_active FROM regfeat.progress")}
@@ -214,6 +248,39 @@ class Page(unittest.TestCase):
             self.report_costs()
         finally:
             self.world.sql("DELETE FROM regfeat.feature_set WHERE name = 'many'")
+
+    def test_five_thousand_series_scroll_within_their_frame(self):
+        self.world.sql("""
+          INSERT INTO regfeat.feature_set (name, specification_version, order_kind, paused_at, paused_reason) VALUES ('tall', 1, 'time', now(), 'only to look at');
+          INSERT INTO regfeat.partition (feature_set_id, series, lower_bound, upper_bound, claim_rank, state)
+            SELECT f.feature_set_id, 'series_' || lpad(s::text, 4, '0'), d * 86400000000, (d + 1) * 86400000000, d, 'pending'
+              FROM regfeat.feature_set f, generate_series(0, 4999) s, generate_series(0, 1) d WHERE f.name = 'tall';
+          ANALYZE regfeat.partition""")
+        try:
+            self.load("tall")
+            self.page.wait("return document.getElementById('summary-title').innerText === 'tall'")
+            frame, canvas, document = self.page.run("""const m = document.getElementById('map');
+              return [m.parentElement.clientHeight, m.height, document.documentElement.scrollHeight]""")
+            self.assertLessEqual(frame, 800)
+            self.assertLess(canvas, 32768, "browsers draw nothing on a larger one")
+            self.assertLess(document, 4000, "what is below the map is within reach")
+            self.page.run("document.getElementById('map').focus()")
+            self.page.press("end")
+            self.assertIn("series_4999", self.page.text("#map-live"))
+            scrolled = "const f = document.getElementById('map').parentElement; return f.scrollTop > 0 && f.scrollTop + f.clientHeight >= f.scrollHeight - 2"
+            self.assertTrue(self.page.run(scrolled), "the keys bring the cell into view")
+            self.page.wait("return !document.getElementById('tip').hidden")
+            x, y, m = self.page.run("const m = document.getElementById('map'), b = m.getBoundingClientRect(); return [b.left, b.top, {...m.dataset}]")
+            w, h = float(m["cellWidth"]), float(m["cellHeight"])
+            self.page.run("document.activeElement.blur()")
+            self.page.hover(x + float(m["left"]) + .5 * w, y + float(m["top"]) + 4990.5 * h)
+            self.assertEqual(self.tooltip()["title"], "series_4990: pending")
+            self.page.run("document.getElementById('map').focus()")
+            self.page.press("home")
+            self.assertIn("series_0000", self.page.text("#map-live"))
+            self.assertEqual(self.page.run("return document.getElementById('map').parentElement.scrollTop"), 0)
+        finally:
+            self.world.sql("DELETE FROM regfeat.feature_set WHERE name = 'tall'")
 
     def report_costs(self):
         """The figures of docs/http.md."""

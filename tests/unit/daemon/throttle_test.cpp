@@ -39,10 +39,59 @@ TEST(Throttle, HalvesAtOnceAndGivesBackOneAtATime) {
       << "never none: somebody has to notice that it is over";
   for (int given_back = 1; given_back < 8; ++given_back) {
     EXPECT_EQ(throttle.decide(limits, 8, commits(20)).workers, given_back);
-    EXPECT_EQ(throttle.decide(limits, 8, {}).workers, given_back);
+    EXPECT_EQ(throttle.decide(limits, 8, commits(100)).workers, given_back);
     EXPECT_EQ(throttle.decide(limits, 8, commits(99)).workers, given_back + 1);
   }
   EXPECT_EQ(throttle.decide(limits, 8, commits(20)), (Throttle::Decision{8, ""}));
+}
+
+/// A report while partitions are in hand and none was committed.
+Throttle::Sample no_commits() {
+  Throttle::Sample s;
+  s.busy = true;
+  return s;
+}
+
+TEST(Throttle, OnlyCommitsShowThatCommitsAreFastAgain) {
+  Limits limits;
+  limits.commit_latency = milliseconds{100};
+  Throttle throttle;
+  EXPECT_EQ(throttle.decide(limits, 4, commits(300)).workers, 2);
+  Throttle::Sample begun = no_commits();
+  begun.waiting_ms = 50;
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_EQ(throttle.decide(limits, 4, no_commits()).workers, 2);
+    EXPECT_EQ(throttle.decide(limits, 4, begun).workers, 2) << "it may take long yet";
+  }
+  begun.waiting_ms = 101;
+  EXPECT_EQ(throttle.decide(limits, 4, begun).reason, "1 of 4 workers: a commit takes 101 ms, more than 100 ms");
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(throttle.decide(limits, 4, no_commits()).workers, 1);
+    EXPECT_EQ(throttle.decide(limits, 4, commits(20)).workers, i < 2 ? 1 : 2);
+  }
+}
+
+TEST(Throttle, WorkersComeBackWhenNothingRuns) {
+  Limits limits;
+  limits.commit_latency = milliseconds{100};
+  Throttle throttle;
+  EXPECT_EQ(throttle.decide(limits, 2, commits(300)).workers, 1);
+  EXPECT_EQ(throttle.decide(limits, 2, {}).workers, 1);
+  EXPECT_EQ(throttle.decide(limits, 2, {}).workers, 1);
+  EXPECT_EQ(throttle.decide(limits, 2, {}), (Throttle::Decision{2, ""}));
+}
+
+TEST(Throttle, AReplicaThatCaughtUpNeedsNoCommits) {
+  Limits limits;
+  limits.commit_latency = milliseconds{100};
+  limits.replication_lag_bytes = 1000;
+  Throttle throttle;
+  EXPECT_EQ(throttle.decide(limits, 2, lag(1001)).workers, 1);
+  Throttle::Sample caught_up = lag(0);
+  caught_up.busy = true;
+  EXPECT_EQ(throttle.decide(limits, 2, caught_up).workers, 1);
+  EXPECT_EQ(throttle.decide(limits, 2, caught_up).workers, 1);
+  EXPECT_EQ(throttle.decide(limits, 2, caught_up).workers, 2);
 }
 
 TEST(Throttle, FollowsTheNumberOfWorkersAndTheSettings) {
@@ -79,6 +128,11 @@ TEST(Throttle, AutomaticMeasuresGrowthAgainstWhatWasUsual) {
   for (int i = 0; i < 5; ++i) EXPECT_EQ(fast.decide(limits, 8, commits(2)).workers, 8);
   EXPECT_EQ(fast.decide(limits, 8, commits(150)).workers, 8) << "grown, but nothing that anybody would notice";
   EXPECT_EQ(fast.decide(limits, 8, lag(65 << 20)).workers, 4);
+  Throttle unfinished;
+  Throttle::Sample begun = commits(300);
+  begun.waiting_ms = 1;
+  for (int i = 0; i < 5; ++i)
+    EXPECT_EQ(unfinished.decide(limits, 8, begun).workers, 8) << "what has not come back is not usual";
 }
 
 TEST(Throttle, SaysThatRowsAreHeldToTheRate) {

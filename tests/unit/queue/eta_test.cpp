@@ -224,8 +224,89 @@ TEST(Eta, TheCurveIsWhatWasMeasured) {
     model.workers_changed(t - 500, n);
   }
   const auto curve = model.curve();
-  ASSERT_FALSE(curve.empty());
-  EXPECT_NEAR(curve.front().seconds_per_row, 0.2, 0.02);
+  ASSERT_EQ(curve.size(), 6u);
+  EXPECT_NEAR(curve[1].seconds_per_row, 0.2, 0.02);
+  EXPECT_NEAR(curve[5].seconds_per_row, 0.6, 0.06);
+  EXPECT_EQ(curve[2].partitions, 0) << "carried over";
+}
+
+void expect_monotone(const EtaModel& model) {
+  const auto curve = model.curve();
+  for (std::size_t i = 1; i < curve.size(); ++i) {
+    EXPECT_LE(curve[i].seconds_per_row / curve[i].workers,
+              (1 + 1e-9) * curve[i - 1].seconds_per_row / curve[i - 1].workers)
+        << curve[i].workers;
+  }
+}
+
+TEST(Eta, SlowPartitionsAtTheEndOfAJobDoNotMakeFewerWorkersSlower) {
+  // Six workers; the last three partitions are slow, so that their last part runs with three, two, one.
+  EtaModel model;
+  model.workers_changed(0, 6);
+  double t = 0;
+  for (int i = 0; i < 60; ++i, t += 1) model.finished({t, t + 6, 1000});
+  for (const int n : {3, 2, 1}) {
+    model.workers_changed(t + 6, n);
+    model.finished({t, t + 20 + 20 * (3 - n), 1000});
+    t += 20;
+  }
+  expect_monotone(model);
+  const auto curve = model.curve();
+  ASSERT_EQ(curve.size(), 6u);
+  EXPECT_NEAR(6 / curve[5].seconds_per_row, 1000, 200) << "what was measured stays";
+}
+
+TEST(Eta, AFasterSourceIsNotTakenForFewerWorkersBeingSlower) {
+  EtaModel model;
+  double t = 0;
+  for (const auto& [workers, seconds] : {std::pair{3, 30.0}, {1, 2.0}, {6, 3.0}, {1, 2.0}}) {
+    model.workers_changed(t, workers);
+    const int partitions = workers == 3 ? 8 : 60;
+    for (int i = 0; i < partitions; ++i, t += seconds / workers) model.finished({t, t + seconds, 1000});
+    t += seconds;
+  }
+  EXPECT_LE(model.scaling_exponent(), 1);
+  expect_monotone(model);
+  EXPECT_GT(3 / model.curve()[2].seconds_per_row, 400) << "of the slow time hardly anything is left: one does 500";
+}
+
+/// 40 partitions of 10 s each, then so many unchanged ones of 1 s.
+EtaModel after_unchanged(int unchanged) {
+  EtaModel model;
+  model.workers_changed(0, 1);
+  double t = 0;
+  for (int i = 0; i < 40; ++i, t += 10) model.finished({t, t + 10, 1000});
+  for (int i = 0; i < unchanged; ++i, t += 1) model.finished({t, t + 1, 1000, true});
+  return model;
+}
+
+TEST(Eta, UnchangedPartitionsTellNothingOfThoseThatAreWritten) {
+  EtaModel model = after_unchanged(200);
+  EXPECT_NEAR(model.cost(1)->seconds_per_row * (1000 + model.cost(1)->fixed_rows), 10, 1e-6);
+  EXPECT_NEAR(*model.rows_per_second(1), 100, 1e-6);
+  ASSERT_EQ(model.curve().size(), 1u);
+  model.observe(1000, {});  // the job is over, and another begins
+  const auto eta = model.estimate(1000, {std::vector<double>(48, 1000.0), {}, 1});
+  ASSERT_TRUE(eta.has_value());
+  EXPECT_NEAR(eta->median_s, 480, 10);
+}
+
+TEST(Eta, AJobThatFindsItsPartitionsUnchangedIsSoonOver) {
+  for (const std::size_t left : {48u, 5000u}) {
+    const auto eta = after_unchanged(30).estimate(430, {std::vector<double>(left, 1000.0), {}, 1});
+    ASSERT_TRUE(eta.has_value());
+    EXPECT_NEAR(eta->median_s / static_cast<double>(left), 1, 0.2);
+    EXPECT_GT(eta->high_s, 1.1 * eta->median_s) << "the next may have to be written";
+  }
+}
+
+TEST(Eta, WhenTheChangedPartitionsComeTheEtaFollowsWithinADozen) {
+  EtaModel model = after_unchanged(30);
+  for (int i = 0; i < 12; ++i) model.finished({430 + i * 10.0, 440 + i * 10.0, 1000});
+  const auto eta = model.estimate(550, {std::vector<double>(48, 1000.0), {}, 1});
+  ASSERT_TRUE(eta.has_value());
+  EXPECT_NEAR(eta->median_s, 480, 100);
+  EXPECT_NEAR(eta->high_s, 480, 20);
 }
 
 TEST(Schedule, TakesTheNextAsSoonAsAWorkerIsFree) {
